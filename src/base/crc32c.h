@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// CRC-32C (Castagnoli, RFC 3720 B.4): the checksum of every stride in the sidecar index.
+#pragma once
+
+#include <cstdint>
+
+#include "base/bytes.h"
+
+namespace headrace {
+
+// The CRC of `data` after the bytes whose CRC is `crc` (0 at the start). crc32c("123456789") == 0xE3069283.
+uint32_t crc32c(Bytes data, uint32_t crc = 0);
+
+}  // namespace headrace
