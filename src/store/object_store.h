@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// ObjectStore: the seam between the engine and whatever holds the objects. Knows objects and byte ranges, not HTTP.
+// Implementations: s3/s3_store, memory_store, file_store; decorators: retry, fault, record, throttle.
+//
+// Contract for every method: `done` runs exactly once, on executor(), also after cancellation; never inside the call.
+// `dst` must stay valid until then.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "base/unique_function.h"
+#include "sys/clock.h"
+#include "sys/executor.h"
+
+namespace headrace {
+
+template <class T>
+using Completion = UniqueFunction<void(Result<T>)>;
+
+struct ObjectMeta {
+  std::string key;
+  uint64_t size = 0;
+  std::string etag;        // as the store gives it, without quotes; opaque
+  std::string version_id;  // empty where the bucket has no versions
+  int64_t modified_unix = 0;
+};
+
+struct ReadRequest {
+  std::string key;
+  ByteRange range;                // not empty, inside the object
+  std::string if_match;           // ETag the object must have; empty = any
+  std::string version_id;         // empty = the newest
+  std::vector<MutableBytes> dst;  // scatter list; sizes sum to range.size(); each byte is written once, in order
+  Deadline deadline;
+};
+
+// A failed read tells how much of dst is good, so that a retry asks for the rest only.
+struct ReadOutcome {
+  Status status;
+  uint64_t bytes = 0;      // good bytes at the front of dst; == range.size() when ok
+  std::string etag;        // of the object that answered
+  uint64_t object_size = 0;  // 0 when the store did not say
+  bool retryable = false;  // another attempt may help (decided by the store, once)
+  bool throttled = false;  // the store asked us to slow down
+  Nanos retry_after{};     // what it asked us to wait at least
+};
+
+struct ListRequest {
+  std::string prefix;
+  std::string delimiter;     // "" or "/"
+  std::string start_after;
+  std::string continuation;  // from the page before
+  uint32_t keys_max = 1000;
+};
+struct ListPage {
+  std::vector<ObjectMeta> objects;
+  std::vector<std::string> prefixes;
+  std::string continuation;  // empty = last page
+};
+
+struct PutRequest {
+  std::string key;
+  std::string content;
+  bool if_none_match = false;  // fail with kPrecondition when the key exists
+};
+
+class ObjectStore {
+ public:
+  virtual ~ObjectStore() = default;
+  virtual void read(ReadRequest request, UniqueFunction<void(ReadOutcome)> done, std::stop_token stop) = 0;
+  virtual void head(std::string key, Completion<ObjectMeta> done, std::stop_token stop) = 0;
+  virtual void list(ListRequest request, Completion<ListPage> done, std::stop_token stop) = 0;
+  virtual void put(PutRequest request, Completion<ObjectMeta> done, std::stop_token stop) = 0;
+
+  virtual TimedExecutor& executor() = 0;
+  // "s3://bucket", "file:///data", "memory:": what stands before "/key" in messages.
+  virtual const std::string& name() const = 0;
+};
+
+// One line for messages: "s3://bucket/key bytes [0, 100)".
+std::string describe(const ObjectStore& store, const std::string& key, ByteRange range);
+
+// Blocking forms for control code that runs on a thread of its own (never on the store's executor).
+Result<std::string> read_all(ObjectStore& store, const std::string& key, ByteRange range,
+                             const std::string& if_match = {}, std::stop_token stop = {});
+Result<ObjectMeta> head_now(ObjectStore& store, const std::string& key, std::stop_token stop = {});
+Result<ObjectMeta> put_now(ObjectStore& store, PutRequest request, std::stop_token stop = {});
+// All pages; kExhausted above `objects_max`; a continuation that repeats is kCorrupt.
+Result<std::vector<ObjectMeta>> list_all(ObjectStore& store, const std::string& prefix,
+                                         uint64_t objects_max, std::stop_token stop = {});
+
+}  // namespace headrace
