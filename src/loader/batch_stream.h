@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// BatchStream: one pass over a data set as one rank sees it: batches in order, prefetched within the memory budget. The
+// iterator contract (epochs, break, resume, state) is the Python Loader's; this is one run of it from one position.
+//
+// Thread rules: next() from one thread at a time; stats() and close() from any.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "batch/assembler.h"
+#include "base/result.h"
+#include "loader/dataset.h"
+#include "plan/order.h"
+#include "plan/schedule.h"
+#include "sys/clock.h"
+
+namespace headrace {
+
+struct StreamOptions {
+  uint64_t seed = 0;
+  Position start;             // epoch, position, drop: from a state
+  uint64_t epochs = 1;        // how many epoch ends this pass may run up to (prefetch crosses all but the last)
+  uint64_t batches_max = 0;   // stop after so many batches; 0 = no limit
+  uint32_t rank = 0;
+  uint32_t world = 1;
+  uint64_t batch = 1;         // rows a rank
+  Shuffle shuffle = Shuffle::kStratified;
+  uint64_t block = 1;         // as chosen (plan/defaults.h) or given
+  uint64_t lanes = 1;
+  Remainder remainder = Remainder::kDrop;
+  std::vector<FieldDecode> fields;  // empty = every field as raw bytes (tar) or as its encoding says (MDS)
+  bool skip_bad = false;
+  uint64_t memory_bytes = 0;  // this loader's part of the process budget; 0 = all of it
+};
+
+// Where the time went, from the first next() on. Nanoseconds.
+struct StreamStats {
+  uint64_t batches = 0, rows = 0;
+  uint64_t bytes_received = 0;   // from the store
+  uint64_t bytes_delivered = 0;  // stored bytes of the delivered samples
+  uint64_t requests = 0, retries = 0, throttles = 0, rereads = 0;
+  uint64_t bad_samples = 0;
+  uint64_t evictions = 0;        // samples given back for lack of memory and read again
+  uint64_t requests_in_flight = 0, requests_in_flight_max = 0;
+  int64_t elapsed_nanos = 0;     // since the stream started
+  int64_t first_batch_nanos = 0;
+  int64_t wait_network_nanos = 0, wait_decode_nanos = 0, wait_memory_nanos = 0;  // inside next()
+  int64_t consumer_nanos = 0;    // between calls of next()
+  uint64_t memory_used = 0, memory_peak = 0, memory_max = 0;
+};
+
+class BatchStream {
+ public:
+  static Result<std::unique_ptr<BatchStream>> start(std::shared_ptr<Dataset> dataset, StreamOptions options);
+  ~BatchStream();  // close()
+
+  struct Delivered {
+    std::shared_ptr<BatchData> batch;
+    Position after;  // the state once this batch is in the trainer's hands
+  };
+  // The next batch; nullopt = the pass is over; kTimeout = not there yet after `wait` (call again). Any other failure
+  // is final: the stream is closed.
+  Result<std::optional<Delivered>> next(Nanos wait);
+
+  StreamStats stats() const;
+  void close();  // idempotent; cancels requests, returns memory
+
+ private:
+  struct Impl;
+  explicit BatchStream(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace headrace

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Dataset: what lies under a URL, and how its samples are numbered. Opening finds the shards, gets or builds the index,
+// and wires a store stack (transport, S3, retry) for reading. Shared and immutable once open; any thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "base/secret.h"
+#include "format/dataset_index.h"
+#include "format/sample.h"
+#include "loader/runtime.h"
+#include "loader/store_options.h"
+#include "plan/shard_counts.h"
+#include "store/object_store.h"
+
+namespace headrace {
+
+// What a long step tells while it runs (building an index). `done` of `total` in bytes.
+struct Progress {
+  std::string step;  // "index"
+  uint64_t done = 0;
+  uint64_t total = 0;
+};
+using ProgressSink = std::function<void(const Progress&)>;
+
+struct OpenOptions {
+  StoreOptions store;
+  // Where the index is: empty = beside the shards, else the local index folder, else build; or a URL or path.
+  std::string index;
+  // Build an index when there is none (a pass over all bytes of a tar data set). False: kNotFound instead.
+  bool build = true;
+  // Save a freshly built index: "beside" (the shards), "local" (index_dir), a URL or path, or "" for nowhere.
+  std::string save = "local";
+  // The local index folder; empty = $XDG_CACHE_HOME/headrace/index or ~/.cache/headrace/index.
+  std::string index_dir;
+  // Accept other ETags than the index names when sizes agree (a copied bucket); checksums then do the proof.
+  bool trust_copy = false;
+  // Force the format: "", "webdataset", "mds".
+  std::string format;
+  ProgressSink progress;
+};
+
+struct SampleExtent {
+  std::string shard;
+  uint64_t offset = 0;
+  uint64_t length = 0;
+};
+
+struct RawSample {
+  std::string key;
+  std::vector<std::pair<std::string, std::string>> fields;  // name, stored bytes
+};
+
+class Dataset {
+ public:
+  // `urls`: shards, one prefix or folder, or one index.json, already brace-expanded. Blocking (requests to the store).
+  static Result<std::shared_ptr<Dataset>> open(std::vector<std::string> urls, OpenOptions options,
+                                               std::stop_token stop = {});
+
+  const DatasetIndex& index() const { return *index_; }
+  std::shared_ptr<const DatasetIndex> index_ptr() const { return index_; }
+  std::shared_ptr<const ShardCounts> counts() const { return counts_; }
+  const Cutter& cutter() const { return *cutter_; }
+  std::shared_ptr<const Cutter> cutter_ptr() const { return cutter_; }
+  ObjectStore& store() const { return *store_; }
+  const std::shared_ptr<Runtime>& runtime() const { return runtime_; }
+
+  const std::string& url() const { return url_; }                    // the data set's root, "s3://bucket/prefix"
+  const std::string& index_source() const { return index_source_; }  // where the index came from, in words
+  const std::string& index_name() const { return index_name_; }      // its hash, hex
+  uint64_t samples() const { return index_->samples(); }
+  uint64_t bytes() const;  // of all shards
+
+  // Sample `i` of the stored order. kInvalidArgument when i >= samples(). Blocking.
+  Result<RawSample> raw(uint64_t i, std::stop_token stop = {}) const;
+  Result<SampleExtent> extent(uint64_t i) const;  // to stride precision where the index has a stride above 1
+
+  // Saves the index: "beside", "local", a URL or a path. Returns where it lies now.
+  Result<std::string> save_index(const std::string& where, std::stop_token stop = {}) const;
+
+ private:
+  friend class DatasetOpener;
+  Dataset() = default;
+
+  std::shared_ptr<Runtime> runtime_;
+  std::shared_ptr<ObjectStore> store_;
+  std::string url_;
+  std::string prefix_;  // of the shards' keys inside the store
+  std::string index_source_;
+  std::string index_name_;
+  std::string index_dir_;
+  std::shared_ptr<const DatasetIndex> index_;
+  std::shared_ptr<const ShardCounts> counts_;
+  std::shared_ptr<const Cutter> cutter_;
+};
+
+}  // namespace headrace

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// How to reach an object store: what the user may say, each with the meaning boto3 gives it. Unset = the standard
+// environment and profile files decide (s3/credentials.h, s3/endpoint.h).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/secret.h"
+
+namespace headrace {
+
+struct StoreOptions {
+  std::string endpoint_url;
+  std::string region;
+  std::string profile;
+  std::string access_key_id;
+  Secret secret_access_key;
+  Secret session_token;
+  bool anonymous = false;
+  std::string ca_file;               // PEM bundle; empty = SSL_CERT_FILE, AWS_CA_BUNDLE, the system's
+  bool verify_tls = true;
+  uint32_t connections_max = 1024;   // a loop
+  uint32_t attempts_max = 10;        // a request
+  uint64_t retry_seconds_max = 60;   // a request, all attempts and waits together
+};
+
+}  // namespace headrace
