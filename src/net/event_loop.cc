@@ -46,7 +46,9 @@ void EventLoop::post(Task task) {
     std::lock_guard lock(mutex_);
     if (stopping_) return;
     posted_.push_back(std::move(task));
-    wake = !std::exchange(wake_pending_, true);
+    has_posted_.store(true, std::memory_order_relaxed);
+    // The loop's own posts are seen before it waits.
+    wake = !on_loop_thread() && !std::exchange(wake_pending_, true);
   }
   if (wake) {
     const uint64_t one = 1;
@@ -98,13 +100,18 @@ void EventLoop::stop() {
 }
 
 void EventLoop::run_posted() {
-  std::vector<Task> tasks;
-  {
-    std::lock_guard lock(mutex_);
-    tasks.swap(posted_);
-    wake_pending_ = false;
+  // A post that this load misses has written wake_fd_ after it: the next wait returns at once.
+  if (has_posted_.load(std::memory_order_relaxed)) {
+    {
+      std::lock_guard lock(mutex_);
+      running_.swap(posted_);
+      has_posted_.store(false, std::memory_order_relaxed);
+      wake_pending_ = false;
+    }
+    for (Task& task : running_) task();
+    running_.clear();
   }
-  for (Task& task : tasks) task();
+  if (timers_.empty()) return;
   const TimePoint now = clock_.now();
   while (!timers_.empty() && timers_.top().when <= now) {
     Task task = std::move(timers_.top().task);
@@ -114,11 +121,8 @@ void EventLoop::run_posted() {
 }
 
 // Arms the timerfd for the earliest timer; 0 when something is due or posted already.
-int EventLoop::wait_timeout_ms_or_arm() {
-  {
-    std::lock_guard lock(mutex_);
-    if (!posted_.empty()) return 0;
-  }
+int EventLoop::wait_timeout_ms() {
+  if (has_posted_.load(std::memory_order_relaxed)) return 0;
   if (timers_.empty()) return -1;
   const TimePoint when = timers_.top().when;
   if (when <= clock_.now()) return 0;
@@ -139,7 +143,7 @@ void EventLoop::run() {
   for (;;) {
     run_posted();
     if (stopping_) break;
-    const int n = ::epoll_wait(epoll_fd_, events, kEventsPerWait, wait_timeout_ms_or_arm());
+    const int n = ::epoll_wait(epoll_fd_, events, kEventsPerWait, wait_timeout_ms());
     unwatched_.clear();
     for (int i = 0; i < n; ++i) {
       auto* handler = static_cast<FdHandler*>(events[i].data.ptr);

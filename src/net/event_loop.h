@@ -41,7 +41,7 @@ class EventLoop final : public TimedExecutor {
   void rearm(int fd, uint32_t events, FdHandler* handler);
   void unwatch(int fd, FdHandler* handler);
 
-  bool on_loop_thread() const { return std::this_thread::get_id() == thread_id_; }
+  bool on_loop_thread() const { return std::this_thread::get_id() == thread_id_.load(std::memory_order_relaxed); }
   // Refuses further posts, runs what is queued (not future timers), joins. Idempotent; not from the loop's thread.
   void stop();
 
@@ -54,7 +54,7 @@ class EventLoop final : public TimedExecutor {
   };
   void run();
   void run_posted();
-  int wait_timeout_ms_or_arm();
+  int wait_timeout_ms();
 
   const Clock& clock_;
   int epoll_fd_ = -1;
@@ -64,13 +64,15 @@ class EventLoop final : public TimedExecutor {
   std::vector<Task> posted_;
   std::vector<Timer> posted_timers_;
   bool wake_pending_ = false;
+  std::atomic<bool> has_posted_{false};  // spares the loop the lock on wake-ups without posts
   std::atomic<bool> stopping_{false};
   // Loop thread only:
   std::priority_queue<Timer, std::vector<Timer>, std::greater<>> timers_;
   TimePoint armed_for_ = TimePoint::max();
   uint64_t next_order_ = 0;
   std::vector<FdHandler*> unwatched_;  // of this wake-up
-  std::thread::id thread_id_;
+  std::vector<Task> running_;          // posted_'s other half, so that its storage is reused
+  std::atomic<std::thread::id> thread_id_;
   std::thread thread_;
 };
 
