@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The integers of the sample order, docs/ordering.md "Integers": frozen. Users' checkpoints depend on every bit of them, so a
-// change is a new order version, not an edit. All arithmetic is modulo 2^64. Nothing here is a source of secrets.
+// The integers of the sample order, docs/ordering.md "Integers": frozen. Users' checkpoints depend
+// on every bit of them, so a change is a new order version, not an edit. All arithmetic is modulo
+// 2^64. Nothing here is a source of secrets.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,14 @@ namespace headrace {
 
 // What a key is drawn for. Frozen numbers.
 enum class OrderTag : uint64_t {
-  kBlocks = 1, kInside = 2, kMixture = 3, kSample = 4, kStream = 5, kSampler = 6, kTail = 7, kMixtureSeed = 8,
+  kBlocks = 1,
+  kInside = 2,
+  kMixture = 3,
+  kSample = 4,
+  kStream = 5,
+  kSampler = 6,
+  kTail = 7,
+  kMixtureSeed = 8,
 };
 
 inline constexpr uint64_t kGolden = 0x9E3779B97F4A7C15;
@@ -47,7 +55,8 @@ class OrderStream {
 
   uint64_t draw() { return mix64(state_ += kGolden); }
 
-  // Uniform in 0..m-1, m > 0; may take more than one draw (Lemire 2019, "Fast random integer generation in an interval").
+  // Uniform in 0..m-1, m > 0; may take more than one draw (Lemire 2019, "Fast random integer
+  // generation in an interval").
   uint64_t bounded(uint64_t m) {
     for (;;) {
       const auto product = static_cast<unsigned __int128>(draw()) * m;
@@ -60,13 +69,15 @@ class OrderStream {
   uint64_t state_;
 };
 
-// Fills `out` with the Fisher-Yates shuffle of 0..out.size()-1 (out.size() <= 2^32).
+inline constexpr uint64_t kShuffledMax = uint64_t{1} << 32;
+// Fills `out` with the Fisher-Yates shuffle of 0..out.size()-1, out.size() <= kShuffledMax.
 void shuffled(std::span<uint32_t> out, uint64_t key);
-// shuffled(n, key)[i] without the table: O(n - i) time, no memory. i < n <= 2^32.
+void shuffled(std::span<uint64_t> out, uint64_t key);
+// shuffled(n, key)[i] without the table: O(n - i) time, no memory. i < n <= kShuffledMax.
 uint64_t shuffled_at(uint64_t n, uint64_t key, uint64_t i);
 
-// A uniform permutation of 0..n-1 with random access: a table up to kPermutationTableMax, else a cycle-walking Feistel
-// network. n <= 2^63.
+// A uniform permutation of 0..n-1 with random access: a table up to kPermutationTableMax, else a
+// cycle-walking Feistel network. n <= 2^63.
 class Permutation {
  public:
   Permutation() = default;  // of nothing
@@ -82,7 +93,8 @@ class Permutation {
   uint64_t round_keys_[8] = {};
 };
 
-// A stratified permutation of 0..n-1, O(log n): every aligned run of 2^a indices visits 2^a different strata. i < n.
+// A stratified permutation of 0..n-1, O(log n): every aligned run of 2^a indices visits 2^a
+// different strata. i < n.
 uint64_t spread(uint64_t i, uint64_t n, uint64_t key);
 
 }  // namespace headrace

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Order: position in an epoch -> sample number, a pure function of (counts, seed, epoch, block, lanes, shuffle). It knows
-// nothing of ranks, batches, bytes, time or I/O. The specification, with its reasons, is docs/ordering.md; the maps are frozen.
+// Order: position in an epoch -> sample number, a pure function of (counts, seed, epoch, block,
+// lanes, shuffle). It knows nothing of ranks, batches, bytes, time or I/O. The specification, with
+// its reasons, is docs/ordering.md; the maps are frozen.
 //
-// Positions are delivered lane by lane: position p of the main part belongs to lane p mod lanes(). What one lane reads of one
-// block at a stretch is a *segment*: the engine's unit of residency. A position's sample is samples(segment)[index].
+// Positions are delivered lane by lane: position p of the main part belongs to lane p mod lanes().
+// What one lane reads of one block at a stretch is a *segment*: the engine's unit of residency. A
+// position's sample is samples(segment)[index].
 #pragma once
 
 #include <cstdint>
@@ -27,46 +29,56 @@ inline constexpr uint64_t kBlockSamplesMax = 65'536;
 struct OrderSpec {
   uint64_t seed = 0;
   uint64_t epoch = 0;
-  uint64_t block = 1;  // samples a block is asked to have, 1..kBlockSamplesMax (not used by make_units and kGlobal)
+  uint64_t block = 1;  // samples a block is asked to have, 1..kBlockSamplesMax (not used by
+                       // make_units and kGlobal)
   uint64_t lanes = 1;  // lanes asked for, >= 1
   Shuffle shuffle = Shuffle::kStratified;
 };
 
 struct OrderPlan;  // order_plan.h
 
-// Immutable, safe to share between threads, cheap to copy. No call allocates but make*, and samples() when `out` has to grow.
+// Immutable, safe to share between threads, cheap to copy. No call allocates but make*, and
+// samples() when `out` has to grow.
 class Order {
  public:
   // Blocks of equal length cut from the shards. Error: no sample, block or lanes out of range.
   static Result<Order> make(std::shared_ptr<const ShardCounts> counts, const OrderSpec& spec);
-  // Units that can only be read whole, of any length < 2^32 (Parquet row groups, compressed shards). kGlobal is refused.
+  // Units that can only be read whole, of any length < 2^32 (Parquet row groups, compressed
+  // shards). kGlobal is refused.
   static Result<Order> make_units(std::vector<uint64_t> unit_counts, const OrderSpec& spec);
   static Result<Order> make_units(std::shared_ptr<const ShardCounts> units, const OrderSpec& spec);
 
-  uint64_t size() const;                      // samples of an epoch
-  uint64_t at(uint64_t position) const;       // sample number; position < size(). O(block + log blocks)
+  uint64_t size() const;                 // samples of an epoch
+  uint64_t at(uint64_t position) const;  // sample number; position < size(). O(block + log blocks)
 
   struct Place {
-    uint64_t segment = 0;  // unique in the epoch, < segments(); what a segment is called depends on nothing but the order
+    uint64_t segment = 0;  // unique in the epoch, < segments(); what a segment is called depends on
+                           // nothing but the order
     uint32_t index = 0;    // place in the segment's delivery order
-    uint32_t lane = 0;     // a segment has one lane (kNone: 0; in the tail the run); lanes below lanes()
+    uint32_t lane =
+        0;  // a segment has one lane (kNone: 0; in the tail the run); lanes below lanes()
     friend bool operator==(const Place&, const Place&) = default;
   };
-  Place place(uint64_t position) const;       // O(1), a few divisions; O(log lanes) in the tail; units O(log units)
+  Place place(uint64_t position)
+      const;  // O(1), a few divisions; O(log lanes) in the tail; units O(log units)
 
-  // The sample numbers of a segment in delivery order: at(p) == samples(place(p).segment)[place(p).index].
+  // The sample numbers of a segment in delivery order: at(p) ==
+  // samples(place(p).segment)[place(p).index].
   void samples(uint64_t segment, std::vector<uint64_t>& out) const;
-  uint64_t segment_size(uint64_t segment) const;  // = samples(segment).size(); 0 for a number that names no segment
-  uint64_t segments() const;                      // upper bound of segment numbers (not all are in use)
-  // The block (or unit) a segment is a part of; blocks below blocks(). Two segments of one block share no sample.
+  uint64_t segment_size(
+      uint64_t segment) const;  // = samples(segment).size(); 0 for a number that names no segment
+  uint64_t segments() const;    // upper bound of segment numbers (not all are in use)
+  // The block (or unit) a segment is a part of; blocks below blocks(). Two segments of one block
+  // share no sample.
   uint64_t segment_block(uint64_t segment) const;
 
-  bool units() const;        // made by make_units
-  uint64_t block() const;    // c in use; for units the largest unit
-  uint64_t lanes() const;    // L in use
-  uint64_t blocks() const;   // blocks of the epoch, the short one included; or units
-  uint64_t main_size() const;  // positions of the main part: [0, main_size()); the rest is the tail (0 for units and kNone)
-  const OrderSpec& spec() const;  // as asked for
+  bool units() const;          // made by make_units
+  uint64_t block() const;      // c in use; for units the largest unit
+  uint64_t lanes() const;      // L in use
+  uint64_t blocks() const;     // blocks of the epoch, the short one included; or units
+  uint64_t main_size() const;  // positions of the main part: [0, main_size()); the rest is the tail
+                               // (0 for units and kNone)
+  const OrderSpec& spec() const;      // as asked for
   const ShardCounts& counts() const;  // shards, or units
 
  private:
@@ -74,8 +86,9 @@ class Order {
   std::shared_ptr<const OrderPlan> plan_;
 };
 
-// Sample numbers along a walk (p, p + R, p + 2R, ... or any positions): keeps one segment a lane, so that a block's shuffle
-// is made once. Memory: 8 bytes for each sample of the open segments, at most 8 * lanes * block. Not thread-safe.
+// Sample numbers along a walk (p, p + R, p + 2R, ... or any positions): keeps one segment a lane,
+// so that a block's shuffle is made once. Memory: 8 bytes for each sample of the open segments, at
+// most 8 * lanes * block. Not thread-safe.
 class OrderWalker {
  public:
   explicit OrderWalker(Order order);

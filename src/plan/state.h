@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The state of a loader as JSON text, and the agreement of ranks (docs/ordering.md, "State" and "Agreement"). Frozen field
-// names. It does not talk to other ranks and does not know what a hash is made of: it compares.
+// The state of a loader as JSON text, and the agreement of ranks (docs/ordering.md, "State" and
+// "Agreement"). Frozen field names. It does not talk to other ranks and does not know what a hash
+// is made of: it compares.
 #pragma once
 
 #include <cstdint>
@@ -25,22 +26,25 @@ struct State {
   std::string index;       // name of the index the job uses
   uint64_t seed = 0;
   uint64_t epoch = 0;
-  uint64_t position = 0;   // delivered to the trainer, not prefetched
-  uint64_t block = 0;      // c in use
-  uint64_t lanes = 0;      // L in use
+  uint64_t position = 0;  // delivered to the trainer, not prefetched
+  uint64_t block = 0;     // c in use
+  uint64_t lanes = 0;     // L in use
   Shuffle shuffle = Shuffle::kStratified;
   Remainder remainder = Remainder::kDrop;
-  uint64_t drop = 0;       // D of this epoch
-  std::string filter;      // hash of the filter; empty: none
-  std::string agreement;   // hex of agreement_hash, where no process group compared it; empty: not written
+  uint64_t drop = 0;   // D of this epoch
+  std::string filter;  // hash of the filter; empty: none
+  std::string
+      agreement;  // hex of agreement_hash, where no process group compared it; empty: not written
   friend bool operator==(const State&, const State&) = default;
 
   Position at() const { return {epoch, position, drop}; }
 };
 
-// {"headrace": 1, "order_hash": ..., ...}: one line, fields in the order above. Error: longer than kStateBytesMax.
+// {"headrace": 1, "order_hash": ..., ...}: one line, fields in the order above. Error: longer than
+// kStateBytesMax.
 Result<std::string> encode_state(const State& state);
-// Strict: version, types, ranges, no unknown and no missing field ("filter" and "agreement" may be missing).
+// Strict: version, types, ranges, no unknown and no missing field ("filter" and "agreement" may be
+// missing).
 Result<State> parse_state(std::string_view json);
 
 // What the job that loads the state has.
@@ -49,10 +53,12 @@ struct StateContext {
   uint64_t samples = 0;  // after filtering
   std::string filter;
 };
-// Is this state one of that data set? The error names every field that differs, with both values, and what to do.
+// Is this state one of that data set? The error names every field that differs, with both values,
+// and what to do.
 Status check_state(const State& state, const StateContext& job);
 
-// Field name -> value, as text, in the specification's order. What ranks exchange when their hashes differ.
+// Field name -> value, as text, in the specification's order. What ranks exchange when their hashes
+// differ.
 using AgreementRecord = std::vector<std::pair<std::string, std::string>>;
 
 // `mixture` is empty without one. `batch` is the global batch.
@@ -60,7 +66,8 @@ AgreementRecord agreement_record(const State& state, uint64_t batch, std::string
 Hash128 agreement_hash(const AgreementRecord& record);  // the 16 bytes that the ranks gather
 std::string encode_agreement(const AgreementRecord& record);
 Result<AgreementRecord> parse_agreement(std::string_view json);  // from another rank: bounded
-// Ok when all agree. Else the same error on every rank: the first field that differs from rank 0's, both values, both ranks.
+// Ok when all agree. Else the same error on every rank: the first field that differs from rank 0's,
+// both values, both ranks.
 Status check_agreement(const std::vector<AgreementRecord>& by_rank);
 
 }  // namespace headrace

@@ -103,3 +103,10 @@ def test_every_order_delivers_every_sample_once():
         for shuffle in ("stratified", "block", "none"):
             units = UnitOrder(counts, seed, epoch, lanes, shuffle)
             assert sorted(units.all()) == list(range(units.n))
+
+
+def test_the_mixture_seed_of_web_under_seed_7_is_the_published_one():
+    import hashlib
+
+    source_id = int.from_bytes(hashlib.sha256(b"web").digest()[:8], "little")
+    assert key(7, 0, 8, source_id) == 12878351002465490008
