@@ -1,0 +1,44 @@
+# What a user or a developer types. Everything is set up by tools/setup, once; a second run finds it done.
+PYTHON := .venv/bin/python
+JOBS ?= $(shell nproc)
+
+.PHONY: demo test wheel lint asan tsan fuzz native clean
+.DEFAULT_GOAL := test
+
+# Streams real images out of an S3 server on this machine, kills the trainer half way, resumes, and reports.
+demo: native
+	@$(PYTHON) -m headrace demo
+
+# Lint, C++ unit tests, then the Python and end-to-end tests.
+test: native lint
+	@tools/setup dev
+	ctest --test-dir build/dev --output-on-failure -j $(JOBS)
+	$(PYTHON) -m pytest
+
+# The release build of the extension and of headrace-serve, placed in python/headrace.
+native:
+	@tools/setup native
+
+lint:
+	@tools/setup venv
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m mypy
+	$(PYTHON) tools/check_tree
+
+# A wheel that runs on other machines, tried in a clean environment.
+wheel: native
+	@$(PYTHON) tools/check_wheel dist
+
+asan tsan:
+	@tools/setup $@
+	ctest --test-dir build/$@ --output-on-failure -j $(JOBS)
+
+# Every fuzz target for FUZZ_SECONDS each.
+FUZZ_SECONDS ?= 60
+fuzz:
+	@tools/setup fuzz
+	@set -e; for target in $$(find build/fuzz -type f -name 'fuzz_*' -perm -u+x); do \
+	  echo "== $$target"; $$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1; done
+
+clean:
+	rm -rf build dist .venv python/headrace/_core*.so python/headrace/bin

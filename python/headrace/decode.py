@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How stored bytes become columns: ``hr.decode.image(...)``, ``hr.decode.npy()``, or just ``int``,
+``float``, ``str``.
+
+These are descriptions; the C++ core does the work, in parallel and without a Python call per
+sample. Randomness of crops and flips is a function of (seed, epoch, sample), so it survives a
+resume and another number of ranks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias
+
+from headrace.options import Faults, nearest
+
+__all__ = ["Decode", "auto", "image", "integer", "json", "npy", "number", "raw", "text"]
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Decode:
+    """One field's decoder: ``kind`` and what the core needs to know about it."""
+
+    kind: str
+    options: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+
+
+Spec: TypeAlias = "Decode | type | str | None"
+
+
+def image(
+    size: int | tuple[int, int] | None = None,
+    *,
+    crop: Literal["random_resized", "center"] | None = None,
+    resize: int | None = None,
+    flip: bool | float = False,
+    layout: Literal["CHW", "HWC"] = "CHW",
+    scale: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+    pixels_max: int = 100_000_000,
+) -> Decode:
+    """JPEG or PNG to uint8 RGB, [B, 3, height, width] (or [B, height, width, 3]).
+
+    Args:
+        size: (height, width), or one number for both. None keeps each image's own size: a Ragged
+            column.
+        crop: ``"random_resized"`` as torchvision's RandomResizedCrop; ``"center"`` resizes the
+            shorter side and cuts
+            the middle; None stretches to ``size``.
+        resize: for ``crop="center"``: length of the shorter side before cutting (torchvision's 256
+            for 224).
+            None: as small as covers ``size``.
+        flip: mirror left-right; True means with probability 1/2, or the probability itself.
+        layout: ``"CHW"`` as torch has it, or ``"HWC"``.
+        scale: share of the image's area that a random crop covers.
+        ratio: width / height of a random crop.
+        pixels_max: larger images are an error, before they are decoded.
+
+    Bilinear with antialiasing. EXIF orientation is not applied. Raises OptionError on faults.
+    """
+    faults = Faults("decode.image")
+    height, width = 0, 0
+    if size is not None:
+        pair = (size, size) if isinstance(size, int) else tuple(size)
+        if len(pair) != 2:
+            faults.add(f"size={size!r} is not one number or (height, width)")
+        else:
+            height = faults.count("size", pair[0], least=1) or 0
+            width = faults.count("size", pair[1], least=1) or 0
+    elif crop is not None:
+        faults.add(f"crop={crop!r} needs size=")
+    faults.choice("crop", crop, ("random_resized", "center", None))
+    faults.choice("layout", layout, ("CHW", "HWC"))
+    if resize is not None:
+        faults.count("resize", resize, least=1)
+        if crop != "center":
+            faults.add(f"resize={resize!r} needs crop='center'")
+    if not 0 <= float(flip) <= 1:
+        faults.add(f"flip={flip!r} is not a probability")
+    for name, (low, high) in (("scale", scale), ("ratio", ratio)):
+        if not 0 < low <= high:
+            faults.add(f"{name}=({low}, {high}) is not a range of positive numbers")
+    faults.raise_any()
+    return Decode(
+        "image",
+        {
+            "height": height,
+            "width": width,
+            "crop": crop or "none",
+            "resize": int(resize or 0),
+            "flip": 0.5 if flip is True else float(flip),
+            "layout": layout,
+            "scale": (float(scale[0]), float(scale[1])),
+            "ratio": (float(ratio[0]), float(ratio[1])),
+            "pixels_max": int(pixels_max),
+        },
+    )
+
+
+def integer(dtype: str = "int64") -> Decode:
+    """A whole number: ASCII digits in a tar, or an MDS integer. [B] of ``dtype``."""
+    return Decode("int", {"dtype": str(dtype)})
+
+
+def number(dtype: str = "float32") -> Decode:
+    """A number: ASCII in a tar, or an MDS float. [B] of ``dtype``."""
+    return Decode("float", {"dtype": str(dtype)})
+
+
+def text() -> Decode:
+    """UTF-8 text: a Ragged column of str."""
+    return Decode("text")
+
+
+def json() -> Decode:
+    """JSON: a Ragged column whose rows are parsed when asked for."""
+    return Decode("json")
+
+
+def npy() -> Decode:
+    """A NumPy ``.npy`` array: [B, ...] when the first sample's shape holds for all, else Ragged.
+    Never pickle."""
+    return Decode("npy")
+
+
+def raw() -> Decode:
+    """The stored bytes: a Ragged column."""
+    return Decode("bytes")
+
+
+def auto() -> Decode:
+    """What the format itself says: MDS encodings; the stored bytes in a tar."""
+    return Decode("auto")
+
+
+_SHORT: dict[Any, Decode] = {
+    int: integer(),
+    float: number(),
+    str: text(),
+    bytes: raw(),
+    "int": integer(),
+    "float": number(),
+    "str": text(),
+    "text": text(),
+    "bytes": raw(),
+    "json": json(),
+    "npy": npy(),
+    "image": image(),
+    "auto": auto(),
+    None: auto(),
+}
+
+
+def resolve(
+    decode: Mapping[str, Spec] | None,
+    columns: tuple[str, ...] | None,
+    fields: list[str],
+    faults: Faults,
+) -> list[dict[str, Any]]:
+    """The core's list of columns: one dict of ``field``, ``column``, ``kind`` and the decoder's
+    options each.
+
+    The columns are ``columns`` if given, else the keys of ``decode``, else every field of the data
+    set. A column that ``decode`` does not name holds what the format says. Faults are added, not
+    raised.
+    """
+    given = dict(decode or {})
+    names = list(columns) if columns is not None else list(given) or fields
+    result = []
+    for name in dict.fromkeys([*names, *given]):
+        if name not in fields and fields:
+            have = ", ".join(fields[:20])
+            faults.add(f"no field {name!r} in the data set{nearest(name, fields)}; it has {have}")
+            continue
+        spec = given.get(name)
+        decoder = spec if isinstance(spec, Decode) else _short(name, spec, faults)
+        if decoder is not None and name in names:
+            result.append({"field": name, "column": name, "kind": decoder.kind, **decoder.options})
+    return result
+
+
+def _short(name: str, spec: Any, faults: Faults) -> Decode | None:
+    try:
+        found = _SHORT.get(spec)
+    except TypeError:
+        found = None
+    if found is None:
+        words = "int, float, str, bytes, 'json', 'npy', 'image' or hr.decode...."
+        hint = " (a Python function belongs into transform=)" if callable(spec) else ""
+        faults.add(f"decode[{name!r}]={spec!r} is not a decoder: {words}{hint}")
+    return found

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Columns whose rows have different lengths."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Ragged"]
+
+_KINDS = ("bytes", "text", "json", "array")
+
+
+class Ragged(Sequence[Any]):
+    """Rows of different lengths in one array: row ``i`` is ``values[offsets[i]:offsets[i + 1]]``.
+
+    Nothing is copied or decoded until a row is asked for.
+
+    Attributes:
+        values: all rows one after another; uint8 for bytes, text and json, else the rows' element
+            type.
+        offsets: int64 [B + 1], in elements of ``values``.
+        kind: ``"bytes"``, ``"text"`` (UTF-8), ``"json"`` (UTF-8) or ``"array"``.
+        shapes: int64 [B, ndim], the shape of each row of an ``"array"``; None for one-dimensional
+            rows.
+    """
+
+    __slots__ = ("kind", "offsets", "shapes", "values")
+
+    def __init__(
+        self,
+        values: npt.NDArray[Any],
+        offsets: npt.NDArray[np.int64],
+        kind: str = "bytes",
+        shapes: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        if kind not in _KINDS:
+            raise ValueError(f"make Ragged: kind={kind!r} is not one of {', '.join(_KINDS)}")
+        if len(offsets) < 1:
+            raise ValueError(
+                "make Ragged: offsets is empty; it has one more element than there are rows"
+            )
+        self.values = values
+        self.offsets = offsets
+        self.kind = kind
+        self.shapes = shapes
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held: values, offsets and shapes."""
+        shapes = 0 if self.shapes is None else int(self.shapes.nbytes)
+        return int(self.values.nbytes) + int(self.offsets.nbytes) + shapes
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Elements of each row, int64 [B]."""
+        return np.diff(self.offsets)
+
+    @overload
+    def __getitem__(self, row: int) -> Any: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Any]: ...
+    def __getitem__(self, row: int | slice) -> Any:
+        """One row: bytes, str, the parsed JSON value, or an array that shares memory with
+        ``values``."""
+        if isinstance(row, slice):
+            return [self[i] for i in range(*row.indices(len(self)))]
+        index = row + len(self) if row < 0 else row
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {row} of a Ragged with {len(self)} rows")
+        part = self.values[self.offsets[index] : self.offsets[index + 1]]
+        if self.kind == "array":
+            return part if self.shapes is None else part.reshape(tuple(self.shapes[index]))
+        stored = part.tobytes()
+        if self.kind == "text":
+            return stored.decode("utf-8")
+        return json.loads(stored) if self.kind == "json" else stored
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def to_list(self) -> list[Any]:
+        """Every row, as ``[i]`` gives it."""
+        return list(self)
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[Any]) -> Ragged:
+        """Packs rows of one type: bytes, str or arrays of one dtype and number of dimensions.
+
+        Raises:
+            ValueError: rows of different types, dtypes or numbers of dimensions.
+        """
+        if all(isinstance(row, bytes | str) for row in rows):
+            kind = "text" if rows and isinstance(rows[0], str) else "bytes"
+            if any(isinstance(row, str) != (kind == "text") for row in rows):
+                raise ValueError("make Ragged: bytes and str in one column")
+            stored = [row.encode() if isinstance(row, str) else row for row in rows]
+            values = np.frombuffer(b"".join(stored), np.uint8).copy()
+            return cls(values, _offsets([len(row) for row in stored]), kind)
+        arrays = [np.asarray(row) for row in rows]
+        first = arrays[0]
+        for array in arrays:
+            if array.dtype != first.dtype or array.ndim != first.ndim:
+                raise ValueError(
+                    f"make Ragged: a row is {array.dtype} with {array.ndim} dimensions, "
+                    f"the first is {first.dtype} with {first.ndim}"
+                )
+        values = np.concatenate([array.reshape(-1) for array in arrays])
+        shapes = None if first.ndim == 1 else np.array([a.shape for a in arrays], np.int64)
+        return cls(values, _offsets([array.size for array in arrays]), "array", shapes)
+
+    def __repr__(self) -> str:
+        return f"Ragged({len(self)} rows, {self.kind}, {self.values.dtype}, {self.nbytes:,} bytes)"
+
+
+def _offsets(lengths: Sequence[int]) -> npt.NDArray[np.int64]:
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
