@@ -22,6 +22,14 @@ TEST(Crc32c, GivesThePublishedVectors) {
   EXPECT_EQ(crc32c(as_bytes(ones)), 0x62A8AB43u);
 }
 
+TEST(Crc32c, OfTwoPartsIsTheJoinOfTheirs) {
+  const std::string data(70'000, 'q');
+  for (size_t b : {size_t{0}, size_t{1}, size_t{255}, size_t{256}, size_t{65'536}, size_t{70'000}}) {
+    const std::string_view all(data), head = all.substr(0, data.size() - b), tail = all.substr(data.size() - b);
+    EXPECT_EQ(crc32c_join(crc32c(as_bytes(head)), crc32c(as_bytes(tail)), b), crc32c(as_bytes(all))) << b;
+  }
+}
+
 TEST(Crc32c, IsTheSameInOnePieceAndInMany) {
   std::string data(100'003, '\0');
   for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 131 + (i >> 7));

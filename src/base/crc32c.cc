@@ -109,4 +109,40 @@ uint32_t crc32c(Bytes data, uint32_t crc) {
   return ~crc_table(crc, data.data(), data.size());
 }
 
+namespace {
+
+// a times b modulo the CRC's polynomial; bit 31 is x^0 (reflected).
+uint32_t multiply_mod(uint32_t a, uint32_t b) {
+  uint32_t product = 0;
+  for (uint32_t bit = 1u << 31; bit != 0; bit >>= 1) {
+    if (a & bit) product ^= b;
+    b = (b >> 1) ^ ((b & 1) ? kPoly : 0);
+  }
+  return product;
+}
+
+// x^(8 v 256^k) for each byte value v at place k: a length becomes at most eight factors.
+using Powers = std::array<std::array<uint32_t, 256>, 8>;
+Powers make_powers() {
+  Powers powers;
+  uint32_t step = 1u << 23;  // x^8
+  for (auto& place : powers) {
+    place[0] = 1u << 31;
+    for (size_t v = 1; v < 256; ++v) place[v] = multiply_mod(place[v - 1], step);
+    step = multiply_mod(place[255], step);
+  }
+  return powers;
+}
+
+}  // namespace
+
+uint32_t crc32c_join(uint32_t crc_a, uint32_t crc_b, uint64_t bytes_b) {
+  static const Powers powers = make_powers();
+  for (size_t place = 0; bytes_b != 0; ++place, bytes_b >>= 8) {
+    const uint32_t v = bytes_b & 0xFF;
+    if (v != 0) crc_a = multiply_mod(powers[place][v], crc_a);
+  }
+  return crc_a ^ crc_b;
+}
+
 }  // namespace headrace
