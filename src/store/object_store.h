@@ -4,7 +4,7 @@
 // Implementations: s3/s3_store, memory_store, file_store; decorators: retry, fault, record, throttle.
 //
 // Contract for every method: `done` runs exactly once, on executor(), also after cancellation; never inside the call.
-// `dst` must stay valid until then.
+// `dst` must stay valid until then. A store with several event loops runs it on executor_of(the outcome's loop).
 #pragma once
 
 #include <cstdint>
@@ -33,6 +33,8 @@ struct ObjectMeta {
   int64_t modified_unix = 0;
 };
 
+constexpr int32_t kAnyLoop = -1;
+
 struct ReadRequest {
   std::string key;
   ByteRange range;                // not empty, inside the object
@@ -40,6 +42,7 @@ struct ReadRequest {
   std::string version_id;         // empty = the newest
   std::vector<MutableBytes> dst;  // scatter list; sizes sum to range.size(); each byte is written once, in order
   Deadline deadline;
+  int32_t loop = kAnyLoop;        // ReadOutcome::loop of the attempt before: retries and hedges stay on one loop
 };
 
 // A failed read tells how much of dst is good, so that a retry asks for the rest only.
@@ -51,6 +54,7 @@ struct ReadOutcome {
   bool retryable = false;  // another attempt may help (decided by the store, once)
   bool throttled = false;  // the store asked us to slow down
   Nanos retry_after{};     // what it asked us to wait at least
+  int32_t loop = kAnyLoop;  // where it ran, for stores with several loops
 };
 
 struct ListRequest {
@@ -81,12 +85,18 @@ class ObjectStore {
   virtual void put(PutRequest request, Completion<ObjectMeta> done, std::stop_token stop) = 0;
 
   virtual TimedExecutor& executor() = 0;
+  virtual TimedExecutor& executor_of(int32_t /*loop*/) { return executor(); }
   // "s3://bucket", "file:///data", "memory:": what stands before "/key" in messages.
   virtual const std::string& name() const = 0;
 };
 
 // One line for messages: "s3://bucket/key bytes [0, 100)".
 std::string describe(const ObjectStore& store, const std::string& key, ByteRange range);
+
+// What every store says when the object is not the one that was asked for (kPrecondition).
+Status object_changed(const std::string& what, const std::string& etag_expected, const std::string& etag_found);
+// ... or when it ends before the range does (kPrecondition).
+Status object_too_short(const std::string& what, uint64_t object_size);
 
 // Blocking forms for control code that runs on a thread of its own (never on the store's executor).
 Result<std::string> read_all(ObjectStore& store, const std::string& key, ByteRange range,

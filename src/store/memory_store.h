@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Objects in memory, for tests, simulations and the demo's small pieces. Answers like S3 does: ETags, If-Match, sizes,
+// pages of keys. Keeps no versions. Safe to use from several threads when its executor is.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "store/object_store.h"
+
+namespace headrace {
+
+class MemoryStore final : public ObjectStore {
+ public:
+  explicit MemoryStore(TimedExecutor& executor, std::string name = "memory:");
+
+  // Direct access for tests: takes effect at once. The ETag (XXH128 of the content) is returned.
+  std::string set(const std::string& key, std::string content);
+  void erase(const std::string& key);
+
+  void read(ReadRequest request, UniqueFunction<void(ReadOutcome)> done, std::stop_token stop) override;
+  void head(std::string key, Completion<ObjectMeta> done, std::stop_token stop) override;
+  void list(ListRequest request, Completion<ListPage> done, std::stop_token stop) override;
+  void put(PutRequest request, Completion<ObjectMeta> done, std::stop_token stop) override;
+  TimedExecutor& executor() override { return executor_; }
+  const std::string& name() const override { return name_; }
+
+ private:
+  struct Object {
+    std::shared_ptr<const std::string> content;
+    ObjectMeta meta;
+  };
+  ReadOutcome read_now(const ReadRequest& request) const;
+  Result<ObjectMeta> head_of(const std::string& key) const;
+  Result<ListPage> page(const ListRequest& request) const;
+  Result<ObjectMeta> put_object(PutRequest request);
+  ObjectMeta store_locked(const std::string& key, std::string content);
+
+  TimedExecutor& executor_;
+  const std::string name_;
+  mutable std::mutex mutex_;
+  std::map<std::string, Object> objects_;
+};
+
+}  // namespace headrace

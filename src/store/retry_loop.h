@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The part of a retried operation that does not depend on what the operation is: when the next attempt starts, and when
+// to give up. Private to retry_store.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "store/retry_quota.h"
+#include "store/retry_store.h"
+
+namespace headrace {
+
+// What all operations of one RetryStore share.
+struct RetryCore {
+  std::shared_ptr<ObjectStore> inner;
+  const RetryOptions options;
+  StoreMetrics* const metrics;
+  RetryQuota quota;
+  std::mutex random_mutex;
+  std::unique_ptr<RandomSource> random;
+
+  double uniform() {
+    std::lock_guard lock(random_mutex);
+    return random->uniform();
+  }
+};
+
+struct AttemptFailure {
+  Status status;
+  bool retryable = false;
+  bool throttled = false;
+  Nanos retry_after{};
+};
+
+// One operation from its first attempt to its end. After start() everything runs on the operation's executor, one step
+// at a time; each pending step holds the operation alive.
+class RetryLoop : public std::enable_shared_from_this<RetryLoop> {
+ public:
+  virtual ~RetryLoop() = default;
+  void start();
+
+ protected:
+  RetryLoop(std::shared_ptr<RetryCore> core, std::stop_token stop, Deadline deadline)
+      : core_(std::move(core)), stop_(std::move(stop)), deadline_(deadline) {}
+
+  virtual void attempt() = 0;             // begins one attempt; ends in succeeded() or failed()
+  virtual void give_up(Status status) = 0;  // tells the caller
+  virtual std::string what() const = 0;   // "read s3://b/k bytes [0, 10)"
+  virtual TimedExecutor& executor() = 0;
+
+  void succeeded();                  // accounting only; the derived class tells the caller
+  void failed(AttemptFailure failure);
+  uint32_t attempts() const { return attempts_; }
+
+  const std::shared_ptr<RetryCore> core_;
+  const std::stop_token stop_;
+
+ private:
+  Nanos wait_before_next(const AttemptFailure& failure);
+  void wait(TimePoint until);
+  void wake();
+  void on_stop();
+  void end_stopped();
+  void end(const std::string& why);
+  TimePoint now() { return executor().clock().now(); }
+
+  const Deadline deadline_;
+  TimePoint started_{};
+  uint32_t attempts_ = 0;
+  uint32_t cost_ = 0;  // tokens that the attempt under way took
+  AttemptFailure last_;
+  bool waiting_ = false;
+  struct Stopper {
+    std::weak_ptr<RetryLoop> loop;
+    TimedExecutor* executor;
+    void operator()() const;
+  };
+  std::optional<std::stop_callback<Stopper>> stop_callback_;  // only while waiting
+};
+
+}  // namespace headrace
