@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// One stored field of a sample to one row of a column: which decoder, with what options (FieldDecode, resolved once a
+// loader), and the two steps that batch/ runs for every row: measure (headers and checks, says how large) and decode
+// (writes the row at its final place).
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "decode/array.h"
+#include "decode/image.h"
+#include "decode/mds_value.h"
+
+namespace headrace {
+
+enum class FieldKind {
+  kBytes,     // as stored
+  kText,      // as stored, checked to be UTF-8
+  kDecimal,   // as stored, checked to be a decimal number (MDS str_decimal)
+  kJson,      // as stored, checked to be JSON
+  kInteger,   // ASCII text to `dtype`
+  kFloat,     // ASCII text to `dtype`
+  kScalar,    // one little-endian number of `dtype`
+  kNpy,       // .npy file
+  kMdsArray,  // MDS ndarray, stored as `mds_form` says
+  kImage      // pixels, uint8 RGB
+};
+std::string_view field_kind_name(FieldKind kind);
+
+struct FieldDecode {
+  std::string field;   // as the data set names it
+  std::string column;  // as the batch names it
+  FieldKind kind = FieldKind::kBytes;
+  // kInteger, kFloat, kScalar: of the column (without: int64, float64, and an error for kScalar). kNpy, kMdsArray: what
+  // every row must have (without: what the batch's first good row has).
+  std::optional<Dtype> dtype;
+  // kNpy, kMdsArray: the shape that every row must have; the column is then [B, shape...]. Without: ragged.
+  std::optional<Shape> shape;
+  MdsArrayForm mds_form;
+  ImageOptions image;
+  ImageSource image_source = ImageSource::kFile;
+};
+
+// kInvalidArgument naming the column and the option.
+Status check_field_decode(const FieldDecode& decode);
+
+// The form of one value. For kinds that are kept as stored it is uint8, (length,).
+struct ValueForm {
+  Dtype dtype = Dtype::kU8;
+  Shape shape;
+  uint64_t bytes = 0;
+};
+
+// The form that every row has; nothing when it differs from row to row (a ragged column).
+std::optional<ValueForm> fixed_form(const FieldDecode& decode);
+// Whether the column is the field's bytes (kBytes, kText, kDecimal, kJson): ragged, without shapes.
+bool keeps_bytes(FieldKind kind);
+// Dimensions of a ragged column's rows where the decoder fixes them: images have 3.
+std::optional<uint32_t> ragged_ndim(const FieldDecode& decode);
+
+// kBytes...kJson only: the checks; the row is the bytes themselves.
+Status check_kept_bytes(FieldKind kind, Bytes stored);
+
+// What this row needs, from its header. For kinds without a fixed form; checks what a memcpy would not.
+Result<ValueForm> measure_field(const FieldDecode& decode, Bytes stored);
+
+// Writes the row at `out`, which has exactly the form's bytes (fixed, or measured before). Safe on any bytes; what is at
+// `out` after an error is undefined.
+Status decode_field(const FieldDecode& decode, Bytes stored, uint64_t random_key, MutableBytes out,
+                    ImageScratch& scratch);
+
+// The decode with dtype and, unless `ragged`, shape taken from a first sample's field where they are not given (kNpy,
+// kMdsArray). Others are returned as they are.
+Result<FieldDecode> resolved_by(FieldDecode decode, Bytes first, bool ragged);
+
+}  // namespace headrace
