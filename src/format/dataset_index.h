@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// DatasetIndex: which shards a data set has, how many samples lie in each, and where every stride of K samples begins
-// and ends, with a CRC-32C of its bytes. All readers share it; immutable once built, any thread. How it is written to
-// an object is index_file.h; how it is found out is indexer.h.
+// DatasetIndex: which shards a data set has, how many samples lie in each, and where every stride
+// of K samples begins and ends, with a CRC-32C of its bytes. All readers share it; immutable once
+// built, any thread. How it is written to an object is index_file.h; how it is found out is
+// indexer.h.
 //
-// Inside a shard the strides lie one after another without gaps: what a format puts between two samples (members of a
-// tar that belong to no sample) counts to the sample before it.
+// Inside a shard the strides lie one after another without gaps: what a format puts between two
+// samples (members of a tar that belong to no sample) counts to the sample before it.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,8 @@ struct ShardEntry {
   std::string etag;
   std::string version_id;
   uint64_t samples = 0;
-  std::string checksum;  // of the whole object, "crc32c:1a2b3c4d" or what the format gives; may be empty
+  std::string
+      checksum;  // of the whole object, "crc32c:1a2b3c4d" or what the format gives; may be empty
 
   friend bool operator==(const ShardEntry&, const ShardEntry&) = default;
 };
@@ -44,7 +46,8 @@ struct FieldEntry {
   friend bool operator==(const FieldEntry&, const FieldEntry&) = default;
 };
 
-// What is known of one shard. `borders` has strides + 1 entries: stride k is [borders[k], borders[k + 1]).
+// What is known of one shard. `borders` has strides + 1 entries: stride k is [borders[k], borders[k
+// + 1]).
 struct ShardIndex {
   uint64_t samples = 0;
   uint64_t stride = 1;
@@ -58,11 +61,12 @@ struct ShardIndex {
 
 // Limits. A shard of 2^32 samples or a data set of 2^40 is a damaged file or an attack, not data.
 inline constexpr uint64_t kShardSamplesMax = uint64_t{1} << 32;
-inline constexpr uint64_t kStrideMax = 65'536;  // the longest block of the order
+inline constexpr uint64_t kStrideMax = 65'536;    // the longest block of the order
 inline constexpr uint64_t kStrideBytes = 65'536;  // K x mean sample size stays at or below it
 inline constexpr uint64_t kFieldsMax = 4'096;
 
-// The largest power of two K with K x mean <= 64 KiB, in 1..kStrideMax: 1 for images, 64 for 1 KB texts.
+// The largest power of two K with K x mean <= 64 KiB, in 1..kStrideMax: 1 for images, 64 for 1 KB
+// texts.
 uint64_t stride_for_mean_bytes(uint64_t mean_bytes);
 
 class DatasetIndex {
@@ -70,10 +74,16 @@ class DatasetIndex {
   Format format() const { return format_; }
   uint64_t stride() const { return stride_; }  // K, a power of two
   const std::vector<ShardEntry>& shards() const { return shards_; }
-  const std::vector<FieldEntry>& fields() const { return fields_; }  // union of the shards', first seen first
-  const std::string& schema_json() const { return schema_json_; }    // the format's own; MDS: columns. May be empty
+  const std::vector<FieldEntry>& fields() const {
+    return fields_;
+  }  // union of the shards', first seen first
+  const std::string& schema_json() const {
+    return schema_json_;
+  }  // the format's own; MDS: columns. May be empty
   uint64_t samples() const { return samples_; }
-  uint64_t sample_bytes() const { return sample_bytes_; }  // stored bytes of all samples: mean = this / samples()
+  uint64_t sample_bytes() const {
+    return sample_bytes_;
+  }  // stored bytes of all samples: mean = this / samples()
   bool has_crc() const { return !crcs_.empty() || samples_ == 0; }
   std::vector<uint64_t> counts() const;  // samples of each shard
 
@@ -85,13 +95,14 @@ class DatasetIndex {
   uint64_t row_end(uint64_t shard, uint64_t stride) const;
   ByteRange stride_range(uint64_t shard, uint64_t stride) const;
   uint32_t stride_crc(uint64_t shard, uint64_t stride) const;
-  // The bytes of rows [row_begin, row_end) of a shard, rounded out to stride borders; row_begin < row_end <= samples.
+  // The bytes of rows [row_begin, row_end) of a shard, rounded out to stride borders; row_begin <
+  // row_end <= samples.
   ByteRange range_of_rows(uint64_t shard, uint64_t row_begin, uint64_t row_end) const;
   // All sample bytes of a shard.
   ByteRange data_range(uint64_t shard) const;
 
-  // Checks the CRC of the strides first..first+n-1 of a shard, whose bytes lie one after another in `bytes`; kCorrupt
-  // names the shard, the byte range and both checksums. Ok without CRCs.
+  // Checks the CRC of the strides first..first+n-1 of a shard, whose bytes lie one after another in
+  // `bytes`; kCorrupt names the shard, the byte range and both checksums. Ok without CRCs.
   Status verify(uint64_t shard, uint64_t first_stride, uint64_t n, Bytes bytes) const;
 
   // What a sample number means: format and, for each shard, key, size and samples.
@@ -125,12 +136,15 @@ class DatasetIndex {
   std::vector<uint32_t> crcs_;          // strides() of them, or none
 };
 
-// Is this the data set that `listed` (the store's listing, in the data set's order) describes? kPrecondition names the
-// first shard that differs and how. `trust_copy` accepts other ETags and version ids where sizes agree.
-Status check_listing(const DatasetIndex& index, const std::vector<ShardEntry>& listed, bool trust_copy);
+// Is this the data set that `listed` (the store's listing, in the data set's order) describes?
+// kPrecondition names the first shard that differs and how. `trust_copy` accepts other ETags and
+// version ids where sizes agree.
+Status check_listing(const DatasetIndex& index, const std::vector<ShardEntry>& listed,
+                     bool trust_copy);
 
 struct IndexBuildOptions {
-  uint64_t stride = 0;  // 0 = stride_for_mean_bytes of what was found; shards must come at this or a finer stride
+  uint64_t stride =
+      0;  // 0 = stride_for_mean_bytes of what was found; shards must come at this or a finer stride
   std::string schema_json;
 };
 
@@ -138,7 +152,8 @@ struct IndexBuildOptions {
 class DatasetIndexBuilder {
  public:
   // `shards` in the order of the data set, with key, size, ETag and version id.
-  DatasetIndexBuilder(Format format, std::vector<ShardEntry> shards, IndexBuildOptions options = {});
+  DatasetIndexBuilder(Format format, std::vector<ShardEntry> shards,
+                      IndexBuildOptions options = {});
 
   // Once for each shard. kCorrupt when it contradicts itself or the shard's size.
   Status add(uint64_t shard, ShardIndex found);

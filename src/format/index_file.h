@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The sidecar index as an object: docs/formats/index.md has the grammar and a worked example. Immutable, named by the
-// XXH3-128 of its bytes, coarse levels before fine ones, so that a reader takes the head and the level that fits its
-// memory. Bytes in, values out; nothing here reads or writes objects.
+// The sidecar index as an object: docs/formats/index.md has the grammar and a worked example.
+// Immutable, named by the XXH3-128 of its bytes, coarse levels before fine ones, so that a reader
+// takes the head and the level that fits its memory. Bytes in, values out; nothing here reads or
+// writes objects.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +20,9 @@
 namespace headrace {
 
 inline constexpr std::string_view kIndexSuffix = ".hridx";
-inline constexpr uint64_t kIndexHeaderBytesMax = 4'096;         // a reader's first range
-inline constexpr uint64_t kIndexLevelBytes = uint64_t{16} << 20;  // default for the level that is loaded at open
+inline constexpr uint64_t kIndexHeaderBytesMax = 4'096;  // a reader's first range
+inline constexpr uint64_t kIndexLevelBytes = uint64_t{16}
+                                             << 20;  // default for the level that is loaded at open
 inline constexpr uint64_t kIndexTableBytesMax = uint64_t{4} << 30;
 
 // "<32 hex digits>.hridx"
@@ -48,13 +50,14 @@ struct IndexHead {
   const IndexLevel& level_within(uint64_t bytes_max) const;
 };
 
-// `first` = the file's first bytes, min(file size, kIndexHeaderBytesMax) of them. kCorrupt, or kUnsupported for a
-// version this headrace does not know.
+// `first` = the file's first bytes, min(file size, kIndexHeaderBytesMax) of them. kCorrupt, or
+// kUnsupported for a version this headrace does not know.
 Result<IndexHead> parse_index_head(Bytes first);
 
-// `tables` and `level_bytes` are the bytes of head.tables and level.range. Everything is checked: checksums, bounds,
-// order, and that the hashes in the head are those of the contents.
-Result<std::shared_ptr<const DatasetIndex>> decode_index(const IndexHead& head, Bytes tables, const IndexLevel& level,
+// `tables` and `level_bytes` are the bytes of head.tables and level.range. Everything is checked:
+// checksums, bounds, order, and that the hashes in the head are those of the contents.
+Result<std::shared_ptr<const DatasetIndex>> decode_index(const IndexHead& head, Bytes tables,
+                                                         const IndexLevel& level,
                                                          Bytes level_bytes);
 
 struct IndexDecodeOptions {
@@ -63,9 +66,11 @@ struct IndexDecodeOptions {
   const Hash128* order_hash = nullptr;    // when given: another data set's index is kPrecondition
 };
 // The whole file at once.
-Result<std::shared_ptr<const DatasetIndex>> decode_index(Bytes file, const IndexDecodeOptions& options = {});
+Result<std::shared_ptr<const DatasetIndex>> decode_index(Bytes file,
+                                                         const IndexDecodeOptions& options = {});
 
-// SHARD.idx, the layout Megatron-Energon reads: N + 1 little-endian uint64. Needs a stride of 1 (kUnsupported else).
+// SHARD.idx, the layout Megatron-Energon reads: N + 1 little-endian uint64. Needs a stride of 1
+// (kUnsupported else).
 Result<std::string> encode_energon_idx(const DatasetIndex& index, uint64_t shard);
 // The borders; kCorrupt unless they increase and end within `object_size`.
 Result<std::vector<uint64_t>> decode_energon_idx(Bytes file, uint64_t object_size);

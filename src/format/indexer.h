@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Indexer: finds out where the samples of one shard lie. A step machine that never sees a socket and never waits: it
-// says which bytes it wants next, the caller brings some of them, in order.
+// Indexer: finds out where the samples of one shard lie. A step machine that never sees a socket
+// and never waits: it says which bytes it wants next, the caller brings some of them, in order.
 //
 //   IndexStep step = indexer->next({}).value();
-//   while (!step.done) step = indexer->next(read(step.need.begin, as much as is handy, step.need.end)).value();
+//   while (!step.done) step = indexer->next(read(step.need.begin, as much as is handy,
+//   step.need.end)).value();
 #pragma once
 
 #include <cstdint>
@@ -19,8 +20,8 @@
 namespace headrace {
 
 struct IndexStep {
-  // The next call brings bytes of the object from need.begin on, consecutive, at least one, at most up to need.end.
-  // How they are cut into calls never changes the result.
+  // The next call brings bytes of the object from need.begin on, consecutive, at least one, at most
+  // up to need.end. How they are cut into calls never changes the result.
   ByteRange need;
   std::optional<ShardIndex> done;  // set: finished, nothing more is needed
 };
@@ -34,7 +35,8 @@ class Indexer {
 
 struct IndexerOptions {
   uint64_t stride = 1;  // K, a power of two
-  bool crc = true;      // false: bodies are not asked for where that saves reading; no CRCs and no checksum
+  bool crc =
+      true;  // false: bodies are not asked for where that saves reading; no CRCs and no checksum
 };
 
 }  // namespace headrace

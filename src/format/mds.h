@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// MDS, the format of mosaicml-streaming (docs/formats/mds.md): an index.json over shards; a shard is a table of offsets
-// and concatenated samples; a sample is the sizes of its variable columns, then the columns. Uncompressed MDS shards
-// only. Turning column bytes into values is decode/'s work; what the bytes are is said by MdsEncoding.
+// MDS, the format of mosaicml-streaming (docs/formats/mds.md): an index.json over shards; a shard
+// is a table of offsets and concatenated samples; a sample is the sizes of its variable columns,
+// then the columns. Uncompressed MDS shards only. Turning column bytes into values is decode/'s
+// work; what the bytes are is said by MdsEncoding.
 #pragma once
 
 #include <array>
@@ -21,32 +22,52 @@
 namespace headrace {
 
 enum class MdsKind {
-  kBytes, kStr, kScalar,                 // kScalar: `dtype`; "int" is int64
-  kStrInt, kStrFloat, kStrDecimal,       // ASCII text of a number
-  kNdarray,                              // `dtype` and `shape` as far as the encoding fixes them
-  kPil, kJpeg, kPng, kJpegArray,
-  kListPil, kListJpeg, kListPng,
+  kBytes,
+  kStr,
+  kScalar,  // kScalar: `dtype`; "int" is int64
+  kStrInt,
+  kStrFloat,
+  kStrDecimal,  // ASCII text of a number
+  kNdarray,     // `dtype` and `shape` as far as the encoding fixes them
+  kPil,
+  kJpeg,
+  kPng,
+  kJpegArray,
+  kListPil,
+  kListJpeg,
+  kListPng,
   kJson,
 };
 // The values are the codes that dynamic ndarrays carry.
 enum class MdsDtype : uint8_t {
-  kNone = 0, kUint8 = 8, kInt8 = 9, kUint16 = 16, kInt16 = 17, kFloat16 = 18, kUint32 = 32, kInt32 = 33,
-  kFloat32 = 34, kUint64 = 64, kInt64 = 65, kFloat64 = 66,
+  kNone = 0,
+  kUint8 = 8,
+  kInt8 = 9,
+  kUint16 = 16,
+  kInt16 = 17,
+  kFloat16 = 18,
+  kUint32 = 32,
+  kInt32 = 33,
+  kFloat32 = 34,
+  kUint64 = 64,
+  kInt64 = 65,
+  kFloat64 = 66,
 };
-uint64_t mds_dtype_bytes(MdsDtype dtype);          // 0 for kNone
-std::string_view mds_dtype_name(MdsDtype dtype);   // "uint8"; "" for kNone
+uint64_t mds_dtype_bytes(MdsDtype dtype);         // 0 for kNone
+std::string_view mds_dtype_name(MdsDtype dtype);  // "uint8"; "" for kNone
 
 struct MdsEncoding {
-  std::string name;                     // as written: "ndarray:int16:3,4"
+  std::string name;  // as written: "ndarray:int16:3,4"
   MdsKind kind = MdsKind::kBytes;
-  MdsDtype dtype = MdsDtype::kNone;     // kScalar; kNdarray with a fixed dtype
-  std::vector<uint64_t> shape;          // kNdarray with a fixed shape
-  uint64_t fixed_bytes = 0;             // 0 = variable: the sample carries its size
+  MdsDtype dtype = MdsDtype::kNone;  // kScalar; kNdarray with a fixed dtype
+  std::vector<uint64_t> shape;       // kNdarray with a fixed shape
+  uint64_t fixed_bytes = 0;          // 0 = variable: the sample carries its size
 };
 // kUnsupported for "pkl" (code in data) and for names outside the format.
 Result<MdsEncoding> parse_mds_encoding(std::string_view name);
 
-// A dynamic ndarray taken apart: encoding "ndarray" (dtype code first) or "ndarray:DT". With a fixed shape too.
+// A dynamic ndarray taken apart: encoding "ndarray" (dtype code first) or "ndarray:DT". With a
+// fixed shape too.
 struct MdsNdarray {
   MdsDtype dtype = MdsDtype::kNone;
   uint32_t ndim = 0;
@@ -71,7 +92,8 @@ struct MdsFileHash {
   std::string hex;
 };
 struct MdsShard {
-  std::string basename;  // relative to the index.json's folder; may have sub-folders, never ".." and never absolute
+  std::string basename;  // relative to the index.json's folder; may have sub-folders, never ".."
+                         // and never absolute
   uint64_t bytes = 0;
   uint64_t samples = 0;
   std::vector<MdsFileHash> hashes;
@@ -81,21 +103,22 @@ struct MdsIndex {
   std::vector<MdsShard> shards;
 };
 
-inline constexpr uint64_t kMdsIndexBytesMax = uint64_t{8} << 30;  // about 1 KB a shard: 8 million shards
+inline constexpr uint64_t kMdsIndexBytesMax = uint64_t{8}
+                                              << 30;  // about 1 KB a shard: 8 million shards
 inline constexpr uint64_t kMdsColumnsMax = 1'024;
 inline constexpr uint64_t kMdsJsonDepthMax = 16;
 
-// index.json, version 2. kCorrupt names the shard (from 0) and the key; kUnsupported: another version, compressed
-// shards, json/csv shards, shards with different columns.
+// index.json, version 2. kCorrupt names the shard (from 0) and the key; kUnsupported: another
+// version, compressed shards, json/csv shards, shards with different columns.
 Result<MdsIndex> parse_mds_index(Bytes json);
 
 // The shards as DatasetIndexBuilder wants them, without ETags.
 std::vector<ShardEntry> mds_shard_entries(const MdsIndex& index);
 
-// Indexes an MDS shard of `object_size` bytes that index.json says has `shard.samples` samples: reads the table of
-// offsets, with options.crc the whole shard.
-std::unique_ptr<Indexer> make_mds_indexer(const MdsShard& shard, const MdsSchema& schema, uint64_t object_size,
-                                          IndexerOptions options = {});
+// Indexes an MDS shard of `object_size` bytes that index.json says has `shard.samples` samples:
+// reads the table of offsets, with options.crc the whole shard.
+std::unique_ptr<Indexer> make_mds_indexer(const MdsShard& shard, const MdsSchema& schema,
+                                          uint64_t object_size, IndexerOptions options = {});
 
 class MdsCutter final : public Cutter {
  public:
@@ -109,8 +132,8 @@ class MdsCutter final : public Cutter {
   uint64_t fixed_bytes_ = 0;  // of all fixed columns
 };
 
-// Checks a whole file against one of its listed hashes, piece by piece. kUnsupported for algorithms other than
-// xxh32, xxh64, xxh3_64 and xxh128/xxh3_128.
+// Checks a whole file against one of its listed hashes, piece by piece. kUnsupported for algorithms
+// other than xxh32, xxh64, xxh3_64 and xxh128/xxh3_128.
 class MdsHashCheck {
  public:
   static Result<std::unique_ptr<MdsHashCheck>> make(const MdsFileHash& expected);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a stored sample looks like after cutting: a key and named fields, all of them views into the bytes that were
-// cut. Decoding a field is decode/'s work.
+// What a stored sample looks like after cutting: a key and named fields, all of them views into the
+// bytes that were cut. Decoding a field is decode/'s work.
 #pragma once
 
 #include <cstdint>
@@ -20,13 +20,14 @@ namespace headrace {
 inline constexpr uint32_t kFieldUnknown = UINT32_MAX;
 
 struct FieldView {
-  std::string_view name;         // "jpg", "seg.png"; MDS: the column's name
-  Bytes bytes;                   // as stored, at any alignment
-  uint32_t id = kFieldUnknown;   // place in the cutter's list of fields (DatasetIndex::fields())
+  std::string_view name;        // "jpg", "seg.png"; MDS: the column's name
+  Bytes bytes;                  // as stored, at any alignment
+  uint32_t id = kFieldUnknown;  // place in the cutter's list of fields (DatasetIndex::fields())
 };
 
 struct SampleView {
-  std::string_view key;  // WebDataset: path up to the first dot of the file name. MDS: empty (samples have no key)
+  std::string_view key;  // WebDataset: path up to the first dot of the file name. MDS: empty
+                         // (samples have no key)
   std::span<const FieldView> fields;  // in stored order
 
   // nullptr when the sample has no such field.
@@ -38,8 +39,9 @@ struct SampleView {
   }
 };
 
-// The samples that cutters append to: flat arrays that keep their capacity, so that a reused object makes no heap call
-// per sample. Views are good until clear(), the next append or the end of the cut bytes, whichever comes first.
+// The samples that cutters append to: flat arrays that keep their capacity, so that a reused object
+// makes no heap call per sample. Views are good until clear(), the next append or the end of the
+// cut bytes, whichever comes first.
 class SampleBatchView {
  public:
   size_t size() const { return samples_.size(); }
@@ -56,7 +58,8 @@ class SampleBatchView {
   void add_field(const FieldView& field) { fields_.push_back(field); }
   std::string_view last_key() const { return samples_.back().key; }
   std::span<const FieldView> last_fields() const {
-    return {fields_.data() + samples_.back().first_field, fields_.size() - samples_.back().first_field};
+    return {fields_.data() + samples_.back().first_field,
+            fields_.size() - samples_.back().first_field};
   }
   // Room for `bytes` of text that lives until clear().
   char* text_room(size_t bytes);
@@ -84,9 +87,9 @@ class SampleBatchView {
 class Cutter {
  public:
   virtual ~Cutter() = default;
-  // `bytes` are exactly the stored bytes of `rows` consecutive samples (DatasetIndex::range_of_rows); appends `rows`
-  // samples to `out`. Anything that does not fit is kCorrupt, names the row (from 0) and what is wrong with it, and
-  // leaves `out` as it was.
+  // `bytes` are exactly the stored bytes of `rows` consecutive samples
+  // (DatasetIndex::range_of_rows); appends `rows` samples to `out`. Anything that does not fit is
+  // kCorrupt, names the row (from 0) and what is wrong with it, and leaves `out` as it was.
   virtual Status cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const = 0;
 };
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// WebDataset: a tar whose consecutive members with the same key are one sample. Key and extension are split and members
-// grouped exactly as the webdataset package does (docs/formats/webdataset.md); what it drops silently is an error here.
+// WebDataset: a tar whose consecutive members with the same key are one sample. Key and extension
+// are split and members grouped exactly as the webdataset package does
+// (docs/formats/webdataset.md); what it drops silently is an error here.
 #pragma once
 
 #include <cstdint>
@@ -21,9 +22,9 @@
 namespace headrace {
 
 struct MemberName {
-  bool in_sample = false;     // false: skipped, as webdataset does (no dot, "__meta__", "._x")
-  std::string_view key;       // path up to the first dot of the file name
-  std::string_view extension; // the rest, not yet in lower case; may be empty
+  bool in_sample = false;      // false: skipped, as webdataset does (no dot, "__meta__", "._x")
+  std::string_view key;        // path up to the first dot of the file name
+  std::string_view extension;  // the rest, not yet in lower case; may be empty
 };
 MemberName split_member_name(std::string_view name);
 
@@ -49,9 +50,10 @@ class FieldNames {
   std::unordered_map<std::string, uint32_t, Hash, std::equal_to<>> by_name_;
 };
 
-// Indexes a tar of `object_size` bytes. Strict: a cut anywhere, a bad header checksum, a second archive or garbage
-// behind the end blocks, the same extension twice in a sample, sparse members and compressed tars are errors. Missing
-// end blocks are accepted and reported (ShardIndex::end_blocks_missing).
+// Indexes a tar of `object_size` bytes. Strict: a cut anywhere, a bad header checksum, a second
+// archive or garbage behind the end blocks, the same extension twice in a sample, sparse members
+// and compressed tars are errors. Missing end blocks are accepted and reported
+// (ShardIndex::end_blocks_missing).
 std::unique_ptr<Indexer> make_tar_indexer(uint64_t object_size, IndexerOptions options = {});
 
 class WebDatasetCutter final : public Cutter {
