@@ -43,6 +43,10 @@ struct OpenOptions {
   std::string index_dir;
   // Accept other ETags than the index names when sizes agree (a copied bucket); checksums then do the proof.
   bool trust_copy = false;
+  // MDS: read every shard whole at open, so that the index has checksums, and check the hashes that index.json lists.
+  bool verify = false;
+  // Build a new index even where one is found.
+  bool rebuild = false;
   // Force the format: "", "webdataset", "mds".
   std::string format;
   ProgressSink progress;
@@ -83,8 +87,14 @@ class Dataset {
   Result<RawSample> raw(uint64_t i, std::stop_token stop = {}) const;
   Result<SampleExtent> extent(uint64_t i) const;  // to stride precision where the index has a stride above 1
 
-  // Saves the index: "beside", "local", a URL or a path. Returns where it lies now.
+  // Saves the index: "beside" (under .headrace/ in the data set's folder, never over another), "local" (index_dir), or a
+  // URL or path. Returns where it lies now.
   Result<std::string> save_index(const std::string& where, std::stop_token stop = {}) const;
+
+  // What stands before ShardEntry::key in the store.
+  const std::string& key_prefix() const { return prefix_; }
+  // If-Match every read with the index's ETag (off for a data set opened with trust_copy).
+  bool pin_versions() const { return pin_versions_; }
 
  private:
   friend class DatasetOpener;
@@ -97,6 +107,9 @@ class Dataset {
   std::string index_source_;
   std::string index_name_;
   std::string index_dir_;
+  std::string listing_hash_;
+  bool pin_versions_ = true;
+  StoreOptions store_options_;
   std::shared_ptr<const DatasetIndex> index_;
   std::shared_ptr<const ShardCounts> counts_;
   std::shared_ptr<const Cutter> cutter_;

@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The engine's life: pump() after every event (grant, arrival, release) plans, sends and hands over as far as it can.
+// Planning is engine_plan.cc, memory that is given back engine_memory.cc.
+#include "fetch/engine.h"
+
+#include <algorithm>
+#include <future>
+
+#include "format/dataset_index.h"
+#include "sys/failpoint.h"
+
+namespace headrace {
+
+std::shared_ptr<FetchEngine> FetchEngine::make(FetchDeps deps, BatchPlan plan, FetchOptions options,
+                                               std::shared_ptr<FetchSink> sink) {
+  return std::shared_ptr<FetchEngine>(
+      new FetchEngine(std::move(deps), std::move(plan), options, std::move(sink)));
+}
+
+FetchEngine::FetchEngine(FetchDeps deps, BatchPlan plan, FetchOptions options, std::shared_ptr<FetchSink> sink)
+    : deps_(std::move(deps)), plan_(std::move(plan)), options_(options), sink_(std::move(sink)),
+      counts_(plan_.spec().counts), executor_(deps_.store->executor()) {
+  // One visit of each lane of this rank.
+  ramp_rows_ = std::max<uint64_t>(plan_.rows_per_batch(), plan_.lanes() / plan_.spec().schedule.world);
+}
+
+FetchEngine::~FetchEngine() { HR_ASSERT(closed_ || listener_ == 0); }
+
+void FetchEngine::start() {
+  std::weak_ptr<FetchEngine> weak = weak_from_this();
+  listener_ = deps_.budget->subscribe(
+      {[weak] {
+         if (auto self = weak.lock()) self->post_pump();
+       },
+       [weak](uint64_t bytes) {
+         if (auto self = weak.lock()) self->give_back(bytes);
+       }});
+  post_pump();
+}
+
+void FetchEngine::allow(uint32_t batches) {
+  executor_.post([self = shared_from_this(), batches] {
+    self->credits_ += batches;
+    self->pump();
+  });
+}
+
+void FetchEngine::batch_gone() {
+  executor_.post([self = shared_from_this()] {
+    --self->downstream_;
+    self->pump();
+  });
+}
+
+// Many events, one pump: the flag is cleared before the pump looks at the world.
+void FetchEngine::post_pump() {
+  if (pump_posted_.exchange(true)) return;
+  executor_.post([self = shared_from_this()] {
+    self->pump_posted_ = false;
+    self->pump();
+  });
+}
+
+void FetchEngine::pump() {
+  if (closed_ || ended_) return;
+  plan_ahead();
+  if (ended_) return;
+  issue();
+  emit();
+  update_state();
+}
+
+void FetchEngine::issue() {
+  while (!queue_.empty() && in_flight_ < options_.requests_max) {
+    std::shared_ptr<Part> part = std::move(queue_.front());
+    queue_.pop_front();
+    if (part->segment != nullptr) send(std::move(part));  // else dropped while it waited
+  }
+}
+
+namespace {
+
+std::vector<MutableBytes> destinations(const Part& part) {
+  std::vector<MutableBytes> dst;
+  dst.reserve(part.pieces.size());
+  size_t hole = 0;
+  for (const auto& piece : part.pieces) {
+    dst.push_back(piece ? piece->buffer.bytes() : part.holes[hole++].bytes());
+  }
+  return dst;
+}
+
+}  // namespace
+
+void FetchEngine::send(std::shared_ptr<Part> part) {
+  if (!gate_.enter()) return;
+  part->sent = true;
+  ++in_flight_;
+  metrics_.in_flight = in_flight_;
+  if (in_flight_ > metrics_.in_flight_max) metrics_.in_flight_max = in_flight_;
+  metrics_.parts.add();
+  metrics_.bytes.add(part->range.size());
+  const ShardEntry& shard = deps_.index->shards()[part->shard];
+  ReadRequest request;
+  request.key = deps_.key_prefix + shard.key;
+  request.range = part->range;
+  if (deps_.pin_versions) {
+    request.if_match = shard.etag;
+    request.version_id = shard.version_id;
+  }
+  request.dst = destinations(*part);
+  deps_.store->read(
+      std::move(request),
+      [self = shared_from_this(), part = std::move(part)](ReadOutcome outcome) mutable {
+        // A store with several loops answers on the request's own: come home first.
+        FetchEngine& engine = *self;
+        engine.executor_.post([self = std::move(self), part = std::move(part),
+                               outcome = std::move(outcome)]() mutable {
+          self->on_read(std::move(part), std::move(outcome));
+        });
+      },
+      stop_.get_token());
+}
+
+void FetchEngine::on_read(std::shared_ptr<Part> part, ReadOutcome outcome) {
+  if (outcome.status.ok()) outcome.status = HR_FAILPOINT("fetch.read");
+  if (!outcome.status.ok() || closed_ || ended_) {
+    on_verified(part, outcome.status);
+    return;
+  }
+  Executor* workers = deps_.workers;
+  workers->post([self = shared_from_this(), part = std::move(part)]() mutable {
+    Status status;
+    for (const auto& piece : part->pieces) {
+      if (!piece) continue;
+      if (status = verify_piece(*piece, *self->deps_.index); !status.ok()) break;
+      cut_piece(*piece, *self->deps_.cutter);
+    }
+    FetchEngine& engine = *self;
+    engine.executor_.post([self = std::move(self), part = std::move(part), status = std::move(status)] {
+      self->on_verified(part, status);
+    });
+  });
+}
+
+void FetchEngine::on_verified(const std::shared_ptr<Part>& part, Status status) {
+  --in_flight_;
+  metrics_.in_flight = in_flight_;
+  const bool unwanted = part->segment == nullptr || closed_ || ended_;
+  if (unwanted) {  // it may have failed, too: so do all reads after stop
+    part->pieces.clear();
+    part->holes.clear();
+  } else if (status.code() == Code::kCorrupt && part->rereads < options_.rereads_max) {
+    ++part->rereads;
+    metrics_.rereads.add();
+    send(part);
+  } else if (!status.ok()) {
+    end(std::move(status));
+  } else {
+    part->ready = true;
+    part->holes.clear();
+    for (uint64_t number : part->waiting) {
+      HR_ASSERT(!batches_.empty() && number >= batches_.front().number);
+      --batches_[number - batches_.front().number].parts_missing;
+    }
+    part->waiting.clear();
+  }
+  pump();
+  gate_.leave();
+}
+
+void FetchEngine::emit() {
+  while (credits_ > 0 && !batches_.empty() && batches_.front().complete &&
+         batches_.front().parts_missing == 0) {
+    FetchedBatch batch = take_batch(batches_.front());
+    batches_.pop_front();
+    --credits_;
+    ++downstream_;
+    sink_->on_batch(std::move(batch));
+  }
+  if (plan_over_ && batches_.empty()) end({});
+}
+
+FetchedBatch FetchEngine::take_batch(PlannedBatch& batch) {
+  FetchedBatch out;
+  out.number = batch.number;
+  out.after = batch.after;
+  out.rows.reserve(batch.rows.size());
+  for (const PlannedRow& row : batch.rows) {
+    Segment& segment = *row.segment;
+    const uint64_t sample = segment.samples[row.index];
+    Part* part = segment.part_of(sample);
+    HR_ASSERT(part != nullptr && part->ready);
+    std::shared_ptr<Piece>& piece = part->piece_of(sample);
+    const uint64_t row_in_piece = part->scattered ? 0 : sample - part->sample_first;
+    --part->planned;
+    if (part->scattered && --piece->planned == 0) {
+      out.rows.push_back({std::move(piece), row_in_piece, sample, segment.epoch, row.position, row.valid});
+      piece = nullptr;
+    } else {
+      out.rows.push_back({piece, row_in_piece, sample, segment.epoch, row.position, row.valid});
+    }
+    --segment.rows_left;
+    close_if_done(segment);
+  }
+  rows_ahead_ -= batch.rows.size();
+  return out;
+}
+
+void FetchEngine::close_if_done(Segment& segment) {
+  if (segment.rows_left > 0) return;
+  for (auto& part : segment.parts) {
+    part->segment = nullptr;
+    if (part->ready || !part->sent) part->pieces.clear();
+  }
+  segments_.erase(SegmentKey{segment.epoch, segment.id});
+}
+
+void FetchEngine::end(Status status) {
+  if (ended_) return;
+  ended_ = true;
+  if (!status.ok()) stop_.request_stop();
+  forget_plan();
+  metrics_.state = FetchState::kIdle;
+  sink_->on_end(std::move(status));
+}
+
+void FetchEngine::forget_plan() {
+  queue_.clear();
+  batches_.clear();
+  pending_rows_.clear();
+  pending_at_ = 0;
+  for (auto& [key, segment] : segments_) {
+    for (auto& part : segment->parts) {
+      part->segment = nullptr;
+      if (part->ready || !part->sent) part->pieces.clear();
+    }
+  }
+  segments_.clear();
+}
+
+void FetchEngine::update_state() {
+  FetchState state = FetchState::kIdle;
+  if (!batches_.empty()) {
+    const PlannedBatch& head = batches_.front();
+    if (!head.complete && blocked_) {
+      state = FetchState::kMemory;
+    } else if (!head.complete || head.parts_missing > 0) {
+      state = FetchState::kNetwork;
+    }
+  }
+  metrics_.state.store(state, std::memory_order_relaxed);
+}
+
+void FetchEngine::close() {
+  if (closed_.exchange(true)) return;
+  stop_.request_stop();
+  if (listener_ != 0) deps_.budget->unsubscribe(listener_);
+  gate_.close();
+  std::promise<void> done;
+  executor_.post([self = shared_from_this(), &done] {
+    self->ended_ = true;
+    self->forget_plan();
+    done.set_value();
+  });
+  done.get_future().wait();
+}
+
+}  // namespace headrace

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// FetchEngine: turns the plan into verified, cut samples in memory, batch by batch, in order.
+//
+// It plans ahead as far as the memory budget goes: walking the batches in order, it opens each segment at the first row
+// that needs it, takes the buffers for it (the budget is asked before the store is), and queues one range GET for each
+// run of wanted samples. A batch leaves when all of its rows are there and the consumer has granted it (allow()).
+//
+// Start: the first batches must not wait for whole blocks, so at first each lane reads just the samples that they need,
+// and the rest of the segment when the lane is next visited.
+//
+// Memory short: planning stops and goes on when bytes are released. If the batch the consumer waits for cannot be
+// planned, its samples are read one by one, and what lanes hold for later is dropped, the latest needed first, to be
+// read again. So the order is kept and there is no deadlock as long as one batch fits.
+//
+// Threads: one serial executor (the store's) owns everything here; bytes are verified and cut on `workers`. start(),
+// allow() and close() from any thread.
+#pragma once
+
+#include <atomic>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <stop_token>
+#include <unordered_map>
+#include <vector>
+
+#include "fetch/batch_plan.h"
+#include "fetch/piece.h"
+#include "fetch/segment.h"
+#include "store/object_store.h"
+#include "sys/budget.h"
+#include "sys/executor.h"
+#include "sys/gate.h"
+#include "sys/metrics.h"
+
+namespace headrace {
+
+struct FetchOptions {
+  // From this mean size on a range is scattered into one buffer a sample.
+  uint64_t scatter_bytes_min = 16 << 10;
+  // Two wanted samples of a segment with fewer unwanted bytes between them share a GET. 64 KiB costs 20 us of CPU and
+  // no round trip; more would read above 1.02 x on lanes that several ranks share.
+  uint64_t gap_bytes_max = 64 << 10;
+  // Range GETs sent and not yet answered.
+  uint32_t requests_max = 512;
+  // Reads of the same range after its bytes failed verification.
+  uint32_t rereads_max = 2;
+  // Kept free of read-ahead, for the batches being assembled.
+  uint64_t headroom_bytes = 0;
+  // Rows planned and not yet handed over, at most (24 bytes of memory each).
+  uint64_t rows_ahead_max = 1 << 20;
+};
+
+// One row of a batch, with the memory that holds its sample.
+struct FetchedRow {
+  std::shared_ptr<const Piece> piece;
+  uint64_t row = 0;     // in piece->view
+  uint64_t sample = 0;  // sample number
+  uint64_t epoch = 0;
+  uint64_t position = 0;
+  bool valid = true;
+};
+
+struct FetchedBatch {
+  uint64_t number = 0;  // from 0 in this pass
+  std::vector<FetchedRow> rows;
+  Position after;
+};
+
+// What the consumer of the engine implements; called on the engine's executor, in order.
+class FetchSink {
+ public:
+  virtual ~FetchSink() = default;
+  virtual void on_batch(FetchedBatch batch) = 0;
+  // The pass is over: ok after the last batch, else why it ended. Called once, nothing follows.
+  virtual void on_end(Status status) = 0;
+};
+
+// Why the consumer's next batch is not there yet; read by the consumer while it waits.
+enum class FetchState { kNetwork, kMemory, kIdle };
+
+struct FetchMetrics {
+  Counter parts;          // range reads asked of the store
+  Counter bytes;          // their bytes
+  Counter rereads;        // after a failed verification
+  Counter evicted;        // samples dropped for lack of memory
+  Counter singles;        // samples read alone for lack of memory
+  std::atomic<uint64_t> in_flight{0};
+  std::atomic<uint64_t> in_flight_max{0};
+  std::atomic<FetchState> state{FetchState::kIdle};
+};
+
+struct FetchDeps {
+  std::shared_ptr<ObjectStore> store;
+  Executor* workers = nullptr;
+  std::shared_ptr<BufferSource> buffers;
+  std::shared_ptr<Budget> budget;
+  std::shared_ptr<const DatasetIndex> index;
+  std::shared_ptr<const Cutter> cutter;
+  std::string key_prefix;  // + ShardEntry::key = the object's key
+  bool pin_versions = true;  // If-Match with the index's ETag
+};
+
+class FetchEngine : public std::enable_shared_from_this<FetchEngine> {
+ public:
+  static std::shared_ptr<FetchEngine> make(FetchDeps deps, BatchPlan plan, FetchOptions options,
+                                           std::shared_ptr<FetchSink> sink);
+  ~FetchEngine();
+
+  void start();
+  // The consumer can take `batches` more.
+  void allow(uint32_t batches);
+  // How many batches left the engine and still hold memory downstream: the consumer says when one is gone.
+  void batch_gone();
+  // Bytes are wanted by somebody downstream who cannot go on without them.
+  void give_back(uint64_t bytes);
+  // Cancels reads, forgets the plan; returns when nothing of this engine runs or holds memory any more. Not from the
+  // executor's thread.
+  void close();
+
+  const FetchMetrics& metrics() const { return metrics_; }
+
+ private:
+  struct PlannedRow {
+    Segment* segment;
+    uint64_t position;
+    uint32_t index;
+    bool valid;
+  };
+  struct PlannedBatch {
+    uint64_t number = 0;
+    std::vector<PlannedRow> rows;
+    Position after;
+    BatchPlan::Mark before;
+    uint64_t parts_missing = 0;
+    bool complete = false;  // every row is planned
+  };
+  struct SegmentKey {
+    uint64_t epoch, id;
+    friend bool operator==(const SegmentKey&, const SegmentKey&) = default;
+  };
+  struct SegmentHash {
+    size_t operator()(const SegmentKey& k) const {
+      return (k.id + k.epoch * 0x9E3779B97F4A7C15ull) * 0xBF58476D1CE4E5B9ull >> 7;
+    }
+  };
+
+  FetchEngine(FetchDeps deps, BatchPlan plan, FetchOptions options, std::shared_ptr<FetchSink> sink);
+
+  void post_pump();
+  void pump();
+  // Planning.
+  void plan_ahead();
+  bool open_batch();
+  bool plan_row(PlannedBatch& batch, const PlanRow& row);
+  Segment& open_segment(const PlanRow& row);
+  Part* cover(Segment& segment, const PlanRow& row);
+  std::vector<uint64_t> uncovered(const Segment& segment, const PlanRow& row) const;
+  bool read_samples(Segment& segment, const std::vector<uint64_t>& samples, bool keep_headroom);
+  std::shared_ptr<Part> take_part(Segment& segment, const RowRun& run);
+  bool fill_part(Part& part, const RowRun& run);
+  // Memory.
+  bool has_headroom(uint64_t bytes) const;
+  bool make_room(const PlanRow& row, uint64_t sample);
+  uint64_t evict(uint64_t bytes);
+  uint64_t drop_idle_memory(Segment& segment);
+  void rewind_to(size_t batches_kept);
+  // Reading.
+  void issue();
+  void send(std::shared_ptr<Part> part);
+  void on_read(std::shared_ptr<Part> part, ReadOutcome outcome);
+  void on_verified(const std::shared_ptr<Part>& part, Status status);
+  void end(Status status);
+  // Handing over.
+  void emit();
+  FetchedBatch take_batch(PlannedBatch& batch);
+  void close_if_done(Segment& segment);
+  void forget_plan();
+  void update_state();
+
+  const FetchDeps deps_;
+  BatchPlan plan_;
+  const FetchOptions options_;
+  const std::shared_ptr<FetchSink> sink_;
+  const std::shared_ptr<const ShardCounts> counts_;
+  TimedExecutor& executor_;
+  FetchMetrics metrics_;
+  std::stop_source stop_;
+  Gate gate_;
+  uint64_t listener_ = 0;
+  std::atomic<bool> pump_posted_{false};
+  std::atomic<bool> closed_{false};
+
+  // Engine thread only.
+  std::unordered_map<SegmentKey, std::unique_ptr<Segment>, SegmentHash> segments_;
+  std::deque<PlannedBatch> batches_;
+  std::vector<PlanRow> pending_rows_;  // of the last batch, not yet planned: [pending_at_, end)
+  size_t pending_at_ = 0;
+  std::deque<std::shared_ptr<Part>> queue_;
+  uint64_t next_number_ = 0;
+  uint64_t rows_planned_ = 0;  // since the start
+  uint64_t rows_ahead_ = 0;
+  uint64_t ramp_rows_ = 0;
+  uint64_t in_flight_ = 0;
+  uint64_t credits_ = 0;
+  uint64_t downstream_ = 0;
+  TimePoint yield_until_{};  // somebody else needs memory: plan no more than the head until then
+  bool retry_posted_ = false;
+  bool plan_over_ = false;
+  bool blocked_ = false;  // planning waits for memory
+  bool ended_ = false;
+  std::vector<uint32_t> wanted_;
+};
+
+}  // namespace headrace

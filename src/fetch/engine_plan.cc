@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Planning: from rows to parts in the read queue. What is planned holds its memory already.
+#include <algorithm>
+
+#include "fetch/engine.h"
+#include "format/dataset_index.h"
+
+namespace headrace {
+
+void FetchEngine::plan_ahead() {
+  blocked_ = false;
+  while (!ended_) {
+    if (pending_at_ == pending_rows_.size()) {
+      if (!batches_.empty() && executor_.clock().now() < yield_until_) return;
+      if (plan_over_ || rows_ahead_ >= options_.rows_ahead_max || !open_batch()) return;
+    }
+    PlannedBatch& batch = batches_.back();
+    for (; pending_at_ < pending_rows_.size(); ++pending_at_) {
+      if (!plan_row(batch, pending_rows_[pending_at_])) {
+        blocked_ = true;
+        return;
+      }
+      ++rows_planned_;
+      ++rows_ahead_;
+    }
+    batch.complete = true;
+  }
+}
+
+bool FetchEngine::open_batch() {
+  const BatchPlan::Mark before = plan_.mark();
+  Position after;
+  pending_at_ = 0;
+  if (!plan_.next(pending_rows_, after)) {
+    pending_rows_.clear();
+    plan_over_ = true;
+    return false;
+  }
+  batches_.push_back({next_number_++, {}, after, before, 0, false});
+  batches_.back().rows.reserve(pending_rows_.size());
+  return true;
+}
+
+bool FetchEngine::plan_row(PlannedBatch& batch, const PlanRow& row) {
+  Segment& segment = open_segment(row);
+  const uint64_t sample = segment.samples[row.index];
+  Part* part = cover(segment, row);
+  if (part == nullptr) return false;
+  if (segment.wanted[row.index]) {
+    segment.wanted[row.index] = false;
+  } else {
+    ++segment.rows_left;
+  }
+  segment.last_position = row.position;
+  ++part->planned;
+  if (part->scattered) ++part->piece_of(sample)->planned;
+  if (!part->ready && (part->waiting.empty() || part->waiting.back() != batch.number)) {
+    part->waiting.push_back(batch.number);
+    ++batch.parts_missing;
+  }
+  batch.rows.push_back({&segment, row.position, row.index, row.valid});
+  return true;
+}
+
+Segment& FetchEngine::open_segment(const PlanRow& row) {
+  auto [it, is_new] = segments_.try_emplace(SegmentKey{row.epoch, row.segment});
+  if (!is_new) return *it->second;
+  it->second = std::make_unique<Segment>();
+  Segment& segment = *it->second;
+  segment.epoch = row.epoch;
+  segment.id = row.segment;
+  plan_.order(row.epoch).samples(row.segment, segment.samples);
+  segment.wanted.assign(segment.samples.size(), false);
+  plan_.wanted(row, wanted_);
+  for (uint32_t k : wanted_) segment.wanted[k] = true;
+  segment.rows_left = wanted_.size();
+  return segment;
+}
+
+// The samples that are still to be read for this rank, the row's own among them, in stored order.
+std::vector<uint64_t> FetchEngine::uncovered(const Segment& segment, const PlanRow& row) const {
+  std::vector<uint64_t> samples;
+  for (uint32_t k = 0; k < segment.samples.size(); ++k) {
+    if (k != row.index && !segment.wanted[k]) continue;
+    if (!segment.parts.empty() && segment.part_of(segment.samples[k]) != nullptr) continue;
+    samples.push_back(segment.samples[k]);
+  }
+  std::ranges::sort(samples);
+  return samples;
+}
+
+// The part that has or will have the row's sample; nullptr when there is no memory for one now.
+Part* FetchEngine::cover(Segment& segment, const PlanRow& row) {
+  const uint64_t sample = segment.samples[row.index];
+  if (Part* part = segment.part_of(sample)) return part;
+  const bool head = batches_.size() == 1;
+  const uint64_t mean = std::max<uint64_t>(deps_.index->sample_bytes() / deps_.index->samples(), 1);
+  // Cheap refusal before the work of cutting runs: this is asked again at every release of memory.
+  if (!head && !has_headroom(mean)) return nullptr;
+
+  std::vector<uint64_t> samples = uncovered(segment, row);
+  const bool small = samples.size() * mean <= options_.gap_bytes_max;
+  if (rows_planned_ < ramp_rows_ && !small && samples.size() > 1) {
+    // First visit of the lane: from the nearer end of what is wanted up to the sample, so that the rest stays one range.
+    const auto at = std::ranges::find(samples, sample);
+    if (at - samples.begin() < samples.end() - at - 1) {
+      samples.erase(at + 1, samples.end());
+    } else {
+      samples.erase(samples.begin(), at);
+    }
+  }
+  if (has_headroom(samples.size() * mean) && read_samples(segment, samples, true)) {
+    return segment.part_of(sample);
+  }
+  if (!head) return nullptr;
+  // The consumer waits for this very batch: take what is needed now and nothing else.
+  if (!read_samples(segment, {sample}, false) &&
+      !(make_room(row, sample) && read_samples(segment, {sample}, false))) {
+    return nullptr;
+  }
+  if (samples.size() > 1) metrics_.singles.add();
+  return segment.part_of(sample);
+}
+
+// Takes memory for all of `samples` and queues their reads, or does neither.
+bool FetchEngine::read_samples(Segment& segment, const std::vector<uint64_t>& samples, bool keep_headroom) {
+  const std::vector<RowRun> runs = row_runs(samples, *deps_.index, *counts_, options_.gap_bytes_max);
+  std::vector<std::shared_ptr<Part>> parts;
+  for (const RowRun& run : runs) {
+    const uint64_t bytes = deps_.index->range_of_rows(run.shard, run.row_begin, run.row_end).size();
+    if (keep_headroom && !has_headroom(bytes)) return false;
+    std::shared_ptr<Part> part = take_part(segment, run);
+    if (!part) return false;  // the parts taken so far give their memory back
+    parts.push_back(std::move(part));
+  }
+  for (auto& part : parts) {
+    segment.parts.push_back(part);
+    queue_.push_back(std::move(part));
+  }
+  return true;
+}
+
+std::shared_ptr<Part> FetchEngine::take_part(Segment& segment, const RowRun& run) {
+  auto part = std::make_shared<Part>();
+  part->segment = &segment;
+  part->shard = run.shard;
+  part->row_begin = run.row_begin;
+  part->row_end = run.row_end;
+  part->sample_first = counts_->first(run.shard) + run.row_begin;
+  part->range = deps_.index->range_of_rows(run.shard, run.row_begin, run.row_end);
+  const uint64_t rows = run.row_end - run.row_begin;
+  part->scattered = deps_.index->stride() == 1 && part->range.size() / rows >= options_.scatter_bytes_min;
+  if (!fill_part(*part, run)) return nullptr;
+  return part;
+}
+
+bool FetchEngine::fill_part(Part& part, const RowRun& run) {
+  auto piece_for = [&](uint64_t row_begin, uint64_t row_end, ByteRange range) -> std::shared_ptr<Piece> {
+    Buffer buffer = deps_.buffers->take(range.size());
+    if (!buffer) return nullptr;
+    auto piece = std::make_shared<Piece>();
+    piece->shard = run.shard;
+    piece->row_begin = row_begin;
+    piece->row_end = row_end;
+    piece->stored_begin = range.begin;
+    piece->source = deps_.buffers;
+    piece->buffer = std::move(buffer);
+    return piece;
+  };
+  if (!part.scattered) {
+    part.pieces.push_back(piece_for(run.row_begin, run.row_end, part.range));
+    return part.pieces[0] != nullptr;
+  }
+  size_t next = 0;
+  for (uint64_t row = run.row_begin; row < run.row_end; ++row) {
+    const ByteRange range = deps_.index->stride_range(run.shard, row);
+    const bool wanted =
+        next < run.samples.size() && run.samples[next] == part.sample_first + (row - run.row_begin);
+    if (wanted) {
+      ++next;
+      part.pieces.push_back(piece_for(row, row + 1, range));
+      if (!part.pieces.back()) return false;
+    } else {
+      part.pieces.push_back(nullptr);
+      part.holes.push_back(deps_.buffers->take(range.size()));
+      if (!part.holes.back()) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace headrace

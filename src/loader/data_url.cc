@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "loader/data_url.h"
+
+#include <algorithm>
+#include <filesystem>
+
+namespace headrace {
+
+std::string DataUrl::store_text() const { return scheme == "s3" ? "s3://" + bucket : "file://"; }
+
+std::string DataUrl::text() const { return store_text() + "/" + key; }
+
+Result<DataUrl> parse_data_url(std::string_view url) {
+  DataUrl out;
+  const size_t colon = url.find("://");
+  if (colon == std::string_view::npos) {
+    if (url.empty()) return invalid_argument("open \"\": the URL is empty");
+    std::error_code error;
+    std::string path = std::filesystem::absolute(std::filesystem::path(url), error).lexically_normal().string();
+    if (error) return invalid_argument("open " + std::string(url) + ": " + error.message());
+    if (url.back() == '/' && path.back() != '/') path += '/';
+    out.scheme = "file";
+    out.key = path.substr(1);
+    return out;
+  }
+  out.scheme = std::string(url.substr(0, colon));
+  std::string_view rest = url.substr(colon + 3);
+  if (out.scheme == "file") {
+    if (rest.empty() || rest[0] != '/') {
+      return invalid_argument("open " + std::string(url) + ": a file URL needs an absolute path, as in file:///data/train");
+    }
+    out.key = std::string(rest.substr(1));
+    return out;
+  }
+  if (out.scheme != "s3") {
+    return unsupported("open " + std::string(url) + ": scheme \"" + out.scheme +
+                       "\" is not supported; use s3://bucket/key, file:///path or a path");
+  }
+  const size_t slash = rest.find('/');
+  out.bucket = std::string(rest.substr(0, slash));
+  if (slash != std::string_view::npos) out.key = std::string(rest.substr(slash + 1));
+  const bool bad_bucket = out.bucket.empty() || std::ranges::any_of(out.bucket, [](char c) {
+    return !(c == '-' || c == '.' || c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'));
+  });
+  if (bad_bucket) {
+    return invalid_argument("open " + std::string(url) + ": \"" + out.bucket + "\" is not a bucket name; write s3://bucket/key");
+  }
+  return out;
+}
+
+std::string common_folder(const std::vector<std::string>& keys) {
+  if (keys.empty()) return "";
+  std::string folder = keys.front();
+  for (const std::string& key : keys) {
+    size_t same = 0;
+    while (same < folder.size() && same < key.size() && folder[same] == key[same]) ++same;
+    folder.resize(same);
+  }
+  const size_t slash = folder.find_last_of('/');
+  return slash == std::string::npos ? "" : folder.substr(0, slash + 1);
+}
+
+}  // namespace headrace

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// URLs of data sets and objects: s3://bucket/key, file:///folder, plain paths. Splits them into the store (a bucket, a
+// file system) and the key inside; knows nothing of credentials or endpoints.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace headrace {
+
+struct DataUrl {
+  std::string scheme;  // "s3" or "file"
+  std::string bucket;  // s3 only
+  std::string key;     // no leading '/'; for files the absolute path without its first '/'
+
+  std::string store_text() const;  // "s3://bucket" or "file://"
+  std::string text() const;        // "s3://bucket/key"
+};
+
+// kInvalidArgument names the URL and what is wrong; kUnsupported for other schemes.
+Result<DataUrl> parse_data_url(std::string_view url);
+
+// The longest common folder ("a/b/", or "") of the keys.
+std::string common_folder(const std::vector<std::string>& keys);
+
+}  // namespace headrace

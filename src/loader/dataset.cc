@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "loader/dataset.h"
+
+#include <algorithm>
+#include <future>
+
+#include "format/index_file.h"
+#include "loader/find_shards.h"
+#include "loader/index_build.h"
+#include "loader/index_place.h"
+#include "loader/open_store.h"
+#include "sys/log.h"
+
+namespace headrace {
+
+// Opening, step by step: find the shards, find or build their index, put the parts together.
+class DatasetOpener {
+ public:
+  DatasetOpener(std::vector<std::string> urls, OpenOptions options, std::stop_token stop)
+      : texts_(std::move(urls)), options_(std::move(options)), stop_(std::move(stop)) {}
+
+  Result<std::shared_ptr<Dataset>> open() {
+    HR_TRY(parse_urls());
+    out_ = std::shared_ptr<Dataset>(new Dataset());
+    out_->runtime_ = Runtime::shared();
+    out_->store_options_ = options_.store;
+    HR_TRY_ASSIGN(out_->store_, open_store(urls_[0], options_.store, out_->runtime_));
+    out_->index_dir_ = options_.index_dir.empty() ? default_index_dir() : options_.index_dir;
+    LoadedIndex loaded;
+    if (!options_.index.empty() && !options_.rebuild) {
+      HR_TRY_ASSIGN(loaded, named_index());
+    } else {
+      HR_TRY_ASSIGN(found_, find_shards(*out_->store_, urls_, options_.format, stop_));
+      out_->prefix_ = found_.root;
+      out_->listing_hash_ = listing_hash(found_.format, found_.shards);
+      HR_TRY_ASSIGN(loaded, index_of_listing());
+    }
+    return finish(std::move(loaded));
+  }
+
+ private:
+  Status parse_urls() {
+    if (texts_.empty()) return invalid_argument("open: no URL given");
+    for (const std::string& text : texts_) {
+      HR_TRY_ASSIGN(DataUrl url, parse_data_url(text));
+      if (!urls_.empty() && url.store_text() != urls_[0].store_text()) {
+        return invalid_argument("open " + text + ": all shards of a data set lie in one bucket, the first is in " +
+                                urls_[0].store_text());
+      }
+      urls_.push_back(std::move(url));
+    }
+    return {};
+  }
+
+  // The user named an index: its shards are the data set, whatever else lies there by now.
+  Result<LoadedIndex> named_index() {
+    LoadedIndex loaded;
+    if (options_.index.find("://") == std::string::npos) {
+      HR_TRY_ASSIGN(loaded, load_index_file(files_, options_.index));
+    } else {
+      HR_TRY_ASSIGN(DataUrl url, parse_data_url(options_.index));
+      HR_TRY_ASSIGN(std::shared_ptr<ObjectStore> store, open_store(url, options_.store, out_->runtime_));
+      HR_TRY_ASSIGN(ObjectMeta meta, head_now(*store, url.key, stop_));
+      HR_TRY_ASSIGN(loaded, load_index_object(*store, meta, stop_));
+    }
+    HR_TRY_ASSIGN(out_->prefix_, root_for(*loaded.index));
+    out_->listing_hash_ = listing_hash(loaded.index->format(), loaded.index->shards());
+    if (options_.trust_copy) out_->pin_versions_ = false;
+    return loaded;
+  }
+
+  // Where the index's shards lie under the URLs: the first one must be there with the size the index says.
+  Result<std::string> root_for(const DatasetIndex& index) {
+    std::vector<std::string> keys;
+    for (const DataUrl& url : urls_) keys.push_back(url.key);
+    std::string root = keys.size() > 1 ? common_folder(keys) : keys[0];
+    if (keys.size() == 1 && (root.ends_with(".tar") || root.ends_with("index.json"))) root = common_folder(keys);
+    if (!root.empty() && !root.ends_with('/')) root += '/';
+    const ShardEntry& shard = index.shards()[0];
+    Result<ObjectMeta> meta = head_now(*out_->store_, root + shard.key, stop_);
+    if (!meta.ok() && meta.status().code() != Code::kNotFound) return meta.status();
+    if (!meta.ok() || meta->size != shard.size) {
+      return precondition_failed(
+          "open " + urls_[0].text() + " with index " + options_.index + ": it is the index of another data set: shard " +
+          shard.key + (meta.ok() ? " has " + std::to_string(meta->size) + " bytes, the index says " + std::to_string(shard.size)
+                                 : " of the index does not lie under " + out_->store_->name() + "/" + root) +
+          "; build one with `headrace index`");
+    }
+    return root;
+  }
+
+  Result<LoadedIndex> index_of_listing() {
+    if (!options_.rebuild) {
+      HR_TRY_ASSIGN(std::optional<LoadedIndex> beside, beside_index());
+      if (beside) return *std::move(beside);
+      if (auto local = local_index()) return *std::move(local);
+    }
+    if (!options_.build) {
+      return not_found("open " + urls_[0].text() + ": there is no index, beside the shards or in " + out_->index_dir_ +
+                       "; build one with `headrace index " + urls_[0].text() + "`");
+    }
+    return build();
+  }
+
+  Result<std::optional<LoadedIndex>> beside_index() {
+    const std::string folder = beside_folder(out_->prefix_, out_->listing_hash_);
+    auto objects = list_all(*out_->store_, folder, 1000, stop_);
+    if (!objects.ok()) {
+      // A key that may read shards but not list here has no index beside; the local one serves.
+      if (objects.status().code() == Code::kPermission || objects.status().code() == Code::kNotFound) {
+        return std::optional<LoadedIndex>();
+      }
+      return objects.status();
+    }
+    std::erase_if(*objects, [](const ObjectMeta& o) { return !o.key.ends_with(kIndexSuffix); });
+    if (objects->empty()) return std::optional<LoadedIndex>();
+    const auto newest = std::ranges::max_element(*objects, {}, &ObjectMeta::modified_unix);
+    HR_TRY_ASSIGN(LoadedIndex loaded, load_index_object(*out_->store_, *newest, stop_));
+    HR_TRY(check_listing(*loaded.index, found_.shards, options_.trust_copy)
+               .with_context("index " + loaded.where));
+    if (options_.trust_copy) out_->pin_versions_ = false;
+    if (options_.verify && !loaded.index->has_crc()) return std::optional<LoadedIndex>();
+    return std::optional<LoadedIndex>(std::move(loaded));
+  }
+
+  // The local folder is a cache: what does not fit is built anew.
+  std::optional<LoadedIndex> local_index() {
+    const std::string path = local_index_path(out_->index_dir_, out_->listing_hash_);
+    auto loaded = load_index_file(files_, path);
+    if (!loaded.ok()) {
+      if (loaded.status().code() != Code::kNotFound) {
+        log_line(LogLevel::kWarning, loaded.status().message() + "; it is built anew");
+      }
+      return std::nullopt;
+    }
+    if (Status s = check_listing(*loaded->index, found_.shards, options_.trust_copy); !s.ok()) {
+      log_line(LogLevel::kWarning, "index " + path + ": " + s.message() + "; it is built anew");
+      return std::nullopt;
+    }
+    if (options_.verify && !loaded->index->has_crc()) return std::nullopt;
+    if (options_.trust_copy) out_->pin_versions_ = false;
+    return *std::move(loaded);
+  }
+
+  Result<LoadedIndex> build() {
+    IndexBuildSpec spec;
+    spec.format = found_.format;
+    spec.shards = found_.shards;
+    spec.key_prefix = found_.root;
+    spec.mds = found_.mds;
+    spec.crc = found_.format == Format::kWebDataset || options_.verify;
+    spec.check_hashes = options_.verify;
+    spec.parts_dir = out_->index_dir_ + "/" + out_->listing_hash_ + "/parts";
+    spec.progress = options_.progress;
+    if (spec.crc) {
+      uint64_t bytes = 0;
+      for (const ShardEntry& shard : found_.shards) bytes += shard.size;
+      log_line(LogLevel::kInfo, "no index for " + urls_[0].text() + ": reading its " + std::to_string(bytes) +
+                                    " bytes once to build one");
+    }
+    HR_TRY_ASSIGN(auto index, build_index(*out_->store_, *out_->runtime_->buffers(), files_, spec, stop_));
+    LoadedIndex loaded{index, "", "built now"};
+    const std::string encoded = encode_index(*index);
+    loaded.name = index_file_name(as_bytes(encoded));
+    loaded.name.resize(loaded.name.size() - kIndexSuffix.size());
+    if (!options_.save.empty()) {
+      out_->index_ = index;
+      out_->url_ = url_of_root();
+      auto saved = out_->save_index(options_.save, stop_);
+      if (saved.ok()) {
+        loaded.where = "built now, saved at " + *saved;
+        if (spec.crc) drop_index_parts(files_, spec);
+      } else if (options_.save == "local") {
+        log_line(LogLevel::kWarning, saved.status().message() + "; the next open builds it again");
+      } else {
+        return saved.status();
+      }
+    }
+    return loaded;
+  }
+
+  std::string url_of_root() const { return urls_[0].store_text() + "/" + out_->prefix_; }
+
+  Result<std::shared_ptr<Dataset>> finish(LoadedIndex loaded) {
+    out_->url_ = url_of_root();
+    out_->index_ = std::move(loaded.index);
+    out_->index_name_ = std::move(loaded.name);
+    out_->index_source_ = std::move(loaded.where);
+    HR_TRY_ASSIGN(ShardCounts counts, ShardCounts::make(out_->index_->counts()));
+    out_->counts_ = std::make_shared<const ShardCounts>(std::move(counts));
+    HR_TRY_ASSIGN(out_->cutter_, make_cutter(*out_->index_));
+    return out_;
+  }
+
+  std::vector<std::string> texts_;
+  OpenOptions options_;
+  std::stop_token stop_;
+  RealFileSystem files_;
+  std::vector<DataUrl> urls_;
+  FoundShards found_;
+  std::shared_ptr<Dataset> out_;
+};
+
+Result<std::shared_ptr<Dataset>> Dataset::open(std::vector<std::string> urls, OpenOptions options,
+                                               std::stop_token stop) {
+  return DatasetOpener(std::move(urls), std::move(options), std::move(stop)).open();
+}
+
+uint64_t Dataset::bytes() const {
+  uint64_t sum = 0;
+  for (const ShardEntry& shard : index_->shards()) sum += shard.size;
+  return sum;
+}
+
+Result<SampleExtent> Dataset::extent(uint64_t i) const {
+  if (i >= samples()) {
+    return invalid_argument("sample " + std::to_string(i) + ": the data set has " + std::to_string(samples()));
+  }
+  const ShardCounts::At at = counts_->locate(i);
+  const ByteRange range = index_->range_of_rows(at.shard, at.row, at.row + 1);
+  return SampleExtent{index_->shards()[at.shard].key, range.begin, range.size()};
+}
+
+Result<RawSample> Dataset::raw(uint64_t i, std::stop_token stop) const {
+  HR_TRY_ASSIGN(SampleExtent extent, this->extent(i));
+  const ShardCounts::At at = counts_->locate(i);
+  const uint64_t stride = index_->stride_of_row(at.row);
+  const ShardEntry& shard = index_->shards()[at.shard];
+  HR_TRY_ASSIGN(const std::string bytes,
+                read_all(*store_, prefix_ + shard.key, {extent.offset, extent.offset + extent.length},
+                         pin_versions_ ? shard.etag : "", stop));
+  HR_TRY(index_->verify(at.shard, stride, 1, as_bytes(bytes)));
+  SampleBatchView view;
+  const uint64_t first = index_->row_begin(stride);
+  Status cut = cutter_->cut(as_bytes(bytes), index_->row_end(at.shard, stride) - first, view);
+  if (!cut.ok()) return cut.with_context("sample " + std::to_string(i) + " in " + url_ + shard.key);
+  const SampleView sample = view[at.row - first];
+  RawSample out;
+  out.key = std::string(sample.key);
+  for (const FieldView& field : sample.fields) {
+    out.fields.emplace_back(std::string(field.name), std::string(as_text(field.bytes)));
+  }
+  return out;
+}
+
+Result<std::string> Dataset::save_index(const std::string& where, std::stop_token stop) const {
+  const std::string encoded = encode_index(*index_);
+  RealFileSystem files;
+  if (where == "beside") return save_index_beside(*store_, prefix_, listing_hash_, encoded, stop);
+  if (where == "local" || where.find("://") == std::string::npos) {
+    const std::string path = where == "local" ? local_index_path(index_dir_, listing_hash_) : where;
+    HR_TRY(files.write_atomic(path, encoded).with_context("save the index"));
+    return path;
+  }
+  HR_TRY_ASSIGN(DataUrl url, parse_data_url(where));
+  HR_TRY_ASSIGN(std::shared_ptr<ObjectStore> store, open_store(url, store_options_, runtime_));
+  PutRequest put;
+  put.key = url.key;
+  put.content = encoded;
+  HR_TRY(put_now(*store, std::move(put), stop).status());
+  return where;
+}
+
+}  // namespace headrace

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "loader/find_shards.h"
+
+#include <algorithm>
+#include <map>
+#include <string_view>
+
+#include "base/hash.h"
+
+namespace headrace {
+namespace {
+
+constexpr std::string_view kMdsIndexName = "index.json";
+
+bool ends_with_any(std::string_view key, std::initializer_list<std::string_view> suffixes) {
+  return std::ranges::any_of(suffixes, [&](std::string_view s) { return key.ends_with(s); });
+}
+
+// What an object is by its name: "webdataset", the name of a format that is known but not read, or "" for company
+// (indexes, notes) that is passed over.
+std::string_view kind_of(std::string_view key) {
+  if (key.ends_with(".tar")) return "webdataset";
+  if (ends_with_any(key, {".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz"})) return "compressed tar";
+  if (key.ends_with(".mds")) return "mds";
+  if (ends_with_any(key, {".parquet"})) return "Parquet";
+  if (ends_with_any(key, {".tfrecord", ".tfrecords"})) return "TFRecord";
+  if (ends_with_any(key, {".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson"})) return "JSONL";
+  if (ends_with_any(key, {".arrow"})) return "Arrow";
+  if (ends_with_any(key, {".bin", ".npy", ".npz"})) return "binary";
+  if (ends_with_any(key, {".jpg", ".jpeg", ".png", ".webp"})) return "images as loose objects";
+  return "";
+}
+
+ShardEntry entry_of(const ObjectMeta& meta, const std::string& root) {
+  return {meta.key.substr(root.size()), meta.size, meta.etag, meta.version_id, 0, ""};
+}
+
+class Finder {
+ public:
+  Finder(ObjectStore& store, const std::vector<DataUrl>& urls, const std::string& format, std::stop_token stop)
+      : store_(store), urls_(urls), format_(format), stop_(std::move(stop)) {}
+
+  Result<FoundShards> find() {
+    if (urls_.size() > 1) return listed_shards();
+    const std::string& key = urls_[0].key;
+    if (key == kMdsIndexName || key.ends_with("/" + std::string(kMdsIndexName))) {
+      return mds(key.substr(0, key.size() - kMdsIndexName.size()));
+    }
+    if (kind_of(key) == "webdataset" || format_ == "webdataset") {
+      if (!key.ends_with('/')) return listed_shards();
+    }
+    return under_prefix(key);
+  }
+
+ private:
+  // The user named every shard: the order is the user's.
+  Result<FoundShards> listed_shards() {
+    std::vector<std::string> keys;
+    for (const DataUrl& url : urls_) keys.push_back(url.key);
+    HR_TRY(one_format(keys));
+    FoundShards found;
+    found.root = common_folder(keys);
+    auto [low, high] = std::ranges::minmax(keys);
+    const size_t same = static_cast<size_t>(std::ranges::mismatch(low, high).in1 - low.begin());
+    HR_TRY_ASSIGN(auto objects, list_all(store_, low.substr(0, same), kObjectsListedMax, stop_));
+    std::map<std::string_view, const ObjectMeta*> by_key;
+    for (const ObjectMeta& object : objects) by_key.emplace(object.key, &object);
+    for (const std::string& key : keys) {
+      auto it = by_key.find(key);
+      if (it == by_key.end()) {
+        return not_found("open " + store_.name() + "/" + key + ": no such object (" +
+                         std::to_string(missing(keys, by_key)) + " of " + std::to_string(keys.size()) +
+                         " shards are missing); check the range in the URL against `headrace ls`");
+      }
+      found.shards.push_back(entry_of(*it->second, found.root));
+    }
+    return found;
+  }
+
+  static size_t missing(const std::vector<std::string>& keys,
+                        const std::map<std::string_view, const ObjectMeta*>& by_key) {
+    return static_cast<size_t>(
+        std::ranges::count_if(keys, [&](const std::string& key) { return !by_key.contains(key); }));
+  }
+
+  // A folder, or a prefix of keys where no such folder is.
+  Result<FoundShards> under_prefix(const std::string& key) {
+    HR_TRY_ASSIGN(auto objects, list_all(store_, key, kObjectsListedMax, stop_));
+    const std::string folder = key.empty() || key.ends_with('/') ? key : key + "/";
+    std::vector<const ObjectMeta*> inside;
+    for (const ObjectMeta& object : objects) {
+      if (object.key.starts_with(folder)) inside.push_back(&object);
+    }
+    const bool is_folder = !inside.empty();
+    if (!is_folder) {
+      for (const ObjectMeta& object : objects) inside.push_back(&object);
+    }
+    if (inside.empty()) {
+      return not_found("open " + store_.name() + "/" + key +
+                       ": no object has this prefix; check bucket and prefix with `headrace ls`");
+    }
+    const bool has_mds_index = is_folder && std::ranges::any_of(inside, [&](const ObjectMeta* object) {
+      return object->key == folder + std::string(kMdsIndexName);
+    });
+    if (has_mds_index && format_ != "webdataset") return mds(folder, &objects);
+    return tars(inside, key);
+  }
+
+  Result<FoundShards> tars(const std::vector<const ObjectMeta*>& inside, const std::string& key) {
+    std::vector<std::string> keys;
+    for (const ObjectMeta* object : inside) {
+      if (object->key.find("/.") != std::string::npos || object->key.starts_with('.')) continue;  // .headrace/, .nv-meta/
+      if (!kind_of(object->key).empty()) keys.push_back(object->key);
+    }
+    if (keys.empty()) {
+      return not_found("open " + store_.name() + "/" + key + ": " + std::to_string(inside.size()) +
+                       " objects lie there, but no shards (.tar) and no MDS index.json");
+    }
+    HR_TRY(one_format(keys));
+    FoundShards found;
+    found.root = common_folder(keys);
+    for (const ObjectMeta* object : inside) {
+      if (std::ranges::binary_search(keys, object->key)) found.shards.push_back(entry_of(*object, found.root));
+    }
+    return found;
+  }
+
+  Status one_format(const std::vector<std::string>& keys) const {
+    if (format_ == "webdataset") return {};
+    std::map<std::string_view, std::string_view> example;
+    for (const std::string& key : keys) example.emplace(kind_of(key), key);
+    if (example.size() > 1) {
+      std::string text = "open " + store_.name() + ": shards of several formats:";
+      for (auto [kind, key] : example) {
+        text += " " + std::string(kind.empty() ? "unknown" : kind) + " (" + std::string(key) + ")";
+      }
+      return invalid_argument(text + "; open one kind at a time, or give format=");
+    }
+    const std::string_view kind = example.begin()->first;
+    if (kind == "webdataset") return {};
+    if (kind == "mds") {
+      return invalid_argument("open " + store_.name() + "/" + keys[0] +
+                              ": MDS shards are opened by their folder or index.json, not one by one");
+    }
+    return unsupported("open " + store_.name() + "/" + keys[0] + ": " +
+                       std::string(kind.empty() ? "this kind of object" : kind) +
+                       " is not read by this version (WebDataset .tar and uncompressed MDS are)");
+  }
+
+  Result<FoundShards> mds(const std::string& root, const std::vector<ObjectMeta>* objects = nullptr) {
+    const std::string key = root + std::string(kMdsIndexName);
+    HR_TRY_ASSIGN(ObjectMeta meta, head_now(store_, key, stop_));
+    if (meta.size == 0 || meta.size > kMdsIndexBytesMax) {
+      return corrupt("open " + store_.name() + "/" + key + ": " + std::to_string(meta.size) + " bytes");
+    }
+    HR_TRY_ASSIGN(std::string json, read_all(store_, key, {0, meta.size}, meta.etag, stop_));
+    auto parsed = parse_mds_index(as_bytes(json));
+    if (!parsed.ok()) return parsed.status().with_context("open " + store_.name() + "/" + key);
+    std::vector<ObjectMeta> own;
+    if (objects == nullptr) {
+      HR_TRY_ASSIGN(own, list_all(store_, root, kObjectsListedMax, stop_));
+      objects = &own;
+    }
+    FoundShards found;
+    found.format = Format::kMds;
+    found.root = root;
+    found.mds = *std::move(parsed);
+    found.shards = mds_shard_entries(found.mds);
+    HR_TRY(join_listing(found, *objects));
+    return found;
+  }
+
+  Status join_listing(FoundShards& found, const std::vector<ObjectMeta>& objects) const {
+    std::map<std::string_view, const ObjectMeta*> by_key;
+    for (const ObjectMeta& object : objects) by_key.emplace(object.key, &object);
+    for (ShardEntry& shard : found.shards) {
+      auto it = by_key.find(found.root + shard.key);
+      const std::string text = "open " + store_.name() + "/" + found.root + shard.key;
+      if (it == by_key.end()) return not_found(text + ": index.json lists this shard, but there is no such object");
+      if (it->second->size != shard.size) {
+        return corrupt(text + ": index.json says " + std::to_string(shard.size) + " bytes, the object has " +
+                       std::to_string(it->second->size) + "; it is truncated or index.json is of another version");
+      }
+      shard.etag = it->second->etag;
+      shard.version_id = it->second->version_id;
+    }
+    return {};
+  }
+
+  ObjectStore& store_;
+  const std::vector<DataUrl>& urls_;
+  const std::string& format_;
+  std::stop_token stop_;
+};
+
+}  // namespace
+
+Result<FoundShards> find_shards(ObjectStore& store, const std::vector<DataUrl>& urls, const std::string& format,
+                                std::stop_token stop) {
+  if (!format.empty()) HR_TRY(format_from_name(format).status());
+  return Finder(store, urls, format, std::move(stop)).find();
+}
+
+std::string listing_hash(Format format, const std::vector<ShardEntry>& shards) {
+  FieldHasher hasher;
+  hasher.add(format_name(format));
+  for (const ShardEntry& shard : shards) hasher.add(shard.key).add(shard.size);
+  return hasher.hash().hex();
+}
+
+}  // namespace headrace

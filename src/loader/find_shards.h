@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What lies under the URLs: which objects are shards, of which format, in the data set's order. One listing, no data.
+#pragma once
+
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "format/dataset_index.h"
+#include "format/mds.h"
+#include "loader/data_url.h"
+#include "store/object_store.h"
+
+namespace headrace {
+
+struct FoundShards {
+  Format format = Format::kWebDataset;
+  std::string root;                // folder in the store, "" or ending in '/'
+  std::vector<ShardEntry> shards;  // keys relative to root; size, ETag, version id
+  MdsIndex mds;                    // kMds
+};
+
+// Data sets of more objects are refused by name of the limit.
+inline constexpr uint64_t kObjectsListedMax = 50'000'000;
+
+// `format`: "" = found out by names. Errors: nothing there (kNotFound), several formats (kInvalidArgument), a format
+// that is not read (kUnsupported), a listed shard that is missing or of another size.
+Result<FoundShards> find_shards(ObjectStore& store, const std::vector<DataUrl>& urls, const std::string& format,
+                                std::stop_token stop);
+
+// A short name for (format, keys, sizes): where indexes of this data set are filed.
+std::string listing_hash(Format format, const std::vector<ShardEntry>& shards);
+
+}  // namespace headrace

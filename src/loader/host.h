@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the machine gives this process: cores (affinity and cgroup quota), memory (cgroup limit), local ranks. Read once
+// for the defaults of runtime.h. Nothing is decided here.
+#pragma once
+
+#include <cstdint>
+
+namespace headrace {
+
+// Cores this process may use: its affinity mask, cut by the cgroup's CPU quota; at least 1.
+uint32_t usable_cores();
+// The cgroup's memory limit (v2 or v1), or the machine's memory when there is none.
+uint64_t usable_memory_bytes();
+// LOCAL_WORLD_SIZE, or SLURM_NTASKS_PER_NODE, or 1.
+uint32_t local_ranks();
+
+}  // namespace headrace

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Builds a data set's index by reading its shards, several side by side. What each finished shard gave is kept in a
+// local folder, so that a build that was cut off goes on where it stood; a part is used only when key, size and ETag
+// still agree.
+#pragma once
+
+#include <memory>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "format/dataset_index.h"
+#include "format/mds.h"
+#include "loader/dataset.h"
+#include "store/object_store.h"
+#include "sys/buffer_source.h"
+#include "sys/file_system.h"
+
+namespace headrace {
+
+struct IndexBuildSpec {
+  Format format = Format::kWebDataset;
+  std::vector<ShardEntry> shards;  // key, size, ETag, version id, in the data set's order
+  std::string key_prefix;          // + ShardEntry::key = the object's key
+  MdsIndex mds;                    // kMds: as many shards as `shards`
+  bool crc = true;                 // false (kMds only): just the offset tables, a small range of each shard
+  bool check_hashes = false;       // kMds with crc: against the hashes of index.json
+  std::string parts_dir;           // empty = keep no parts
+  uint32_t readers_max = 32;       // shards read at a time
+  ProgressSink progress;
+};
+
+// Blocking; any failure of a shard ends the build with that shard's error (finished shards are kept as parts).
+Result<std::shared_ptr<const DatasetIndex>> build_index(ObjectStore& store, BufferSource& buffers, FileSystem& files,
+                                                        const IndexBuildSpec& spec, std::stop_token stop);
+
+// Removes the parts once the index lies safely elsewhere.
+void drop_index_parts(FileSystem& files, const IndexBuildSpec& spec);
+
+}  // namespace headrace

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The one place that picks concrete stores: s3:// = transports + S3 client + retries, file:// = the file system.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "loader/data_url.h"
+#include "loader/runtime.h"
+#include "loader/store_options.h"
+#include "store/object_store.h"
+
+namespace headrace {
+
+// The store that holds `url`'s bucket (or the file system). It keeps `runtime` alive.
+Result<std::shared_ptr<ObjectStore>> open_store(const DataUrl& url, const StoreOptions& options,
+                                                std::shared_ptr<Runtime> runtime);
+
+}  // namespace headrace

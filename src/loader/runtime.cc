@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "loader/runtime.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <mutex>
+#include <string>
+
+#include "loader/host.h"
+
+namespace headrace {
+namespace {
+
+constexpr uint64_t kMemoryDefaultMax = uint64_t{4} << 30;
+// The pool may keep what the budget allows and a partly used slab of each class (sys/buffer_pool.h).
+constexpr uint64_t kPoolSlack = 64ull << 20;
+
+}  // namespace
+
+RuntimeOptions Runtime::defaults() {
+  const uint32_t cores = usable_cores(), ranks = local_ranks();
+  RuntimeOptions options;
+  options.loops = std::clamp<uint32_t>(cores / (8 * ranks), 1, 4);
+  options.workers = std::max<uint32_t>(1, cores / (2 * ranks));
+  options.memory_bytes = std::min(kMemoryDefaultMax, usable_memory_bytes() / 4 / ranks);
+  return options;
+}
+
+Runtime::Runtime(RuntimeOptions options)
+    : options_(options), pid_(::getpid()), budget_(Budget::root("the process's memory budget", options.memory_bytes)),
+      buffers_(std::make_shared<BufferPool>(budget_, options.memory_bytes + kPoolSlack)) {
+  for (uint32_t i = 0; i < options_.loops; ++i) {
+    loops_.push_back(std::make_unique<EventLoop>(("hr-loop-" + std::to_string(i)).c_str()));
+  }
+  workers_ = std::make_unique<ThreadPool>(options_.workers, "hr-worker");
+}
+
+Runtime::~Runtime() {
+  if (::getpid() != pid_) {
+    // A forked child: the threads were never ours; nothing to join, and their locks may be held for ever.
+    for (auto& loop : loops_) loop.release();  // NOLINT(bugprone-unused-return-value): left to the parent's copy
+    workers_.release();                        // NOLINT(bugprone-unused-return-value)
+    return;
+  }
+  for (auto& loop : loops_) loop->stop();
+  workers_->close();
+}
+
+std::shared_ptr<Runtime> Runtime::shared() {
+  static std::mutex mutex;
+  static std::weak_ptr<Runtime> current;
+  // A child forked while another thread was here would find the lock held; it gets its own state instead.
+  static pid_t owner = ::getpid();
+  if (owner != ::getpid()) {
+    owner = ::getpid();
+    new (&mutex) std::mutex;
+    new (&current) std::weak_ptr<Runtime>;
+  }
+  std::lock_guard lock(mutex);
+  std::shared_ptr<Runtime> runtime = current.lock();
+  if (!runtime) {
+    runtime = std::make_shared<Runtime>(defaults());
+    current = runtime;
+  }
+  return runtime;
+}
+
+void Runtime::raise_memory(uint64_t bytes) {
+  if (bytes > budget_->bytes_max()) budget_->set_bytes_max(bytes);
+}
+
+}  // namespace headrace
