@@ -5,6 +5,10 @@
 
 #include <algorithm>
 #include <bit>
+#include <map>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
 
 namespace headrace {
 namespace {
@@ -48,50 +52,174 @@ std::byte* map_aligned(uint64_t size) {
 
 }  // namespace
 
-struct BufferPool::Slab {
-  std::byte* base = nullptr;
-  uint32_t size_class = 0;
-  uint32_t capacity = 0;
-  std::vector<uint32_t> free;  // indices of free pieces
-  bool listed = false;         // in its class's with_room
+// The slabs and mappings, without any budget: what pools of several budgets share.
+class BufferPool::Memory {
+ public:
+  explicit Memory(uint64_t mapped_max) : mapped_max_(mapped_max), classes_(class_of(kSmallMax) + 1) {
+    for (uint32_t c = 0; c < classes_.size(); ++c) classes_[c].size = class_size(c);
+  }
+  ~Memory() {
+    for (auto& [key, slab] : slabs_) {
+      HR_ASSERT(slab->size_class == kNoClass || slab->free.size() == slab->capacity);  // no buffer outlives its pool
+      ::munmap(slab->base, kSlab);
+    }
+    for (auto& [size, at] : kept_large_) ::munmap(at, size);
+  }
+
+  std::byte* take(uint32_t tag, uint64_t size) {
+    std::lock_guard lock(mutex_);
+    return tag == kLargeTag ? take_large(size) : take_small(tag);
+  }
+  void give(uint32_t tag, std::byte* at, uint64_t size) {
+    std::lock_guard lock(mutex_);
+    if (tag == kLargeTag) {
+      kept_large_.emplace(size, at);
+    } else {
+      give_small(at);
+    }
+  }
+  uint64_t mapped() const {
+    std::lock_guard lock(mutex_);
+    return mapped_;
+  }
+  void set_mapped_max(uint64_t bytes) {
+    std::lock_guard lock(mutex_);
+    mapped_max_ = bytes;
+  }
+
+ private:
+  static constexpr uint32_t kNoClass = ~0u;
+  struct Slab {
+    std::byte* base = nullptr;
+    uint32_t size_class = kNoClass;
+    uint32_t capacity = 0;
+    std::vector<uint32_t> free;  // indices of free pieces
+    bool listed = false;         // in its class's with_room
+  };
+  struct SizeClass {
+    uint64_t size = 0;
+    std::vector<Slab*> with_room;
+  };
+
+  std::byte* take_small(uint32_t size_class) {
+    SizeClass& cls = classes_[size_class];
+    while (!cls.with_room.empty() && cls.with_room.back()->free.empty()) {
+      cls.with_room.back()->listed = false;
+      cls.with_room.pop_back();
+    }
+    if (cls.with_room.empty() && !add_slab(size_class)) return nullptr;
+    Slab* slab = cls.with_room.back();
+    const uint32_t piece = slab->free.back();
+    slab->free.pop_back();
+    return slab->base + piece * cls.size;
+  }
+
+  bool add_slab(uint32_t size_class) {
+    Slab* slab;
+    if (!empty_slabs_.empty()) {
+      slab = empty_slabs_.back();
+      empty_slabs_.pop_back();
+    } else if ((slab = new_slab()) == nullptr) {
+      return false;
+    }
+    SizeClass& cls = classes_[size_class];
+    slab->size_class = size_class;
+    slab->capacity = static_cast<uint32_t>(kSlab / cls.size);
+    slab->free.resize(slab->capacity);
+    for (uint32_t i = 0; i < slab->capacity; ++i) slab->free[i] = slab->capacity - 1 - i;
+    slab->listed = true;
+    cls.with_room.push_back(slab);
+    return true;
+  }
+
+  Slab* new_slab() {
+    drop_kept(kSlab);
+    std::byte* base = map_aligned(kSlab);
+    if (base == nullptr) return nullptr;
+    mapped_ += kSlab;
+    auto slab = std::make_unique<Slab>();
+    slab->base = base;
+    Slab* raw = slab.get();
+    slabs_.emplace(reinterpret_cast<uintptr_t>(base) / kSlab, std::move(slab));
+    return raw;
+  }
+
+  void give_small(std::byte* at) {
+    Slab* slab = slabs_.at(reinterpret_cast<uintptr_t>(at) / kSlab).get();
+    SizeClass& cls = classes_[slab->size_class];
+    slab->free.push_back(static_cast<uint32_t>(static_cast<uint64_t>(at - slab->base) / cls.size));
+    if (slab->free.size() == slab->capacity && cls.with_room.size() > 1) {
+      // All free and not the class's last: any class may have it.
+      if (slab->listed) std::erase(cls.with_room, slab);
+      slab->listed = false;
+      slab->size_class = kNoClass;
+      empty_slabs_.push_back(slab);
+    } else if (!slab->listed) {
+      slab->listed = true;
+      cls.with_room.push_back(slab);
+    }
+  }
+
+  std::byte* take_large(uint64_t size) {
+    auto it = kept_large_.find(size);
+    if (it != kept_large_.end()) {
+      std::byte* at = it->second;
+      kept_large_.erase(it);
+      return at;
+    }
+    drop_kept(size);
+    std::byte* at = map_aligned(size);
+    if (at != nullptr) mapped_ += size;
+    return at;
+  }
+
+  // Gives kept memory back to the kernel until `needed` more bytes fit under the limit.
+  void drop_kept(uint64_t needed) {
+    while (mapped_ + needed > mapped_max_ && !kept_large_.empty()) {
+      auto it = std::prev(kept_large_.end());
+      ::munmap(it->second, it->first);
+      mapped_ -= it->first;
+      kept_large_.erase(it);
+    }
+    while (mapped_ + needed > mapped_max_ && !empty_slabs_.empty()) {
+      Slab* slab = empty_slabs_.back();
+      empty_slabs_.pop_back();
+      ::munmap(slab->base, kSlab);
+      mapped_ -= kSlab;
+      slabs_.erase(reinterpret_cast<uintptr_t>(slab->base) / kSlab);
+    }
+  }
+
+  mutable std::mutex mutex_;
+  uint64_t mapped_max_;
+  std::vector<SizeClass> classes_;
+  std::unordered_map<uintptr_t, std::unique_ptr<Slab>> slabs_;  // by address / kSlab
+  std::vector<Slab*> empty_slabs_;
+  std::multimap<uint64_t, std::byte*> kept_large_;  // by size
+  uint64_t mapped_ = 0;
 };
 
 BufferPool::BufferPool(std::shared_ptr<Budget> budget, uint64_t mapped_bytes_max)
-    : budget_(std::move(budget)), mapped_max_(mapped_bytes_max), classes_(class_of(kSmallMax) + 1) {
-  for (uint32_t c = 0; c < classes_.size(); ++c) classes_[c].size = class_size(c);
-}
+    : budget_(std::move(budget)), memory_(std::make_shared<Memory>(mapped_bytes_max)) {}
 
-BufferPool::~BufferPool() {
-  for (auto& [key, slab] : slabs_) {
-    HR_ASSERT(slab->size_class == ~0u || slab->free.size() == slab->capacity);  // no buffer outlives its pool
-    ::munmap(slab->base, kSlab);
-  }
-  for (auto& [size, at] : kept_large_) ::munmap(at, size);
-}
+BufferPool::BufferPool(std::shared_ptr<Budget> budget, const BufferPool& shared)
+    : budget_(std::move(budget)), memory_(shared.memory_) {}
+
+BufferPool::~BufferPool() = default;
 
 uint64_t BufferPool::charge(uint64_t size) const {
   return size <= kSmallMax ? class_size(class_of(size)) : large_size(size);
 }
 
-uint64_t BufferPool::mapped() const {
-  std::lock_guard lock(mutex_);
-  return mapped_;
-}
+uint64_t BufferPool::mapped() const { return memory_->mapped(); }
+
+void BufferPool::set_mapped_max(uint64_t bytes) { memory_->set_mapped_max(bytes); }
 
 Buffer BufferPool::take(uint64_t size) {
   const uint64_t cost = charge(size);
   if (!budget_->reserve(cost)) return {};
-  std::byte* at;
-  uint32_t tag = kLargeTag;
-  {
-    std::lock_guard lock(mutex_);
-    if (size <= kSmallMax) {
-      tag = class_of(size);
-      at = take_small_locked(tag);
-    } else {
-      at = take_large_locked(cost);
-    }
-  }
+  const uint32_t tag = size <= kSmallMax ? class_of(size) : kLargeTag;
+  std::byte* at = memory_->take(tag, cost);
   if (at == nullptr) {  // the kernel refuses: to the engine the same as a full budget
     budget_->release(cost);
     return {};
@@ -99,98 +227,14 @@ Buffer BufferPool::take(uint64_t size) {
   return Buffer(this, MutableBytes(at, size), cost, tag);
 }
 
-std::byte* BufferPool::take_small_locked(uint32_t size_class) {
-  SizeClass& cls = classes_[size_class];
-  while (!cls.with_room.empty() && cls.with_room.back()->free.empty()) {
-    cls.with_room.back()->listed = false;
-    cls.with_room.pop_back();
-  }
-  if (cls.with_room.empty()) {
-    Slab* slab = nullptr;
-    if (!empty_slabs_.empty()) {
-      slab = empty_slabs_.back();
-      empty_slabs_.pop_back();
-    } else if ((slab = new_slab_locked()) == nullptr) {
-      return nullptr;
-    }
-    slab->size_class = size_class;
-    slab->capacity = static_cast<uint32_t>(kSlab / cls.size);
-    slab->free.resize(slab->capacity);
-    for (uint32_t i = 0; i < slab->capacity; ++i) slab->free[i] = slab->capacity - 1 - i;
-    slab->listed = true;
-    cls.with_room.push_back(slab);
-  }
-  Slab* slab = cls.with_room.back();
-  const uint32_t piece = slab->free.back();
-  slab->free.pop_back();
-  return slab->base + piece * cls.size;
-}
-
-BufferPool::Slab* BufferPool::new_slab_locked() {
-  drop_kept_locked(kSlab);
-  std::byte* base = map_aligned(kSlab);
-  if (base == nullptr) return nullptr;
-  mapped_ += kSlab;
-  auto slab = std::make_unique<Slab>();
-  slab->base = base;
-  Slab* raw = slab.get();
-  slabs_.emplace(reinterpret_cast<uintptr_t>(base) / kSlab, std::move(slab));
-  return raw;
-}
-
-std::byte* BufferPool::take_large_locked(uint64_t size) {
-  // A kept mapping serves when at most a quarter of it would be idle; only the pages of `size` are charged.
-  auto it = kept_large_.find(size);
-  if (it != kept_large_.end()) {
-    std::byte* at = it->second;
-    kept_large_.erase(it);
-    return at;
-  }
-  drop_kept_locked(size);
-  std::byte* at = map_aligned(size);
-  if (at != nullptr) mapped_ += size;
-  return at;
-}
-
-void BufferPool::drop_kept_locked(uint64_t needed) {
-  while (mapped_ + needed > mapped_max_ && !kept_large_.empty()) {
-    auto it = std::prev(kept_large_.end());
-    ::munmap(it->second, it->first);
-    mapped_ -= it->first;
-    kept_large_.erase(it);
-  }
-  while (mapped_ + needed > mapped_max_ && !empty_slabs_.empty()) {
-    Slab* slab = empty_slabs_.back();
-    empty_slabs_.pop_back();
-    ::munmap(slab->base, kSlab);
-    mapped_ -= kSlab;
-    slabs_.erase(reinterpret_cast<uintptr_t>(slab->base) / kSlab);
-  }
-}
-
 void BufferPool::give_back(const Buffer& buffer) {
-  {
-    std::lock_guard lock(mutex_);
-    std::byte* at = buffer.bytes().data();
-    if (buffer.tag() == kLargeTag) {
-      kept_large_.emplace(buffer.charged(), at);
-    } else {
-      Slab* slab = slabs_.at(reinterpret_cast<uintptr_t>(at) / kSlab).get();
-      SizeClass& cls = classes_[slab->size_class];
-      slab->free.push_back(static_cast<uint32_t>((at - slab->base) / cls.size));
-      if (slab->free.size() == slab->capacity && cls.with_room.size() > 1) {
-        // All free and not the class's last: any class may have it.
-        if (slab->listed) std::erase(cls.with_room, slab);
-        slab->listed = false;
-        slab->size_class = ~0u;
-        empty_slabs_.push_back(slab);
-      } else if (!slab->listed) {
-        slab->listed = true;
-        cls.with_room.push_back(slab);
-      }
-    }
-  }
+  memory_->give(buffer.tag(), buffer.bytes().data(), buffer.charged());
+  if (buffer.in_budget()) budget_->release(buffer.charged());
+}
+
+bool BufferPool::release_charge(const Buffer& buffer) {
   budget_->release(buffer.charged());
+  return true;
 }
 
 }  // namespace headrace

@@ -10,11 +10,7 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <mutex>
-#include <unordered_map>
-#include <vector>
 
 #include "sys/budget.h"
 #include "sys/buffer_source.h"
@@ -26,35 +22,24 @@ class BufferPool final : public BufferSource {
   // Maps at most about `mapped_bytes_max` (kept free memory is dropped first; buffers in use are never refused for it:
   // the budget is what refuses).
   BufferPool(std::shared_ptr<Budget> budget, uint64_t mapped_bytes_max);
+  // The same memory, charged to another budget.
+  BufferPool(std::shared_ptr<Budget> budget, const BufferPool& shared);
   ~BufferPool() override;
 
   Buffer take(uint64_t size) override;
   uint64_t charge(uint64_t size) const override;
 
   uint64_t mapped() const;  // bytes mapped now, in use or kept
+  void set_mapped_max(uint64_t bytes);
 
  protected:
   void give_back(const Buffer& buffer) override;
+  bool release_charge(const Buffer& buffer) override;
 
  private:
-  struct Slab;
-  struct SizeClass {
-    uint64_t size = 0;
-    std::vector<Slab*> with_room;
-  };
-  std::byte* take_small_locked(uint32_t size_class);
-  std::byte* take_large_locked(uint64_t size);
-  void drop_kept_locked(uint64_t needed);
-  Slab* new_slab_locked();
-
+  class Memory;
   const std::shared_ptr<Budget> budget_;
-  const uint64_t mapped_max_;
-  mutable std::mutex mutex_;
-  std::vector<SizeClass> classes_;
-  std::unordered_map<uintptr_t, std::unique_ptr<Slab>> slabs_;  // by address / kSlab
-  std::vector<Slab*> empty_slabs_;
-  std::multimap<uint64_t, std::byte*> kept_large_;  // by size
-  uint64_t mapped_ = 0;
+  const std::shared_ptr<Memory> memory_;
 };
 
 }  // namespace headrace

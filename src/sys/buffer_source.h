@@ -33,6 +33,10 @@ class Buffer {
   explicit operator bool() const { return source_ != nullptr; }
   uint64_t charged() const { return charged_; }  // bytes held in the budget, >= bytes().size()
   uint32_t tag() const { return tag_; }          // the source's own note (size class)
+  // Takes the bytes out of the budget while they live on: for memory that was handed to the user, who now answers for
+  // it. The memory itself goes back to the source as ever.
+  void leave_budget();
+  bool in_budget() const { return in_budget_; }
 
  private:
   void swap(Buffer& other) noexcept {
@@ -40,11 +44,13 @@ class Buffer {
     std::swap(bytes_, other.bytes_);
     std::swap(charged_, other.charged_);
     std::swap(tag_, other.tag_);
+    std::swap(in_budget_, other.in_budget_);
   }
   BufferSource* source_ = nullptr;
   MutableBytes bytes_;
   uint64_t charged_ = 0;
   uint32_t tag_ = 0;
+  bool in_budget_ = true;
 };
 
 class BufferSource {
@@ -57,8 +63,18 @@ class BufferSource {
 
  protected:
   friend class Buffer;
+  // Releases the budget only of a buffer that is still in_budget().
   virtual void give_back(const Buffer& buffer) = 0;
+  // Releases buffer.charged() now. True when done; a source that cannot says false and releases in give_back().
+  virtual bool release_charge(const Buffer& buffer) {
+    static_cast<void>(buffer);
+    return false;
+  }
 };
+
+inline void Buffer::leave_budget() {
+  if (source_ != nullptr && in_budget_) in_budget_ = !source_->release_charge(*this);
+}
 
 inline Buffer::~Buffer() {
   if (source_ != nullptr) source_->give_back(*this);
