@@ -23,9 +23,9 @@ Result<ArrayView> wanted_array(const FieldDecode& decode, Bytes stored) {
                    " where the column has " + std::string(dtype_name(*decode.dtype)) +
                    "; decode the field as bytes to have arrays of several dtypes");
   }
-  if (decode.shape && !(array.shape == *decode.shape)) {
+  if (decode.shape && !decode.shape_may_differ && !(array.shape == *decode.shape)) {
     return corrupt("decode array: shape " + array.shape.text() + " where the column has " +
-                   decode.shape->text() + "; decode it as ragged to have arrays of several shapes");
+                   decode.shape->text() + "; give no shape to have a ragged column");
   }
   return array;
 }
@@ -105,18 +105,13 @@ std::optional<ValueForm> fixed_form(const FieldDecode& decode) {
     case FieldKind::kScalar: return scalar(*decode.dtype);
     case FieldKind::kNpy:
     case FieldKind::kMdsArray:
-      if (!decode.shape) return std::nullopt;
+      if (!decode.shape || decode.shape_may_differ) return std::nullopt;
       return ValueForm{*decode.dtype, *decode.shape, *decode.shape->bytes(*decode.dtype)};
     case FieldKind::kImage:
       if (decode.image.height == 0) return std::nullopt;
       return image_form({decode.image.width, decode.image.height}, decode.image.layout);
     default: return std::nullopt;
   }
-}
-
-std::optional<uint32_t> ragged_ndim(const FieldDecode& decode) {
-  if (decode.kind == FieldKind::kImage) return 3;
-  return std::nullopt;
 }
 
 Status check_kept_bytes(FieldKind kind, Bytes stored) {
@@ -160,11 +155,14 @@ Status decode_field(const FieldDecode& decode, Bytes stored, uint64_t random_key
   return {};
 }
 
-Result<FieldDecode> resolved_by(FieldDecode decode, Bytes first, bool ragged) {
-  if (!is_array(decode.kind) || (decode.dtype && (decode.shape || ragged))) return decode;
+Result<FieldDecode> resolved_by(FieldDecode decode, Bytes first) {
+  if (!is_array(decode.kind) || (decode.dtype && decode.shape)) return decode;
   HR_TRY_ASSIGN(const ArrayView array, parse_array(decode, first));
   if (!decode.dtype) decode.dtype = array.dtype;
-  if (!decode.shape && !ragged) decode.shape = array.shape;
+  if (!decode.shape) {
+    decode.shape = array.shape;
+    decode.shape_may_differ = true;
+  }
   return decode;
 }
 

@@ -37,6 +37,8 @@ struct FieldDecode {
   std::optional<Dtype> dtype;
   // kNpy, kMdsArray: the shape that every row must have; the column is then [B, shape...]. Without: ragged.
   std::optional<Shape> shape;
+  // With a shape: a batch in which a row has another one becomes ragged, instead of the row being an error.
+  bool shape_may_differ = false;
   MdsArrayForm mds_form;
   ImageOptions image;
   ImageSource image_source = ImageSource::kFile;
@@ -56,9 +58,6 @@ struct ValueForm {
 std::optional<ValueForm> fixed_form(const FieldDecode& decode);
 // Whether the column is the field's bytes (kBytes, kText, kDecimal, kJson): ragged, without shapes.
 bool keeps_bytes(FieldKind kind);
-// Dimensions of a ragged column's rows where the decoder fixes them: images have 3.
-std::optional<uint32_t> ragged_ndim(const FieldDecode& decode);
-
 // kBytes...kJson only: the checks; the row is the bytes themselves.
 Status check_kept_bytes(FieldKind kind, Bytes stored);
 
@@ -70,8 +69,8 @@ Result<ValueForm> measure_field(const FieldDecode& decode, Bytes stored);
 Status decode_field(const FieldDecode& decode, Bytes stored, uint64_t random_key, MutableBytes out,
                     ImageScratch& scratch);
 
-// The decode with dtype and, unless `ragged`, shape taken from a first sample's field where they are not given (kNpy,
-// kMdsArray). Others are returned as they are.
-Result<FieldDecode> resolved_by(FieldDecode decode, Bytes first, bool ragged);
+// The decode with dtype and shape taken from a first sample's field where they are not given (kNpy, kMdsArray); a shape
+// that was taken so may differ. Others are returned as they are.
+Result<FieldDecode> resolved_by(FieldDecode decode, Bytes first);
 
 }  // namespace headrace
