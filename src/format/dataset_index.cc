@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstdio>
-#include <unordered_map>
 
 #include "base/crc32c.h"
 
@@ -22,56 +21,6 @@ std::string hex32(uint32_t n) {
 }
 
 uint64_t strides_for(uint64_t samples, uint64_t stride) { return (samples + stride - 1) / stride; }
-bool is_stride(uint64_t k) { return k <= kStrideMax && std::has_single_bit(k); }
-
-// n strides from `first` on as one: its CRC from theirs.
-uint32_t joined_crc(const uint32_t* crcs, const uint64_t* borders, uint64_t n) {
-  uint32_t crc = crcs[0];
-  for (uint64_t i = 1; i < n; ++i) crc = crc32c_join(crc, crcs[i], borders[i + 1] - borders[i]);
-  return crc;
-}
-
-ShardIndex coarsened_shard(ShardIndex fine, uint64_t stride) {
-  if (fine.stride == stride) return fine;
-  ShardIndex coarse = std::move(fine);
-  const uint64_t ratio = stride / coarse.stride;
-  const uint64_t fine_strides = coarse.borders.size() - 1;
-  uint64_t k = 0;
-  for (uint64_t i = 0; i < fine_strides; i += ratio, ++k) {  // in place: k <= i
-    const uint64_t n = std::min(ratio, fine_strides - i);
-    if (!coarse.crcs.empty()) coarse.crcs[k] = joined_crc(&coarse.crcs[i], &coarse.borders[i], n);
-    coarse.borders[k] = coarse.borders[i];
-  }
-  coarse.borders[k] = coarse.borders[fine_strides];
-  coarse.borders.resize(k + 1);
-  if (!coarse.crcs.empty()) coarse.crcs.resize(k);
-  coarse.stride = stride;
-  return coarse;
-}
-
-Status check_found(const ShardIndex& found, uint64_t size) {
-  if (!is_stride(found.stride))
-    return corrupt("stride " + number(found.stride) + " is not a power of two up to " +
-                   number(kStrideMax));
-  if (found.samples > kShardSamplesMax)
-    return exhausted("more than " + number(kShardSamplesMax) + " samples in one shard");
-  const uint64_t strides = strides_for(found.samples, found.stride);
-  if (found.borders.size() != strides + 1 ||
-      (!found.crcs.empty() && found.crcs.size() != strides)) {
-    return corrupt(number(found.samples) + " samples at stride " + number(found.stride) +
-                   " do not fit " + number(found.borders.size()) + " borders and " +
-                   number(found.crcs.size()) + " checksums");
-  }
-  for (uint64_t k = 0; k < strides; ++k) {
-    if (found.borders[k] >= found.borders[k + 1])
-      return corrupt("stride " + number(k) + " does not end after its begin");
-  }
-  if (found.borders.back() > size) {
-    return corrupt("samples end at byte " + number(found.borders.back()) + ", the object has " +
-                   number(size));
-  }
-  return {};
-}
 
 }  // namespace
 
@@ -217,14 +166,16 @@ Status check_listing(const DatasetIndex& index, const std::vector<ShardEntry>& l
         "check index: " + what + ": the index says " + mine + ", the store says " + now +
         "; the data set changed or the index is another data set's: build a new index");
   };
-  if (known.size() != listed.size())
+  if (known.size() != listed.size()) {
     return differs("number of shards", number(known.size()), number(listed.size()));
+  }
   for (uint64_t s = 0; s < known.size(); ++s) {
     const ShardEntry &a = known[s], &b = listed[s];
     const std::string shard = "shard " + number(s);
     if (a.key != b.key) return differs(shard, "\"" + a.key + "\"", "\"" + b.key + "\"");
-    if (a.size != b.size)
+    if (a.size != b.size) {
       return differs(shard + " \"" + a.key + "\" size", number(a.size), number(b.size));
+    }
     if (trust_copy) continue;
     if (a.etag != b.etag && !a.etag.empty() && !b.etag.empty()) {
       return differs(shard + " \"" + a.key + "\" ETag", a.etag, b.etag);
@@ -234,71 +185,6 @@ Status check_listing(const DatasetIndex& index, const std::vector<ShardEntry>& l
     }
   }
   return {};
-}
-
-DatasetIndexBuilder::DatasetIndexBuilder(Format format, std::vector<ShardEntry> shards,
-                                         IndexBuildOptions options)
-    : format_(format),
-      options_(std::move(options)),
-      shards_(std::move(shards)),
-      found_(shards_.size()),
-      have_(shards_.size(), false),
-      missing_(shards_.size()) {
-  HR_ASSERT(options_.stride == 0 || is_stride(options_.stride));
-}
-
-Status DatasetIndexBuilder::add(uint64_t shard, ShardIndex found) {
-  HR_ASSERT(shard < shards_.size() && !have_[shard]);
-  Status status = check_found(found, shards_[shard].size);
-  if (status.ok() && options_.stride != 0 && found.stride > options_.stride) {
-    status = invalid_argument("its stride " + number(found.stride) + " is coarser than " +
-                              number(options_.stride));
-  }
-  if (!status.ok()) return status.with_context("index shard " + shards_[shard].key);
-  if (options_.stride != 0) found = coarsened_shard(std::move(found), options_.stride);
-  shards_[shard].samples = found.samples;
-  if (!found.checksum.empty()) shards_[shard].checksum = found.checksum;
-  found_[shard] = std::move(found);
-  have_[shard] = true;
-  --missing_;
-  return {};
-}
-
-Result<std::shared_ptr<const DatasetIndex>> DatasetIndexBuilder::finish() {
-  if (missing_ > 0)
-    return invalid_argument("build index: " + number(missing_) + " of " + number(shards_.size()) +
-                            " shards are missing");
-  uint64_t samples = 0, bytes = 0, coarsest = 1;
-  bool crc = true;
-  for (const ShardIndex& f : found_) {
-    samples += f.samples;
-    bytes += f.borders.back() - f.borders.front();
-    coarsest = std::max(coarsest, f.stride);
-    crc = crc && (f.samples == 0 || !f.crcs.empty());
-  }
-  if (samples == 0)
-    return unsupported("build index: no samples in " + number(shards_.size()) + " shards");
-  DatasetIndex index;
-  index.format_ = format_;
-  index.stride_ = options_.stride != 0 ? options_.stride
-                                       : std::max(coarsest, stride_for_mean_bytes(bytes / samples));
-  index.schema_json_ = options_.schema_json;
-  std::unordered_map<std::string, size_t> field_at;
-  for (ShardIndex& f : found_) {
-    for (const FieldEntry& field : f.fields) {
-      const auto [it, is_new] = field_at.try_emplace(field.name, index.fields_.size());
-      if (is_new) index.fields_.push_back({field.name, 0});
-      index.fields_[it->second].samples += field.samples;
-    }
-    const ShardIndex shard = coarsened_shard(std::move(f), index.stride_);
-    index.borders_.insert(index.borders_.end(), shard.borders.begin(), shard.borders.end());
-    if (crc) index.crcs_.insert(index.crcs_.end(), shard.crcs.begin(), shard.crcs.end());
-  }
-  if (index.fields_.size() > kFieldsMax)
-    return exhausted("build index: more than " + number(kFieldsMax) + " different fields");
-  index.shards_ = std::move(shards_);
-  index.count_up();
-  return std::make_shared<const DatasetIndex>(std::move(index));
 }
 
 }  // namespace headrace

@@ -69,6 +69,11 @@ inline constexpr uint64_t kFieldsMax = 4'096;
 // texts.
 uint64_t stride_for_mean_bytes(uint64_t mean_bytes);
 
+inline bool is_stride(uint64_t k) { return k > 0 && k <= kStrideMax && (k & (k - 1)) == 0; }
+
+// The same shard at a coarser stride, a multiple of its own; CRCs are joined.
+ShardIndex coarsened_shard(ShardIndex fine, uint64_t stride);
+
 class DatasetIndex {
  public:
   Format format() const { return format_; }
@@ -158,7 +163,7 @@ class DatasetIndexBuilder {
   // Once for each shard. kCorrupt when it contradicts itself or the shard's size.
   Status add(uint64_t shard, ShardIndex found);
   uint64_t shards_missing() const { return missing_; }
-  // kInvalidArgument when shards are missing; kUnsupported when the data set has no samples.
+  // Once. kInvalidArgument when shards are missing; kUnsupported when the data set has no samples.
   Result<std::shared_ptr<const DatasetIndex>> finish();
 
  private:

@@ -124,8 +124,9 @@ TEST_P(WebDatasetFixture, IndexedAndCutSaysWhatThePeersReaderSays) {
   ASSERT_TRUE(index.ok()) << index.status().message();
   auto cutter = make_cutter(**index);
   ASSERT_TRUE(cutter.ok());
-  for (size_t s = 0; s < shards.size(); ++s)
+  for (size_t s = 0; s < shards.size(); ++s) {
     expect_rows(**index, **cutter, s, objects[s], shards[s].second);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(All, WebDatasetFixture,
@@ -188,8 +189,9 @@ TEST_P(MdsFixture, IndexedAndCutSaysWhatThePeersReaderSays) {
   ASSERT_TRUE(index.ok()) << index.status().message();
   auto cutter = make_cutter(**index);
   ASSERT_TRUE(cutter.ok()) << cutter.status().message();
-  for (size_t s = 0; s < shards.size(); ++s)
+  for (size_t s = 0; s < shards.size(); ++s) {
     expect_rows(**index, **cutter, s, objects[s], shards[s].second);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(

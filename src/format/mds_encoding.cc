@@ -73,15 +73,18 @@ Status parse_shape(std::string_view dims, MdsEncoding& encoding) {
   while (true) {
     const size_t comma = dims.find(',');
     const auto dim = parse_decimal(dims.substr(0, comma));
-    if (!dim || *dim == 0)
+    if (!dim || *dim == 0) {
       return bad_encoding(encoding.name, "the shape is not a list of positive numbers");
+    }
     const auto product = checked_mul(bytes, *dim);
-    if (!product || *product > UINT32_MAX)
+    if (!product || *product > UINT32_MAX) {
       return bad_encoding(encoding.name, "larger than a shard can be (4 GiB)");
+    }
     bytes = *product;
     encoding.shape.push_back(*dim);
-    if (encoding.shape.size() > kNdimMax)
+    if (encoding.shape.size() > kNdimMax) {
       return bad_encoding(encoding.name, "more than 63 dimensions");
+    }
     if (comma == dims.npos) break;
     dims.remove_prefix(comma + 1);
   }
@@ -145,8 +148,9 @@ Result<MdsNdarray> read_mds_ndarray(Bytes stored, const MdsEncoding& encoding) {
   MdsNdarray array;
   array.dtype = encoding.dtype;
   if (!encoding.shape.empty()) {
-    if (stored.size() != encoding.fixed_bytes)
+    if (stored.size() != encoding.fixed_bytes) {
       return bad_ndarray("size differs from its fixed shape's");
+    }
     array.ndim = static_cast<uint32_t>(encoding.shape.size());
     std::copy(encoding.shape.begin(), encoding.shape.end(), array.shape.begin());
     array.values = stored;
@@ -158,8 +162,9 @@ Result<MdsNdarray> read_mds_ndarray(Bytes stored, const MdsEncoding& encoding) {
     stored = stored.subspan(1);
   }
   uint64_t bytes = mds_dtype_bytes(array.dtype);
-  if (bytes == 0)
+  if (bytes == 0) {
     return bad_ndarray("unknown dtype code " + std::to_string(static_cast<int>(array.dtype)));
+  }
   if (stored.empty()) return bad_ndarray("no shape");
   const auto head = static_cast<uint8_t>(stored[0]);
   const size_t width = size_t{1} << (head & 3);

@@ -29,11 +29,13 @@ std::string printable(std::string_view text) {
 
 Result<std::string> text_at(const Json& object, const char* key) {
   const auto it = object.find(key);
-  if (it == object.end() || !it->is_string())
+  if (it == object.end() || !it->is_string()) {
     return corrupt(std::string("/") + key + ": a string is needed");
+  }
   const auto& text = it->get_ref<const std::string&>();
-  if (text.size() > kNameBytesMax)
+  if (text.size() > kNameBytesMax) {
     return corrupt(std::string("/") + key + ": longer than " + number(kNameBytesMax) + " bytes");
+  }
   return text;
 }
 
@@ -102,8 +104,9 @@ Result<MdsSchema> schema_of(const Json& shard) {
     const bool fits =
         size.is_null() ? encoding->fixed_bytes == 0
                        : size.is_number_unsigned() && size.get<uint64_t>() == encoding->fixed_bytes;
-    if (!fits)
+    if (!fits) {
       return corrupt(at + "/column_sizes does not fit encoding " + printable(encodings[i]));
+    }
     schema.columns.push_back({names[i], *std::move(encoding)});
   }
   return schema;
@@ -112,8 +115,9 @@ Result<MdsSchema> schema_of(const Json& shard) {
 Status read_hashes(const Json& raw, MdsShard& shard) {
   const auto hashes = raw.find("hashes");
   if (hashes == raw.end() || hashes->is_null()) return {};
-  if (!hashes->is_object() || hashes->size() > kKeysMax)
+  if (!hashes->is_object() || hashes->size() > kKeysMax) {
     return corrupt("/raw_data/hashes: an object is needed");
+  }
   for (const auto& [algorithm, value] : hashes->items()) {
     if (!value.is_string() || value.get_ref<const std::string&>().size() > 256 ||
         algorithm.size() > 32) {
@@ -126,14 +130,16 @@ Status read_hashes(const Json& raw, MdsShard& shard) {
 
 Status check_readable(const Json& shard) {
   HR_TRY_ASSIGN(const uint64_t version, number_at(shard, "version"));
-  if (version != 2)
+  if (version != 2) {
     return unsupported("/version: MDS version " + number(version) + ", only 2 is known");
+  }
   HR_TRY_ASSIGN(const std::string format, text_at(shard, "format"));
   if (format == "json" || format == "csv" || format == "tsv" || format == "xsv") {
     return unsupported("/format: " + format + " shards are not read; write the data set as mds");
   }
-  if (format != "mds")
+  if (format != "mds") {
     return corrupt("/format: " + printable(format) + " is no format of mosaicml-streaming");
+  }
   if (is_null_or_absent(shard, "compression") && is_null_or_absent(shard, "zip_data")) return {};
   const auto compression = shard.find("compression");
   const std::string how = compression != shard.end() && compression->is_string()
@@ -148,8 +154,9 @@ Result<MdsShard> shard_of(const Json& json) {
   if (raw == json.end() || !raw->is_object()) return corrupt("/raw_data: an object is needed");
   MdsShard shard;
   HR_TRY_ASSIGN(shard.samples, number_at(json, "samples"));
-  if (shard.samples >= kShardSamplesMax)
+  if (shard.samples >= kShardSamplesMax) {
     return corrupt("/samples: " + number(shard.samples) + " do not fit a shard");
+  }
   HR_TRY_ASSIGN(shard.basename, text_at(*raw, "basename"));
   HR_TRY(check_basename(shard.basename));
   HR_TRY_ASSIGN(shard.bytes, number_at(*raw, "bytes"));
@@ -191,8 +198,9 @@ class IndexReader {
     if (!top.is_object()) return corrupt("read index.json: an object is needed");
     auto version = number_at(top, "version");
     if (!version.ok()) return version.status().with_context("read index.json");
-    if (*version != 2)
+    if (*version != 2) {
       return unsupported("read index.json: MDS version " + number(*version) + ", only 2 is known");
+    }
     const auto shards = top.find("shards");
     if (shards == top.end() || !shards->is_array() || !shards->empty()) {
       return corrupt("read index.json /shards: a list of objects is needed");
@@ -205,10 +213,12 @@ class IndexReader {
   void on_key(size_t depth, const Json& value) {
     const auto& key = value.get_ref<const std::string&>();
     if (depth == 0) shard_list_ = key == "shards";
-    if (!keys_[depth].insert(key).second)
+    if (!keys_[depth].insert(key).second) {
       status_ = corrupt("read index.json: key " + printable(key) + " twice in one object");
-    if (keys_[depth].size() > kKeysMax)
+    }
+    if (keys_[depth].size() > kKeysMax) {
       status_ = corrupt("read index.json: more than " + number(kKeysMax) + " keys in one object");
+    }
   }
 
   void on_shard(const Json& json) {
@@ -221,9 +231,9 @@ class IndexReader {
   Status add(const Json& json) {
     HR_TRY_ASSIGN(MdsSchema schema, schema_of(json));
     HR_TRY_ASSIGN(MdsShard shard, shard_of(json));
-    if (index_.shards.empty())
+    if (index_.shards.empty()) {
       index_.schema = std::move(schema);
-    else if (!same(index_.schema, schema)) {
+    } else if (!same(index_.schema, schema)) {
       return unsupported(
           "its columns differ from the first shard's; read the parts as data sets of their own");
     }

@@ -108,8 +108,9 @@ class MdsIndexer final : public Indexer {
     if (options_.crc) {
       constexpr char digits[] = "0123456789abcdef";
       found_.checksum = "crc32c:";
-      for (int shift = 28; shift >= 0; shift -= 4)
+      for (int shift = 28; shift >= 0; shift -= 4) {
         found_.checksum += digits[object_crc_ >> shift & 15];
+      }
     }
     return IndexStep{{size_, size_}, std::move(found_)};
   }
@@ -132,7 +133,7 @@ class MdsIndexer final : public Indexer {
 std::unique_ptr<Indexer> make_mds_indexer(const MdsShard& shard, const MdsSchema& schema,
                                           uint64_t object_size, IndexerOptions options) {
   HR_ASSERT(shard.samples < kShardSamplesMax);
-  HR_ASSERT(options.stride > 0 && (options.stride & (options.stride - 1)) == 0);
+  HR_ASSERT(is_stride(options.stride));
   return std::make_unique<MdsIndexer>(shard, schema, object_size, options);
 }
 

@@ -141,12 +141,14 @@ Result<PaxFields> parse_pax_records(Bytes records) {
     }
     const size_t blank = rest.substr(0, 21).find(' ');
     const auto length = blank == rest.npos ? std::nullopt : parse_decimal(rest.substr(0, blank));
-    if (!length || *length <= blank + 1 || *length > rest.size())
+    if (!length || *length <= blank + 1 || *length > rest.size()) {
       return bad_record(at, "length does not fit");
+    }
     const std::string_view record = rest.substr(blank + 1, *length - blank - 1);
     const size_t equals = record.find('=');
-    if (equals == record.npos || record.back() != '\n')
+    if (equals == record.npos || record.back() != '\n') {
       return bad_record(at, "not KEYWORD=VALUE and a newline");
+    }
     const std::string_view keyword = record.substr(0, equals);
     std::string_view value = record.substr(equals + 1, record.size() - equals - 2);
     if (keyword == "path") {
@@ -181,8 +183,9 @@ Result<TarEvent> TarWalker::on_header(Bytes block) {
   if (!parsed.ok()) return fail(parsed.status().code(), parsed.status().message());
   const TarHeader& header = *parsed;
   if (header.zero) {
-    if (pending_)
+    if (pending_) {
       return fail(Code::kCorrupt, "the archive ends after an extended header without its member");
+    }
     TarEvent event;
     event.kind = TarEvent::Kind::kEnd;
     event.begin = at_;
@@ -232,9 +235,10 @@ Result<TarEvent> TarWalker::on_extended(Bytes records) {
     auto parsed = parse_pax_records(records);
     if (!parsed.ok()) return fail(parsed.status().code(), parsed.status().message());
     const PaxFields& pax = *parsed;
-    if (pax.sparse)
+    if (pax.sparse) {
       return fail(Code::kUnsupported,
                   "a sparse file (PAX GNU.sparse): re-pack it without --sparse");
+    }
     if (type == 'g' && (pax.has_path || pax.has_size)) {
       return fail(Code::kUnsupported, "a global PAX header that sets path or size for all members");
     }
@@ -259,10 +263,12 @@ Result<TarEvent> TarWalker::on_extended(Bytes records) {
 }
 
 Result<TarEvent> TarWalker::on_member(const TarHeader& header) {
-  if (header.type == 'S')
+  if (header.type == 'S') {
     return fail(Code::kUnsupported, "a sparse file (GNU): re-pack it without --sparse");
-  if (header.type == 'M')
+  }
+  if (header.type == 'M') {
     return fail(Code::kUnsupported, "continues from another volume (multi-volume archive)");
+  }
   TarEvent event;
   event.begin = pending_ ? begin_ : at_;
   event.kind = is_file(header.type) ? TarEvent::Kind::kFile : TarEvent::Kind::kOther;

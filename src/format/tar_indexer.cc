@@ -43,8 +43,9 @@ class TarIndexer final : public Indexer {
       : size_(object_size), options_(options), walker_(0, object_size) {}
 
   Result<IndexStep> next(Bytes bytes) override {
-    if (size_ == 0)
+    if (size_ == 0) {
       return corrupt("index tar: the object is empty, a tar has at least its end blocks");
+    }
     if (bytes.size() > size_ - position_) {
       return invalid_argument("index tar: given bytes beyond the object's end at byte " +
                               number(size_));
@@ -250,7 +251,7 @@ class TarIndexer final : public Indexer {
 }  // namespace
 
 std::unique_ptr<Indexer> make_tar_indexer(uint64_t object_size, IndexerOptions options) {
-  HR_ASSERT(options.stride > 0 && (options.stride & (options.stride - 1)) == 0);
+  HR_ASSERT(is_stride(options.stride));
   return std::make_unique<TarIndexer>(object_size, options);
 }
 

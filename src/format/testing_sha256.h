@@ -36,8 +36,9 @@ inline std::string sha256_hex(std::string_view data) {
   for (size_t at = 0; at < message.size(); at += 64) {
     std::array<uint32_t, 64> w{};
     for (size_t i = 0; i < 16; ++i) {
-      for (size_t b = 0; b < 4; ++b)
+      for (size_t b = 0; b < 4; ++b) {
         w[i] = w[i] << 8 | static_cast<uint8_t>(message[at + 4 * i + b]);
+      }
     }
     for (size_t i = 16; i < 64; ++i) {
       const uint32_t s0 = rotr(w[i - 15], 7) ^ rotr(w[i - 15], 18) ^ w[i - 15] >> 3;

@@ -43,17 +43,20 @@ class Cutting {
       const Bytes unit = bytes_.subspan(walker.at(), walker.want());
       auto event = walker.step(unit);
       if (!event.ok()) return Status(event.status().code(), where() + event.status().message());
-      if (event->kind == TarEvent::Kind::kEnd)
+      if (event->kind == TarEvent::Kind::kEnd) {
         return fail("an end-of-archive block lies between samples");
+      }
       if (event->kind == TarEvent::Kind::kFile) HR_TRY(on_file(*event));
       if (event->kind != TarEvent::Kind::kMore && count() == 0) {
         return fail("the first member belongs to no sample");
       }
     }
-    if (!walker.between_members())
+    if (!walker.between_members()) {
       return fail("the bytes end after an extended header without its member");
-    if (count() != rows_)
+    }
+    if (count() != rows_) {
       return fail("found " + number(count()) + " samples, expected " + number(rows_));
+    }
     return {};
   }
 

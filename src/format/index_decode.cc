@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Writing and reading the sidecar index. The layout is docs/formats/index.md; this file follows its
-// order. A level is cut into pages with a checksum each, and page p lies at a place that can be
-// computed, so that a later reader can take a few pages of a fine level instead of all of it.
-#include "format/index_file.h"
-
+// Reading the sidecar index. The file may come from anyone who can write to the bucket: every
+// number is checked against what is there before it is used, and the hashes of the contents against
+// those in the head.
 #include <algorithm>
 #include <bit>
+#include <cstring>
 
 #include "base/checked.h"
-#include "base/crc32c.h"
-#include "base/endian.h"
+#include "format/index_file.h"
+#include "format/index_layout.h"
 
 namespace headrace {
 
@@ -32,39 +31,11 @@ class IndexFileAccess {
 
 namespace {
 
-constexpr std::string_view kMagic{"\x89HRIDX\r\n",
-                                  8};  // a text-mode copy or a stripped high bit shows at once
-constexpr uint32_t kVersion = 1;
-constexpr uint32_t kFlagCrc = 1;
-constexpr uint64_t kFixedHeadBytes = 96;
-constexpr uint64_t kLevelHeadBytes = 24;
-constexpr uint64_t kLevelsMax =
-    5;  // K, 16 K, 256 K, 4,096 K, 65,536 K: K x 16^4 is past kStrideMax for any K
-constexpr uint64_t kLevelRatio = 16;
-constexpr uint64_t kLevelBytesEnough =
-    uint64_t{1} << 20;  // a level that small is one range: no coarser one is written
-constexpr uint64_t kPageEntries = 4'096;  // 48 KiB: one small range
-constexpr uint64_t kShardsMax = uint64_t{1} << 28;
-constexpr uint64_t kTextBytesMax = uint64_t{1} << 16;  // of a key, an ETag, ...
-constexpr uint64_t kSchemaBytesMax = uint64_t{1} << 24;
+using namespace index_layout;  // NOLINT: this file is the layout
 
 std::string number(uint64_t n) { return std::to_string(n); }
 Status bad(const std::string& cause) {
   return corrupt("read index: " + cause + "; delete the index file and build it again");
-}
-
-template <class T>
-void put(std::string& out, T value) {
-  char raw[sizeof(T)];
-  store_le(raw, value);
-  out.append(raw, sizeof raw);
-}
-void put_text(std::string& out, std::string_view text) {
-  put(out, static_cast<uint32_t>(text.size()));
-  out += text;
-}
-void put_hash(std::string& out, const Hash128& hash) {
-  out.append(reinterpret_cast<const char*>(hash.bytes.data()), hash.bytes.size());
 }
 
 // Reads values off the front; once something did not fit it stays failed and gives zeros.
@@ -104,67 +75,6 @@ class Reader {
   bool failed_ = false;
 };
 
-uint64_t entry_bytes(bool has_crc) { return has_crc ? 12 : 8; }
-
-// Bytes of a level with that many strides: entries and one checksum a page.
-uint64_t level_bytes(uint64_t strides, bool has_crc) {
-  return strides * entry_bytes(has_crc) + (strides + kPageEntries - 1) / kPageEntries * 4;
-}
-
-// A page's checksum begins with its level and number, so that a page at the wrong place is seen.
-uint32_t page_crc(uint64_t stride, uint64_t page, Bytes payload) {
-  char seed[16];
-  store_le(seed, stride);
-  store_le(seed + 8, page);
-  return crc32c(payload, crc32c(as_bytes({seed, sizeof seed})));
-}
-
-// Level entries of one stride after another, all shards in order: where it ends, and its CRC.
-void put_level(std::string& out, const DatasetIndex& index) {
-  std::string ends, crcs;
-  uint64_t in_page = 0, page = 0;
-  const auto flush = [&] {
-    ends += crcs;
-    put(ends, page_crc(index.stride(), page, as_bytes(ends)));
-    out += ends;
-    ends.clear();
-    crcs.clear();
-    in_page = 0;
-    ++page;
-  };
-  for (uint64_t s = 0; s < index.shards().size(); ++s) {
-    for (uint64_t k = 0; k < index.strides(s); ++k) {
-      put(ends, index.stride_range(s, k).end);
-      if (index.has_crc()) put(crcs, index.stride_crc(s, k));
-      if (++in_page == kPageEntries) flush();
-    }
-  }
-  if (in_page > 0) flush();
-}
-
-std::string encode_tables(const DatasetIndex& index) {
-  std::string out;
-  put(out, static_cast<uint64_t>(index.shards().size()));
-  for (uint64_t s = 0; s < index.shards().size(); ++s) {
-    const ShardEntry& shard = index.shards()[s];
-    put(out, shard.size);
-    put(out, shard.samples);
-    put(out, index.data_range(s).begin);
-    put_text(out, shard.key);
-    put_text(out, shard.etag);
-    put_text(out, shard.version_id);
-    put_text(out, shard.checksum);
-  }
-  put(out, static_cast<uint32_t>(index.fields().size()));
-  for (const FieldEntry& f : index.fields()) {
-    put(out, f.samples);
-    put_text(out, f.name);
-  }
-  put_text(out, index.schema_json());
-  put(out, crc32c(as_bytes(out)));
-  return out;
-}
-
 Status read_shards(Reader& in, std::vector<ShardEntry>& shards, std::vector<uint64_t>& begins) {
   const auto n = in.take<uint64_t>();
   constexpr uint64_t kShardBytesMin = 3 * 8 + 4 * 4;
@@ -180,8 +90,9 @@ Status read_shards(Reader& in, std::vector<ShardEntry>& shards, std::vector<uint
     shard.version_id = in.take_text(kTextBytesMax);
     shard.checksum = in.take_text(kTextBytesMax);
     if (in.failed()) return bad("the table of shards ends early, at shard " + number(s));
-    if (shard.samples > kShardSamplesMax || begins.back() > shard.size)
+    if (shard.samples > kShardSamplesMax || begins.back() > shard.size) {
       return bad("numbers of shard " + number(s));
+    }
     shards.push_back(std::move(shard));
   }
   return {};
@@ -203,8 +114,9 @@ Status read_fields(Reader& in, std::vector<FieldEntry>& fields) {
 Status read_tables(Bytes tables, DatasetIndex& index, std::vector<uint64_t>& begins) {
   if (tables.size() < 4) return bad("the tables end early");
   const Bytes content = tables.first(tables.size() - 4);
-  if (crc32c(content) != load_le<uint32_t>(tables.data() + content.size()))
+  if (crc32c(content) != load_le<uint32_t>(tables.data() + content.size())) {
     return bad("checksum of the tables");
+  }
   Reader in(content);
   HR_TRY(read_shards(in, IndexFileAccess::shards(index), begins));
   HR_TRY(read_fields(in, IndexFileAccess::fields(index)));
@@ -258,8 +170,9 @@ Status join_borders(const std::vector<ShardEntry>& shards, uint64_t stride,
 Status read_levels(Reader& in, IndexHead& head, uint64_t tables_bytes, uint64_t head_bytes) {
   const auto n = in.take<uint32_t>();
   if (n == 0 || n > kLevelsMax) return bad("number of levels " + number(n));
-  if (tables_bytes > kIndexTableBytesMax)
+  if (tables_bytes > kIndexTableBytesMax) {
     return bad("tables of " + number(tables_bytes) + " bytes");
+  }
   uint64_t at = head_bytes + tables_bytes;
   for (uint32_t i = 0; i < n; ++i) {
     const auto stride = in.take<uint64_t>();
@@ -274,62 +187,14 @@ Status read_levels(Reader& in, IndexHead& head, uint64_t tables_bytes, uint64_t 
     head.levels.push_back({stride, {begin, *end}});
     at = *end;
   }
-  if (at != head.file_bytes)
+  if (at != head.file_bytes) {
     return bad("the levels end at byte " + number(at) + ", the file at " + number(head.file_bytes));
+  }
   head.tables = {head_bytes, head_bytes + tables_bytes};
   return {};
 }
 
 }  // namespace
-
-std::string index_file_name(Bytes file) { return hash128(file).hex() + std::string(kIndexSuffix); }
-
-// Head: magic, version, head bytes, file bytes, format, flags, samples, tables bytes, two hashes,
-// levels, CRC.
-std::string encode_index(const DatasetIndex& index) {
-  std::vector<std::string> levels;
-  std::vector<uint64_t> strides;
-  DatasetIndex at_level = index;
-  while (true) {  // fine to coarse
-    std::string level;
-    put_level(level, at_level);
-    levels.push_back(std::move(level));
-    strides.push_back(at_level.stride());
-    const uint64_t coarser = at_level.stride() * kLevelRatio;
-    if (levels.back().size() <= kLevelBytesEnough || coarser > kStrideMax) break;
-    at_level = at_level.coarsened(coarser);
-  }
-  const std::string tables = encode_tables(index);
-  const uint64_t head_bytes = kFixedHeadBytes + kLevelHeadBytes * levels.size() + 4;
-  uint64_t file_bytes = head_bytes + tables.size();
-  for (const std::string& level : levels) file_bytes += level.size();
-
-  std::string out(kMagic);
-  put(out, kVersion);
-  put(out, static_cast<uint32_t>(head_bytes));
-  put(out, file_bytes);
-  put(out, static_cast<uint32_t>(index.format()));
-  put(out, index.has_crc() ? kFlagCrc : 0u);
-  put(out, index.samples());
-  put(out, static_cast<uint64_t>(tables.size()));
-  put_hash(out, index.order_hash());
-  put_hash(out, index.identity_hash());
-  put(out, uint64_t{0});  // reserved
-  put(out, uint32_t{0});
-  put(out, static_cast<uint32_t>(levels.size()));
-  HR_ASSERT(out.size() == kFixedHeadBytes);
-  uint64_t at = head_bytes + tables.size();
-  for (size_t i = levels.size(); i-- > 0;) {
-    put(out, strides[i]);
-    put(out, at);
-    put(out, static_cast<uint64_t>(levels[i].size()));
-    at += levels[i].size();
-  }
-  put(out, crc32c(as_bytes(out)));
-  out += tables;
-  for (size_t i = levels.size(); i-- > 0;) out += levels[i];
-  return out;
-}
 
 Result<IndexHead> parse_index_head(Bytes first) {
   Reader in(first);
@@ -346,8 +211,9 @@ Result<IndexHead> parse_index_head(Bytes first) {
     return bad("the head ends early");
   }
   const uint64_t content = head_bytes - 4;
-  if (crc32c(first.first(content)) != load_le<uint32_t>(first.data() + content))
+  if (crc32c(first.first(content)) != load_le<uint32_t>(first.data() + content)) {
     return bad("checksum of the head");
+  }
   IndexHead head;
   head.file_bytes = in.take<uint64_t>();
   const auto format = in.take<uint32_t>();
@@ -359,11 +225,13 @@ Result<IndexHead> parse_index_head(Bytes first) {
   in.take_bytes(12);
   head.format = static_cast<Format>(format);
   head.has_crc = (flags & kFlagCrc) != 0;
-  if (flags > kFlagCrc || format_name(head.format) == "unknown")
+  if (flags > kFlagCrc || format_name(head.format) == "unknown") {
     return bad("format or flags in the head");
+  }
   HR_TRY(read_levels(in, head, tables_bytes, head_bytes));
-  if (head_bytes != kFixedHeadBytes + kLevelHeadBytes * head.levels.size() + 4)
+  if (head_bytes != kFixedHeadBytes + kLevelHeadBytes * head.levels.size() + 4) {
     return bad("length of the head");
+  }
   return head;
 }
 
@@ -392,10 +260,12 @@ Result<std::shared_ptr<const DatasetIndex>> decode_index(const IndexHead& head, 
   std::vector<uint64_t> begins, ends;
   HR_TRY(read_tables(tables, index, begins));
   uint64_t strides = 0;  // at most 2^28 shards x 2^32 samples
-  for (const ShardEntry& s : index.shards())
+  for (const ShardEntry& s : index.shards()) {
     strides += (s.samples + level.stride - 1) / level.stride;
-  if (strides > bytes.size() / 8)
+  }
+  if (strides > bytes.size() / 8) {
     return bad("more strides than level " + number(level.stride) + " can hold");
+  }
   HR_TRY(
       read_pages(bytes, level.stride, strides, head.has_crc, ends, IndexFileAccess::crcs(index)));
   HR_TRY(join_borders(index.shards(), level.stride, begins, ends, IndexFileAccess::borders(index)));
@@ -423,34 +293,6 @@ Result<std::shared_ptr<const DatasetIndex>> decode_index(Bytes file,
   const IndexLevel& level = head.level_within(options.level_bytes_max);
   return decode_index(head, file.subspan(head.tables.begin, head.tables.size()), level,
                       file.subspan(level.range.begin, level.range.size()));
-}
-
-Result<std::string> encode_energon_idx(const DatasetIndex& index, uint64_t shard) {
-  if (index.stride() != 1) {
-    return unsupported("write .idx: the index has one offset for " + number(index.stride()) +
-                       " samples; build it with stride 1");
-  }
-  std::string out;
-  put(out, index.data_range(shard).begin);
-  for (uint64_t k = 0; k < index.strides(shard); ++k) put(out, index.stride_range(shard, k).end);
-  return out;
-}
-
-Result<std::vector<uint64_t>> decode_energon_idx(Bytes file, uint64_t object_size) {
-  if (file.size() < 8 || file.size() % 8 != 0) {
-    return corrupt("read .idx: " + number(file.size()) + " bytes are not a list of 64-bit numbers");
-  }
-  std::vector<uint64_t> borders(file.size() / 8);
-  std::memcpy(borders.data(), file.data(), file.size());
-  for (size_t i = 1; i < borders.size(); ++i) {
-    if (borders[i] <= borders[i - 1])
-      return corrupt("read .idx: offset " + number(i) + " does not increase");
-  }
-  if (borders.back() > object_size) {
-    return corrupt("read .idx: it ends at byte " + number(borders.back()) + ", the object has " +
-                   number(object_size));
-  }
-  return borders;
 }
 
 }  // namespace headrace
