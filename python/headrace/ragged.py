@@ -15,7 +15,7 @@ __all__ = ["Ragged"]
 _KINDS = ("bytes", "text", "json", "array")
 
 
-class Ragged(Sequence[Any]):
+class Ragged:
     """Rows of different lengths in one array: row ``i`` is ``values[offsets[i]:offsets[i + 1]]``.
 
     Nothing is copied or decoded until a row is asked for.
@@ -78,7 +78,7 @@ class Ragged(Sequence[Any]):
         part = self.values[self.offsets[index] : self.offsets[index + 1]]
         if self.kind == "array":
             return part if self.shapes is None else part.reshape(tuple(self.shapes[index]))
-        stored = part.tobytes()
+        stored = (part if isinstance(part, np.ndarray) else part.cpu().numpy()).tobytes()
         if self.kind == "text":
             return stored.decode("utf-8")
         return json.loads(stored) if self.kind == "json" else stored

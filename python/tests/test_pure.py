@@ -13,8 +13,8 @@ from headrace.decode import resolve
 from headrace.errors import OptionError
 from headrace.options import Faults, format_size, parse_size
 from headrace.ragged import Ragged
+from headrace.randomness import rng, sample_key, sample_randomness
 from headrace.ranks import find_ranks
-from headrace.rng import rng, sample_key, sample_randomness
 from headrace.urls import braceexpand, locate
 
 # --- errors -------------------------------------------------------------------------------------------------
@@ -415,7 +415,7 @@ def test_to_torch_shares_memory_on_the_cpu():
 
 def test_the_sample_key_is_that_of_the_specification():
     # docs/ordering.md: mix64(1) and key(0,0,1,0), key(1,2,3,4) are golden; tag 4 is the same function.
-    from headrace import rng as module
+    from headrace import randomness as module
 
     assert module._mix64(1) == 0x5692161D100B05E5
     key = module._mix64(1 + module._GOLDEN)

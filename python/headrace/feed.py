@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Feed: one run of the core's batch stream, with the user's Python functions applied, in order.
+
+Knows nothing of epochs and passes (that is loader.py): it starts at a position and gives (batch,
+position after it) until the stream ends or is closed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from headrace import _core
+from headrace._log import flush_log
+from headrace.batch import Batch, to_torch
+from headrace.cursor import Position
+from headrace.ragged import Ragged
+from headrace.transform import Transformer
+
+__all__ = ["Feed"]
+
+# Batches in the hands of the transform threads: one being finished, one being worked on.
+_TRANSFORM_DEPTH = 2
+# The core's wait returns at least this often, so that Ctrl-C and log lines get through.
+_WAIT_SECONDS = 0.05
+
+
+class Feed:
+    def __init__(
+        self,
+        dataset: _core.Dataset,
+        options: dict[str, Any],
+        *,
+        transformer: Transformer | None = None,
+        batch_transform: Callable[[Any], Any] | None = None,
+        device: Any = None,
+    ) -> None:
+        self._stream = _core.Stream(dataset, options)
+        self._transformer = transformer
+        self._batch_transform = batch_transform
+        self._device = device
+        self._waiting: deque[tuple[Batch, Position, Any]] = deque()
+        self._ended = False
+        self._transform_nanos = 0
+
+    def next(self) -> tuple[Any, Position] | None:
+        """The next batch and the state after it; None at the end."""
+        if self._transformer is None:
+            pulled = self._pull(block=True)
+            if pulled is None:
+                return None
+            batch, after = pulled
+            return self._finish(batch), after
+        return self._next_transformed(self._transformer)
+
+    def _next_transformed(self, transformer: Transformer) -> tuple[Any, Position] | None:
+        while len(self._waiting) < _TRANSFORM_DEPTH:
+            pulled = self._pull(block=not self._waiting)
+            if pulled is None:
+                break
+            self._waiting.append((*pulled, transformer.submit(pulled[0])))
+        if not self._waiting:
+            return None
+        batch, after, work = self._waiting.popleft()
+        begin = time.perf_counter_ns()
+        done = transformer.finish(batch, work)
+        self._transform_nanos += time.perf_counter_ns() - begin
+        return self._finish(done), after
+
+    def _pull(self, *, block: bool) -> tuple[Batch, Position] | None:
+        """A batch of the core; None when it ended or, without ``block``, when none is ready."""
+        while not self._ended:
+            try:
+                item = self._stream.next(_WAIT_SECONDS if block else 0.0)
+            finally:
+                flush_log()
+            if item is None:
+                self._ended = True
+            elif item is not False:
+                return _make_batch(item)
+            elif not block:
+                return None
+        return None
+
+    def _finish(self, batch: Any) -> Any:
+        if self._device is not None and isinstance(batch, Batch):
+            batch = batch.with_columns(
+                {name: to_torch(column, self._device) for name, column in batch.items()}
+            )
+        return batch if self._batch_transform is None else self._batch_transform(batch)
+
+    def stats(self) -> dict[str, int]:
+        counters = self._stream.stats()
+        counters["wait_transform_nanos"] = self._transform_nanos
+        counters["consumer_nanos"] = max(0, counters["consumer_nanos"] - self._transform_nanos)
+        return counters
+
+    def close(self) -> None:
+        self._ended = True
+        self._waiting.clear()
+        self._stream.close()
+
+
+def _make_batch(item: Mapping[str, Any]) -> tuple[Batch, Position]:
+    columns = {
+        name: column if not isinstance(column, tuple) else Ragged(*column)
+        for name, column in item["columns"]
+    }
+    batch = Batch(
+        columns,
+        ids=item["ids"],
+        sample_keys=Ragged(*item["keys"]),
+        valid=item["valid"],
+        epoch=item["epoch"],
+        position=item["position"],
+    )
+    return batch, item["after"]

@@ -1,0 +1,363 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loader: batches of one rank, epoch after epoch, exact and resumable.
+
+The contract of iterating: a *pass* begins at ``loader.position`` and ends with its epoch; ``break``
+leaves the rest of the epoch out unless ``resume()`` is called; ``epochs(n)`` is the resumable form.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import weakref
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from headrace import _core
+from headrace._exit import close_at_exit
+from headrace.agree import torch_gather
+from headrace.batch import Batch
+from headrace.cursor import START, Position
+from headrace.errors import Error
+from headrace.feed import Feed
+from headrace.loader_options import check_options
+from headrace.options import format_size
+from headrace.plan import Choice, Plan, make_plan, read_state
+from headrace.stats import Stats
+from headrace.transform import Transformer, default_threads
+
+if TYPE_CHECKING:
+    from headrace.dataset import Dataset
+
+__all__ = ["Loader"]
+
+log = logging.getLogger("headrace")
+
+_NO_END = 1 << 32  # epochs a stream may run over when batches, not epochs, end the pass
+
+
+class Loader:
+    """Iterates over batches of a data set. Made by ``dataset.loader(...)``.
+
+    Args:
+        batch_size: samples of a batch on each rank; or ``global_batch_size`` over all ranks.
+        shuffle: True or ``"stratified"``; ``"block"``; ``"global"`` (a true shuffle, one request a
+            sample); False for the stored order.
+        seed: of the order and of all random decoding.
+        decode: ``{field: decoder}``, see :mod:`headrace.decode`; the batch then has these columns.
+            Without it: every field, as the format itself says (raw bytes in a tar).
+        columns: names of the columns wanted; batches are then tuples in this order.
+        device: torch tensors on this device; None gives numpy arrays.
+        memory: of this loader: in flight + shuffle + batches, e.g. ``"2GiB"``.
+        remainder: ``"drop"`` (default when shuffled), ``"pad"`` (default when not; see
+            ``batch.valid``), ``"wrap"``, ``"short"``. ``drop_last=True / False`` means drop / pad.
+        block, lanes: of the order; the default follows from data set, batch and memory.
+        epoch_size: samples of a virtual epoch, over all ranks; epochs go on where the last ended.
+        rank, world_size, mesh: the data-parallel rank; default: see :mod:`headrace.ranks`.
+        transform: function of a sample dict, run on threads; ``hr.rng()`` inside it is seeded.
+        batch_transform: function of a batch, run last.
+        collate: packs the sample dicts that ``transform`` returned.
+        on_bad_sample: ``"raise"``, or ``"skip"``: counted, logged, the row marked not valid.
+        agree: function that gives every rank's text for this rank's, in rank order; the default
+            uses torch.distributed when it is initialised.
+
+    Raises:
+        OptionError: listing every fault of the options.
+    """
+
+    def __init__(self, dataset: Dataset, **options: Any) -> None:
+        self._dataset = dataset
+        self._given = dict(options)
+        self._options = check_options(options, dataset.fields)
+        self._choice = Choice.of(self._options)
+        self._made_plan: Plan | None = None
+        self._agreement = ""
+        self._agreed = False
+
+        self._at: Position = START  # after what the trainer has
+        self._left = 0  # batches left of the current pass
+        self._pass = 0  # number of the current pass: an older iterator is told so
+        self._fresh = True  # position was set, not reached: the next pass begins there
+        self._last_epoch: int | None = None  # inside epochs(n): n
+        self._feed: Feed | None = None
+        self._feed_at: Position = START
+        self._feed_end: int | None = None  # the feed goes on to the end of this epoch
+        self._transformer: Transformer | None = None
+        self._past: list[Mapping[str, int]] = []
+        self._pid = os.getpid()
+        self._closed = False
+        close_at_exit(self)
+
+    # --- what a rank needs to know before its first batch ---------------------------------------
+
+    def _plan(self) -> Plan:
+        """Made at first need and not in the constructor, because process groups come late."""
+        self._check_usable()
+        if self._made_plan is None:
+            self._made_plan = make_plan(self._dataset, self._options, self._choice)
+        return self._made_plan
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise Error("use of a closed loader: make a new one with dataset.loader(...)")
+        if self._pid == os.getpid():
+            return
+        # A forked child has its own engine; it cannot go on with a pass of its parent.
+        self._pid = os.getpid()
+        inherited, self._feed, self._transformer = self._feed, None, None
+        if inherited is not None and self._left:
+            self._pass += 1
+            raise Error(
+                "use of a loader in a forked process while its parent iterates: threads and "
+                "connections do not survive a fork; begin a new iteration here, or use spawn"
+            )
+
+    def _agree(self, plan: Plan) -> None:
+        """Once: the ranks compare what they are about to do (docs/ordering.md, "Agreement")."""
+        if self._agreed:
+            return
+        state = plan.state_text(self._at)
+        gather = self._options.agree or torch_gather()
+        if gather is not None:
+            _core.compare_agreement(list(gather(_core.agreement_text(state, plan.batch))))
+        elif plan.ranks.world_size > 1:
+            self._agreement = _core.agreement_hex(state, plan.batch)
+            ranks = plan.ranks
+            log.info("rank %d of %d: agreement %s", ranks.rank, ranks.world_size, self._agreement)
+        self._agreed = True
+
+    # --- passes -----------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """Batches of this rank in a full epoch (or virtual epoch)."""
+        return self._plan().cursor.batches_per_epoch()
+
+    def __iter__(self) -> Iterator[Any]:
+        """A pass from ``loader.position``; after ``break`` or a finished pass, the next epoch."""
+        plan = self._plan()
+        if not self._fresh:
+            if self._left:
+                self._at = plan.cursor.next_start(self._at)
+            whole = self._last_epoch is None and self._options.epoch_size is None
+            if whole and plan.choice.shuffle == "none":
+                self._at = START
+        return self._begin(plan)
+
+    def resume(self) -> Iterator[Any]:
+        """Goes on with a pass that ``break`` or an exception left."""
+        return self._begin(self._plan())
+
+    def _begin(self, plan: Plan) -> Iterator[Any]:
+        self._agree(plan)
+        self._left = plan.cursor.batches_left(self._at)
+        if self._left == 0:  # a larger batch than before does not fit the rest of the epoch
+            self._at = plan.cursor.next_start(self._at)
+            self._left = plan.cursor.batches_left(self._at)
+        self._fresh = False
+        self._pass += 1
+        goes_on = self._feed_end is not None and self._feed_end == self._last_epoch
+        if self._feed is None or not goes_on or self._feed_at != self._at:
+            self._start_feed(plan)
+        return _Pass(self, self._pass)
+
+    def _start_feed(self, plan: Plan) -> None:
+        self._stop_feed()
+        options = self._options
+        epochs, batches = 1, 0
+        if options.epoch_size is not None:
+            more = 0 if self._last_epoch is None else self._last_epoch - 1 - self.epoch
+            epochs, batches = _NO_END, self._left + more * len(self)
+        elif self._last_epoch is not None:
+            epochs = max(1, self._last_epoch - self._at[0])
+        if options.transform is not None and self._transformer is None:
+            self._transformer = Transformer(
+                options.transform, options.collate, plan.choice.seed, default_threads()
+            )
+        wished = bool(options.given & {"decode", "columns"})
+        core_options = {
+            **plan.stream_options(self._at, epochs, batches),
+            "fields": options.fields if wished else [],
+            "skip_bad": options.skip_bad,
+            "memory_bytes": options.memory or 0,
+        }
+        self._feed = Feed(
+            self._dataset.core,
+            core_options,
+            transformer=self._transformer,
+            batch_transform=options.batch_transform,
+            device=options.device,
+        )
+        self._feed_at, self._feed_end = self._at, self._last_epoch
+
+    def _stop_feed(self) -> None:
+        feed, self._feed = self._feed, None
+        if feed is not None and self._pid == os.getpid():
+            feed.close()
+            self._past.append(feed.stats())
+
+    def _advance(self, number: int) -> Any:
+        """The next batch of pass ``number``."""
+        self._check_usable()
+        if number != self._pass:
+            raise Error("this iterator is over: a newer iteration of the same loader has begun")
+        found = None
+        if self._left:
+            if self._feed is None:
+                raise Error("this iteration ended with an error; resume() goes on behind it")
+            try:
+                found = self._feed.next()
+            except BaseException:
+                self._stop_feed()
+                raise
+        if found is None:
+            self._end_pass()
+            raise StopIteration
+        batch, self._at = found
+        self._feed_at = self._at
+        self._left -= 1
+        if self._options.columns is not None and isinstance(batch, Batch):
+            return tuple(batch[name] for name in self._options.columns)
+        return batch
+
+    def _end_pass(self) -> None:
+        self._left = 0
+        if self._feed is None:
+            return
+        log.info("epoch %d: %s", max(0, self.epoch - 1), self.stats())
+        if self._last_epoch is None or self.epoch >= self._last_epoch:
+            self._stop_feed()
+
+    def _abandoned(self, number: int) -> None:
+        """The iterator of pass ``number`` was dropped half-way: stop working for it."""
+        if number == self._pass and self._left and self._pid == os.getpid():
+            self._stop_feed()
+
+    def epochs(self, n: int) -> Iterator[int]:
+        """Yields the epochs below ``n`` that are still to do; prefetch crosses an epoch's end.
+
+        After ``load_state_dict`` it begins with the epoch in which the state stands::
+
+            for epoch in loader.epochs(90):
+                for batch in loader:
+                    ...
+        """
+        plan = self._plan()
+        try:
+            self._last_epoch = n
+            while (epoch := self.epoch) < n:
+                before = self._pass
+                yield epoch
+                if self.epoch == epoch and (self._left or self._pass == before):
+                    # The body broke out, or did not iterate: the epoch's rest is left out.
+                    self._at = plan.cursor.next_start(self._at)
+                    self._left, self._fresh = 0, True
+        finally:
+            self._last_epoch = None
+            if not self._left:
+                self._stop_feed()
+
+    # --- where it stands --------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        """The epoch (or virtual epoch) that the next batch belongs to."""
+        if self._options.epoch_size is None:
+            return self._at[0]
+        return self._plan().cursor.epoch(self._at)
+
+    @property
+    def position(self) -> int:
+        """The position in the epoch's order of the next batch (docs/ordering.md)."""
+        return self._at[1]
+
+    @property
+    def step(self) -> int:
+        """Batches since the job began: a function of the state, the same on every rank."""
+        return self._plan().cursor.step(self._at)
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next pass is this epoch, from its start; does nothing when the loader is in it."""
+        plan = self._plan()
+        if epoch != self.epoch:
+            self._stop_feed()
+            self._at = plan.cursor.epoch_start(epoch)
+            self._left, self._fresh = 0, True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the trainer stands: JSON-able, less than 1 KiB, the same on every rank."""
+        state: dict[str, Any] = json.loads(self._plan().state_text(self._at, self._agreement))
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Goes on where ``state`` stood, on any number of ranks, with any batch size.
+
+        The state decides seed, block, lanes, shuffle and remainder; where the loader was made with
+        others a warning says so.
+
+        Raises:
+            MismatchError: the state is of another data set, or of another version of the order.
+            OptionError: not a state.
+        """
+        self._check_usable()
+        choice, at = read_state(self._dataset, self._options, self._choice, state)
+        self._stop_feed()
+        self._choice, self._at = choice, at
+        self._made_plan, self._transformer, self._agreed = None, None, False
+        self._left, self._fresh = 0, True
+
+    # --- the rest ---------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """Where the time went, in words (``str``) and as a dict; over all passes of this loader."""
+        current = [self._feed.stats()] if self._feed is not None else []
+        return Stats.of([*self._past, *current])
+
+    def close(self) -> None:
+        """Stops all work and returns the memory; idempotent."""
+        self._closed = True
+        self._stop_feed()
+        if self._transformer is not None and self._pid == os.getpid():
+            self._transformer.close()
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> Any:
+        return (_remake, (self._dataset, self._given))
+
+    def __str__(self) -> str:
+        plan = self._plan()
+        ranks, choice, memory = plan.ranks, plan.choice, self._options.memory
+        lines = [
+            f"loader over {self._dataset.url}",
+            f"  rank      {ranks.rank} of {ranks.world_size} (from {ranks.source})",
+            f"  batch     {plan.batch} ({plan.batch // ranks.world_size} a rank), {len(self):,} "
+            f"batches an epoch, remainder {choice.remainder}",
+            f"  order     {choice.shuffle}, seed {choice.seed}, block {choice.block}, "
+            f"lanes {choice.lanes}",
+            f"  memory    {format_size(memory) if memory else 'not stated'}",
+            f"  position  epoch {self._at[0]}, position {self._at[1]:,}",
+        ]
+        return "\n".join(lines + [f"  because   {reason}" for reason in plan.reasons])
+
+
+def _remake(dataset: Dataset, options: dict[str, Any]) -> Loader:
+    return Loader(dataset, **options)
+
+
+class _Pass(Iterator[Any]):
+    """The iterator of one pass; dropping it half-way stops the work that was done for it."""
+
+    __slots__ = ("__weakref__", "_loader", "_number")
+
+    def __init__(self, loader: Loader, number: int) -> None:
+        self._loader = loader
+        self._number = number
+        weakref.finalize(self, loader._abandoned, number).atexit = False
+
+    def __next__(self) -> Any:
+        return self._loader._advance(self._number)

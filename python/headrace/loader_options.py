@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of a loader: names, defaults and checks. Everything that needs no rank and no
+request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace import decode as decoders
+from headrace.errors import OptionError, UnsupportedError
+from headrace.options import Faults
+from headrace.order import shuffle_name
+
+__all__ = ["LoaderOptions", "check_options"]
+
+_REMAINDERS = ("drop", "pad", "wrap", "short")
+
+
+@dataclass
+class LoaderOptions:
+    """Checked options of :class:`headrace.Loader`, where they are described."""
+
+    batch_size: int | None
+    global_batch_size: int | None
+    shuffle: str
+    seed: int
+    remainder: str
+    columns: tuple[str, ...] | None
+    fields: list[dict[str, Any]]
+    device: Any
+    memory: int | None
+    block: int | None
+    lanes: int | None
+    epoch_size: int | None
+    rank: int | None
+    world_size: int | None
+    mesh: Any
+    transform: Callable[[dict[str, Any]], dict[str, Any]] | None
+    batch_transform: Callable[[Any], Any] | None
+    collate: Callable[[Any], Any] | None
+    skip_bad: bool
+    agree: Callable[[str], list[str]] | None
+    given: frozenset[str] = field(default_factory=frozenset)  # what the user wrote
+
+
+_DEFAULTS: dict[str, Any] = {
+    "batch_size": None,
+    "global_batch_size": None,
+    "shuffle": True,
+    "seed": 0,
+    "decode": None,
+    "columns": None,
+    "device": None,
+    "memory": None,
+    "remainder": None,
+    "drop_last": None,
+    "block": None,
+    "lanes": None,
+    "epoch_size": None,
+    "rank": None,
+    "world_size": None,
+    "mesh": None,
+    "transform": None,
+    "batch_transform": None,
+    "collate": None,
+    "workers": 0,
+    "on_bad_sample": "raise",
+    "agree": None,
+}
+
+
+def check_options(given: Mapping[str, Any], fields: list[str]) -> LoaderOptions:
+    """The options with their defaults.
+
+    Args:
+        given: what the user wrote.
+        fields: the data set's field names.
+
+    Raises:
+        OptionError: with every fault that was found.
+    """
+    faults = Faults("make loader")
+    faults.unknown({n: v for n, v in given.items() if n not in _DEFAULTS}, _DEFAULTS)
+    values = {**_DEFAULTS, **{n: v for n, v in given.items() if n in _DEFAULTS}}
+    shuffle = _shuffle(values["shuffle"], faults)
+    columns = values["columns"]
+    if columns is not None:
+        columns = (columns,) if isinstance(columns, str) else tuple(columns)
+    options = LoaderOptions(
+        batch_size=faults.count("batch_size", values["batch_size"], least=1),
+        global_batch_size=faults.count("global_batch_size", values["global_batch_size"], least=1),
+        shuffle=shuffle,
+        seed=(_whole("seed", values["seed"], faults) or 0) % 2**64,
+        remainder=_remainder(values, shuffle, faults),
+        columns=columns,
+        fields=decoders.resolve(values["decode"], columns, fields, faults),
+        device=values["device"],
+        memory=faults.size("memory", values["memory"]),
+        block=faults.count("block", values["block"], least=1),
+        lanes=faults.count("lanes", values["lanes"], least=1),
+        epoch_size=faults.count("epoch_size", values["epoch_size"], least=1),
+        rank=faults.count("rank", values["rank"]),
+        world_size=faults.count("world_size", values["world_size"], least=1),
+        mesh=values["mesh"],
+        transform=values["transform"],
+        batch_transform=values["batch_transform"],
+        collate=values["collate"],
+        skip_bad=values["on_bad_sample"] == "skip",
+        agree=values["agree"],
+        given=frozenset(n for n, v in given.items() if v is not None),
+    )
+    faults.choice("on_bad_sample", values["on_bad_sample"], ("raise", "skip"))
+    _check_together(options, values, faults)
+    faults.raise_any()
+    if values["workers"]:
+        raise UnsupportedError(
+            f"make loader: workers={values['workers']}: transform processes are not built yet; "
+            "workers=0 runs transform= on threads"
+        )
+    return options
+
+
+def _check_together(options: LoaderOptions, values: Mapping[str, Any], faults: Faults) -> None:
+    if (values["batch_size"] is None) == (values["global_batch_size"] is None):
+        both = values["batch_size"] is not None
+        faults.add(
+            "give batch_size= (per rank) or global_batch_size=, not both"
+            if both
+            else "batch_size= (per rank) or global_batch_size= is missing"
+        )
+    if (values["rank"] is None) != (values["world_size"] is None):
+        faults.add(
+            f"rank={values['rank']}, world_size={values['world_size']}: give both or neither"
+        )
+    for name in ("transform", "batch_transform", "collate", "agree"):
+        if values[name] is not None and not callable(values[name]):
+            faults.add(f"{name}={values[name]!r} is not a function")
+    if options.collate is not None and options.transform is None:
+        faults.add("collate= needs transform=: without it columns are made by the core")
+    if options.device is not None and "cuda" in str(options.device):
+        _check_cuda(options.device, faults)
+
+
+def _check_cuda(device: Any, faults: Faults) -> None:
+    try:
+        import torch
+    except ImportError:
+        faults.add(f"device={device!r} needs torch: pip install 'headrace[torch]'")
+        return
+    if not torch.cuda.is_available():
+        faults.add(f"device={device!r}: torch sees no CUDA device; device='cpu' gives CPU tensors")
+
+
+def _shuffle(value: Any, faults: Faults) -> str:
+    try:
+        return shuffle_name(value)
+    except OptionError as fault:
+        faults.add(str(fault))
+        return "stratified"
+
+
+def _whole(name: str, value: Any, faults: Faults) -> int | None:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        faults.add(f"{name}={value!r} is not a whole number")
+        return None
+    return int(value.__index__())
+
+
+def _remainder(values: Mapping[str, Any], shuffle: str, faults: Faults) -> str:
+    """``remainder=``, or torch's spelling ``drop_last=``; shuffled data drops, other data pads."""
+    given, drop_last = values["remainder"], values["drop_last"]
+    if given is not None:
+        faults.choice("remainder", given, _REMAINDERS)
+    if drop_last is not None and not isinstance(drop_last, bool):
+        faults.add(f"drop_last={drop_last!r} is not True or False")
+    if drop_last is not None and given is not None and drop_last != (given == "drop"):
+        faults.add(f"drop_last={drop_last!r} contradicts remainder={given!r}; give one of them")
+    if given is not None:
+        return str(given)
+    if drop_last is not None:
+        return "drop" if drop_last else "pad"
+    return "pad" if shuffle == "none" else "drop"

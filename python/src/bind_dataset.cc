@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Dataset: opening runs on a thread of its own, so that the caller's thread can answer Ctrl-C and show progress; reading
+// single samples lets go of the GIL.
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
+
+#include <algorithm>
+#include <future>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "dataset_handle.h"
+#include "loader/field_defaults.h"
+#include "sample_value.h"
+
+namespace headrace::python {
+namespace {
+
+std::string text(const nb::dict& options, const char* name) {
+  return options.contains(name) ? nb::cast<std::string>(options[name]) : std::string();
+}
+
+template <class T>
+void take(const nb::dict& options, const char* name, T& into) {
+  if (options.contains(name)) into = nb::cast<T>(options[name]);
+}
+
+// Names are checked in Python (headrace.dataset), where the nearest one can be suggested.
+OpenOptions open_options(const nb::dict& given) {
+  OpenOptions out;
+  StoreOptions& store = out.store;
+  take(given, "endpoint_url", store.endpoint_url);
+  take(given, "region", store.region);
+  take(given, "profile", store.profile);
+  take(given, "access_key_id", store.access_key_id);
+  store.secret_access_key = Secret(text(given, "secret_access_key"));
+  store.session_token = Secret(text(given, "session_token"));
+  take(given, "anonymous", store.anonymous);
+  take(given, "ca_file", store.ca_file);
+  take(given, "verify_tls", store.verify_tls);
+  take(given, "connections_max", store.connections_max);
+  take(given, "attempts_max", store.attempts_max);
+  take(given, "retry_seconds_max", store.retry_seconds_max);
+  take(given, "index", out.index);
+  take(given, "build", out.build);
+  take(given, "save", out.save);
+  take(given, "index_dir", out.index_dir);
+  take(given, "trust_copy", out.trust_copy);
+  take(given, "format", out.format);
+  return out;
+}
+
+// What the opening thread last said, for the caller's thread to pass on.
+struct LatestProgress {
+  std::mutex mutex;
+  std::optional<Progress> said;
+
+  void say(const Progress& progress) {
+    std::lock_guard lock(mutex);
+    said = progress;
+  }
+  std::optional<Progress> take() {
+    std::lock_guard lock(mutex);
+    return std::exchange(said, std::nullopt);
+  }
+};
+
+// Runs `work(stop)` on another thread until it is done; meanwhile answers signals and calls `tick` with the GIL.
+template <class T, class Work, class Tick>
+T run_with_signals(Work work, Tick tick) {
+  std::stop_source stop;
+  std::promise<Result<T>> promise;
+  auto future = promise.get_future();
+  std::jthread worker([&] { promise.set_value(work(stop.get_token())); });
+  try {
+    for (bool done = false; !done;) {
+      {
+        nb::gil_scoped_release unlocked;
+        done = future.wait_for(kWaitSlice) == std::future_status::ready;
+      }
+      check_signals();
+      tick();
+    }
+  } catch (...) {
+    stop.request_stop();
+    nb::gil_scoped_release unlocked;
+    worker.join();
+    throw;
+  }
+  return unwrap(future.get());
+}
+
+DatasetHandle open_dataset(const std::vector<std::string>& urls, const nb::dict& options,
+                           const nb::object& progress) {
+  OpenOptions opened = open_options(options);
+  auto latest = std::make_shared<LatestProgress>();
+  opened.progress = [latest](const Progress& p) { latest->say(p); };
+  return DatasetHandle(run_with_signals<std::shared_ptr<Dataset>>(
+      [&](std::stop_token stop) { return Dataset::open(urls, opened, stop); },
+      [&] {
+        const auto said = latest->take();
+        if (said && !progress.is_none()) progress(said->step, said->done, said->total);
+      }));
+}
+
+RawSample read_raw(const DatasetHandle& dataset, uint64_t i) {
+  return run_with_signals<RawSample>([&](std::stop_token stop) { return dataset->raw(i, stop); }, [] {});
+}
+
+nb::str as_str(const std::string& text) { return nb::str(text.data(), text.size()); }
+
+nb::tuple raw_sample(const DatasetHandle& dataset, uint64_t i) {
+  const RawSample sample = read_raw(dataset, i);
+  nb::dict fields;
+  for (const auto& [name, bytes] : sample.fields) fields[as_str(name)] = nb::bytes(bytes.data(), bytes.size());
+  return nb::make_tuple(as_str(sample.key), fields);
+}
+
+nb::tuple natural_sample(const DatasetHandle& dataset, uint64_t i) {
+  const std::vector<FieldDecode> decodes = unwrap(default_fields(dataset->index()));
+  const RawSample sample = read_raw(dataset, i);
+  nb::dict values;
+  for (const auto& [name, bytes] : sample.fields) {
+    const auto decode = std::find_if(decodes.begin(), decodes.end(),
+                                     [&](const FieldDecode& d) { return d.field == name; });
+    values[as_str(name)] = decode == decodes.end() ? nb::bytes(bytes.data(), bytes.size())
+                                                   : sample_value(*decode, as_bytes(bytes));
+  }
+  return nb::make_tuple(as_str(sample.key), values);
+}
+
+nb::tuple extent(const DatasetHandle& dataset, uint64_t i) {
+  const SampleExtent found = unwrap(dataset->extent(i));
+  return nb::make_tuple(found.shard, found.offset, found.length);
+}
+
+std::string save_index(const DatasetHandle& dataset, const std::string& where) {
+  return run_with_signals<std::string>([&](std::stop_token stop) { return dataset->save_index(where, stop); },
+                                       [] {});
+}
+
+nb::list shards(const DatasetHandle& dataset) {
+  nb::list out;
+  for (const ShardEntry& shard : dataset->index().shards()) {
+    out.append(nb::make_tuple(shard.key, shard.size, shard.samples, shard.etag));
+  }
+  return out;
+}
+
+nb::list fields(const DatasetHandle& dataset) {
+  nb::list out;
+  for (const FieldEntry& field : dataset->index().fields()) {
+    out.append(nb::make_tuple(field.name, field.samples));
+  }
+  return out;
+}
+
+}  // namespace
+
+void bind_dataset(nb::module_& m) {
+  nb::class_<DatasetHandle>(m, "Dataset", "An opened data set; see headrace.Dataset.")
+      .def_prop_ro("url", [](const DatasetHandle& d) { return d->url(); })
+      .def_prop_ro("format", [](const DatasetHandle& d) { return std::string(format_name(d->index().format())); })
+      .def_prop_ro("samples", [](const DatasetHandle& d) { return d->samples(); })
+      .def_prop_ro("bytes", [](const DatasetHandle& d) { return d->bytes(); })
+      .def_prop_ro("sample_bytes", [](const DatasetHandle& d) { return d->index().sample_bytes(); })
+      .def_prop_ro("stride", [](const DatasetHandle& d) { return d->index().stride(); })
+      .def_prop_ro("has_checksums", [](const DatasetHandle& d) { return d->index().has_crc(); })
+      .def_prop_ro("schema_json", [](const DatasetHandle& d) { return d->index().schema_json(); })
+      .def_prop_ro("index_source", [](const DatasetHandle& d) { return d->index_source(); })
+      .def_prop_ro("index_name", [](const DatasetHandle& d) { return d->index_name(); })
+      .def_prop_ro("order_hash", [](const DatasetHandle& d) { return d->index().order_hash().hex(); })
+      .def_prop_ro("identity_hash", [](const DatasetHandle& d) { return d->index().identity_hash().hex(); })
+      .def("counts", [](const DatasetHandle& d) { return to_numpy(d->index().counts()); },
+           nb::sig("def counts(self) -> NDArray[np.uint64]"))
+      .def("shards", shards, "(key, size, samples, etag) of each, in order.",
+           nb::sig("def shards(self) -> list[tuple[str, int, int, str]]"))
+      .def("fields", fields, "(name, samples that have it) of each.",
+           nb::sig("def fields(self) -> list[tuple[str, int]]"))
+      .def("raw", raw_sample, "i"_a, "(key, {field: stored bytes}).",
+           nb::sig("def raw(self, i: int) -> tuple[str, dict[str, bytes]]"))
+      .def("sample", natural_sample, "i"_a, "(key, {field: natural value}).",
+           nb::sig("def sample(self, i: int) -> tuple[str, dict[str, Any]]"))
+      .def("extent", extent, "i"_a, nb::sig("def extent(self, i: int) -> tuple[str, int, int]"))
+      .def("save_index", save_index, "where"_a);
+  m.def("open_dataset", open_dataset, "urls"_a, "options"_a, "progress"_a.none(),
+        nb::sig("def open_dataset(urls: Sequence[str], options: dict[str, Any], "
+                "progress: Callable[[str, int, int], None] | None) -> Dataset"));
+  m.def("runtime_defaults", [] {
+    const RuntimeOptions found = Runtime::defaults();
+    nb::dict out;
+    out["loops"] = found.loops;
+    out["workers"] = found.workers;
+    out["memory_bytes"] = found.memory_bytes;
+    return out;
+  }, nb::sig("def runtime_defaults() -> dict[str, int]"));
+}
+
+}  // namespace headrace::python

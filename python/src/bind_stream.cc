@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Stream: batches of one rank as numpy arrays over the core's memory. next() lets go of the GIL, waits at most as long as
+// it is told and answers signals, so that the Python side stays in charge of Ctrl-C.
+#include <nanobind/stl/tuple.h>
+
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <tuple>
+
+#include "arrays.h"
+#include "dataset_handle.h"
+#include "field_options.h"
+#include "loader/batch_stream.h"
+
+namespace headrace::python {
+namespace {
+
+using PositionTuple = std::tuple<uint64_t, uint64_t, uint64_t>;
+
+template <class T>
+T option(const nb::dict& options, const char* name) {
+  return nb::cast<T>(options[name]);
+}
+
+StreamOptions stream_options(const nb::dict& given, const Dataset& dataset) {
+  const auto [epoch, position, drop] = option<PositionTuple>(given, "start");
+  StreamOptions out{.seed = option<uint64_t>(given, "seed")};
+  out.start = {.epoch = epoch, .position = position, .drop = drop};
+  out.epochs = option<uint64_t>(given, "epochs");
+  out.batches_max = option<uint64_t>(given, "batches_max");
+  out.rank = option<uint32_t>(given, "rank");
+  out.world = option<uint32_t>(given, "world");
+  out.batch = option<uint64_t>(given, "batch");
+  out.shuffle = unwrap(parse_shuffle(option<std::string>(given, "shuffle")));
+  out.block = option<uint64_t>(given, "block");
+  out.lanes = option<uint64_t>(given, "lanes");
+  out.remainder = unwrap(parse_remainder(option<std::string>(given, "remainder")));
+  out.fields = field_decodes(option<nb::list>(given, "fields"), dataset.index());
+  out.skip_bad = option<bool>(given, "skip_bad");
+  out.memory_bytes = option<uint64_t>(given, "memory_bytes");
+  return out;
+}
+
+// Threads and connections do not survive a fork: a child that drops its parent's stream leaves it be.
+class Stream {
+ public:
+  Stream(const DatasetHandle& dataset, const nb::dict& options) : pid_(getpid()) {
+    StreamOptions checked = stream_options(options, *dataset.get());
+    nb::gil_scoped_release unlocked;
+    auto started = BatchStream::start(dataset.get(), std::move(checked));
+    if (started.ok()) {
+      stream_ = *std::move(started);
+      return;
+    }
+    nb::gil_scoped_acquire locked;
+    raise(started.status());
+  }
+  ~Stream() {
+    if (pid_ != getpid()) {
+      static_cast<void>(stream_.release());
+      return;
+    }
+    if (stream_ == nullptr) return;
+    nb::gil_scoped_release unlocked;
+    stream_.reset();
+  }
+  Stream(const Stream&) = delete;
+
+  nb::object next(double wait_seconds);
+  nb::dict stats() const;
+  void close() {
+    if (pid_ != getpid()) return;
+    nb::gil_scoped_release unlocked;
+    stream_->close();
+  }
+
+ private:
+  pid_t pid_;
+  std::unique_ptr<BatchStream> stream_;
+};
+
+const char* ragged_kind(FieldKind kind) {
+  switch (kind) {
+    case FieldKind::kBytes: return "bytes";
+    case FieldKind::kText: case FieldKind::kDecimal: return "text";
+    case FieldKind::kJson: return "json";
+    default: return "array";
+  }
+}
+
+// (values, offsets, kind, shapes or None): what headrace.Ragged is made of.
+nb::object ragged(const Column& column, nb::handle owner) {
+  const size_t elements = column.values.size() / dtype_size(column.dtype);
+  nb::object shapes = nb::none();
+  if (column.ndim != 1) {
+    shapes = array_over(column.shapes.data(), {column.offsets.size() - 1, column.ndim}, Dtype::kI64, owner);
+  }
+  return nb::make_tuple(array_over(column.values.data(), {elements}, column.dtype, owner),
+                        array_over(column.offsets.data(), {column.offsets.size()}, Dtype::kI64, owner),
+                        ragged_kind(column.kind), shapes);
+}
+
+nb::object as_python(const Column& column, uint64_t rows, nb::handle owner) {
+  if (column.ragged) return ragged(column, owner);
+  std::vector<size_t> shape{rows};
+  for (uint32_t i = 0; i < column.row_shape.ndim(); ++i) shape.push_back(column.row_shape[i]);
+  return array_over(column.values.data(), shape, column.dtype, owner);
+}
+
+nb::object as_python(const BatchStream::Delivered& delivered) {
+  const std::shared_ptr<BatchData>& batch = delivered.batch;
+  nb::capsule owner(new std::shared_ptr<BatchData>(batch),
+                    [](void* p) noexcept { delete static_cast<std::shared_ptr<BatchData>*>(p); });
+  nb::list columns;
+  for (const Column& column : batch->columns) {
+    columns.append(nb::make_tuple(column.name, as_python(column, batch->rows, owner)));
+  }
+  nb::dict out;
+  out["columns"] = columns;
+  out["ids"] = array_over(batch->ids.data(), {batch->rows}, Dtype::kI64, owner);
+  out["keys"] = ragged(batch->sample_keys, owner);
+  out["valid"] = array_over(batch->valid.data(), {batch->rows}, Dtype::kBool, owner);
+  out["epoch"] = batch->epoch;
+  out["position"] = batch->position;
+  const Position& after = delivered.after;
+  out["after"] = nb::make_tuple(after.epoch, after.position, after.drop);
+  return out;
+}
+
+nb::object Stream::next(double wait_seconds) {
+  std::optional<Result<std::optional<BatchStream::Delivered>>> found;
+  {
+    nb::gil_scoped_release unlocked;
+    found.emplace(stream_->next(Nanos(static_cast<int64_t>(wait_seconds * 1e9))));
+  }
+  if (!found->ok() && found->status().code() == Code::kTimeout) {
+    check_signals();
+    return nb::cast(false);
+  }
+  const auto delivered = unwrap(*std::move(found));
+  return delivered ? as_python(*delivered) : nb::none();
+}
+
+nb::dict Stream::stats() const {
+  const StreamStats s = stream_->stats();
+  nb::dict out;
+#define HR_STAT(name) out[#name] = s.name
+  HR_STAT(batches); HR_STAT(rows); HR_STAT(bytes_received); HR_STAT(bytes_delivered);
+  HR_STAT(requests); HR_STAT(retries); HR_STAT(throttles); HR_STAT(rereads);
+  HR_STAT(bad_samples); HR_STAT(evictions); HR_STAT(requests_in_flight); HR_STAT(requests_in_flight_max);
+  HR_STAT(elapsed_nanos); HR_STAT(first_batch_nanos); HR_STAT(wait_network_nanos);
+  HR_STAT(wait_decode_nanos); HR_STAT(wait_memory_nanos); HR_STAT(consumer_nanos);
+  HR_STAT(memory_used); HR_STAT(memory_peak); HR_STAT(memory_max);
+#undef HR_STAT
+  return out;
+}
+
+}  // namespace
+
+void bind_stream(nb::module_& m) {
+  nb::class_<Stream>(m, "Stream", "One run over batches of a rank from a position; see headrace.feed.")
+      .def(nb::init<const DatasetHandle&, const nb::dict&>(), "dataset"_a, "options"_a,
+           nb::sig("def __init__(self, dataset: Dataset, options: dict[str, Any]) -> None"))
+      .def("next", &Stream::next, "wait_seconds"_a, "A batch, None at the end, False: not there yet.",
+           nb::sig("def next(self, wait_seconds: float) -> dict[str, Any] | None | bool"))
+      .def("stats", &Stream::stats, nb::sig("def stats(self) -> dict[str, int]"))
+      .def("close", &Stream::close);
+}
+
+}  // namespace headrace::python

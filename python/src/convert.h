@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The edge between C++ values and Python: Status becomes an exception, vectors become numpy arrays
+// that own them, and waits let go of the GIL and look for Ctrl-C.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <chrono>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+#include "sys/clock.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace headrace::python {
+
+// How long a wait stays in C++ before it looks for signals: Ctrl-C is answered within twice this.
+inline constexpr std::chrono::milliseconds kWaitSlice{50};
+
+// Raises the exception of headrace.errors for this code.
+[[noreturn]] void raise(const Status& status);
+
+inline void check(const Status& status) {
+  if (!status.ok()) raise(status);
+}
+template <class T>
+T unwrap(Result<T> result) {
+  if (!result.ok()) raise(result.status());
+  return *std::move(result);
+}
+
+// Raises KeyboardInterrupt (or what a signal handler raised). Needs the GIL.
+void check_signals();
+
+// A one-dimensional numpy array that owns `values`.
+template <class T>
+nb::object to_numpy(std::vector<T> values) {
+  auto owned = std::make_unique<std::vector<T>>(std::move(values));
+  T* data = owned->data();
+  const size_t size = owned->size();
+  nb::capsule owner(owned.release(), [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+  return nb::ndarray<nb::numpy, T, nb::ndim<1>>(data, {size}, owner).cast();
+}
+
+void bind_order(nb::module_& m);
+void bind_schedule(nb::module_& m);
+void bind_dataset(nb::module_& m);
+void bind_stream(nb::module_& m);
+
+}  // namespace headrace::python

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "field_options.h"
+
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+#include <nanobind/stl/vector.h>
+
+#include <tuple>
+
+#include "convert.h"
+#include "loader/field_defaults.h"
+
+namespace headrace::python {
+namespace {
+
+std::string word(const nb::dict& spec, const char* name) { return nb::cast<std::string>(spec[name]); }
+
+ImageOptions image_options(const nb::dict& spec) {
+  ImageOptions out;
+  out.height = nb::cast<uint32_t>(spec["height"]);
+  out.width = nb::cast<uint32_t>(spec["width"]);
+  const std::string crop = word(spec, "crop");
+  out.crop = crop == "center" ? Crop::kCenter : crop == "random_resized" ? Crop::kRandomResized : Crop::kNone;
+  out.resize = nb::cast<uint32_t>(spec["resize"]);
+  std::tie(out.scale_min, out.scale_max) = nb::cast<std::tuple<double, double>>(spec["scale"]);
+  std::tie(out.ratio_min, out.ratio_max) = nb::cast<std::tuple<double, double>>(spec["ratio"]);
+  out.flip = nb::cast<double>(spec["flip"]);
+  out.layout = word(spec, "layout") == "HWC" ? PixelLayout::kHwc : PixelLayout::kChw;
+  out.limits.pixels_max = nb::cast<uint64_t>(spec["pixels_max"]);
+  return out;
+}
+
+Dtype dtype_option(const nb::dict& spec) {
+  const std::string name = word(spec, "dtype");
+  const auto dtype = dtype_of_name(name);
+  if (!dtype) {
+    raise(invalid_argument("decode field '" + word(spec, "field") + "': dtype '" + name +
+                           "' is not a number type; use one of numpy's, such as 'int64' or 'float32'"));
+  }
+  return *dtype;
+}
+
+// `natural` is what the format itself says of this field: an MDS number is not ASCII text.
+FieldDecode wished(const nb::dict& spec, FieldDecode natural) {
+  const std::string kind = word(spec, "kind");
+  natural.column = word(spec, "column");
+  const bool stored_number = natural.kind == FieldKind::kScalar;
+  if (kind == "auto" || ((kind == "int" || kind == "float") && stored_number) ||
+      (kind == "npy" && natural.kind == FieldKind::kMdsArray)) {
+    return natural;
+  }
+  FieldDecode out{.field = natural.field, .column = natural.column};
+  out.image_source = natural.image_source;
+  if (kind == "image") {
+    out.kind = FieldKind::kImage;
+    out.image = image_options(spec);
+  } else if (kind == "int" || kind == "float") {
+    out.kind = kind == "int" ? FieldKind::kInteger : FieldKind::kFloat;
+    out.dtype = dtype_option(spec);
+  } else if (kind == "text") {
+    out.kind = FieldKind::kText;
+  } else if (kind == "json") {
+    out.kind = FieldKind::kJson;
+  } else if (kind == "npy") {
+    out.kind = FieldKind::kNpy;
+  } else {
+    out.kind = FieldKind::kBytes;
+  }
+  return out;
+}
+
+}  // namespace
+
+std::vector<FieldDecode> field_decodes(const nb::list& specs, const DatasetIndex& index) {
+  const std::vector<FieldDecode> natural = unwrap(default_fields(index));
+  if (specs.size() == 0) return natural;
+  std::vector<FieldDecode> out;
+  for (nb::handle item : specs) {
+    const auto spec = nb::cast<nb::dict>(item);
+    FieldDecode base{.field = word(spec, "field")};
+    for (const FieldDecode& one : natural) {
+      if (one.field == base.field) base = one;
+    }
+    out.push_back(wished(spec, std::move(base)));
+    check(check_field_decode(out.back()));
+  }
+  return out;
+}
+
+}  // namespace headrace::python
