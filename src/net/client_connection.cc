@@ -27,10 +27,17 @@ std::string millis(Nanos span) {
 
 // ---- connecting ----
 
+void ClientConnection::enter(State state) {
+  state_ = state;
+  since_ = owner_.loop().clock().now();
+  progressed_ = false;
+  owner_.check_no_later_than(*this, expires_at());
+}
+
 void ClientConnection::open_for(std::unique_ptr<Exchange> exchange) {
   exchange_ = std::move(exchange);
   exchange_->connection = this;
-  since_ = owner_.loop().clock().now();
+  enter(State::kResolving);
 }
 
 void ClientConnection::connect_to(std::vector<SocketAddress> addresses) {
@@ -71,8 +78,7 @@ bool ClientConnection::start_connect(const SocketAddress& address) {
     finish(status.with_context(action("open a socket for")), false);
     return false;
   }
-  state_ = State::kConnecting;
-  since_ = owner_.loop().clock().now();
+  enter(State::kConnecting);
   return true;  // an immediate success shows as EPOLLOUT too
 }
 
@@ -92,8 +98,7 @@ void ClientConnection::connected() {
   auto stream = TlsStream::connect(*context, fd_, exchange_->request.endpoint.host);
   if (!stream.ok()) return finish(stream.status(), false);
   tls_ = *std::move(stream);
-  state_ = State::kHandshaking;
-  since_ = owner_.loop().clock().now();
+  enter(State::kHandshaking);
   on_handshake();
 }
 
@@ -120,12 +125,12 @@ void ClientConnection::serve(std::unique_ptr<Exchange> exchange) {
 }
 
 void ClientConnection::send_request() {
-  state_ = State::kActive;
   reader_.begin(*exchange_);
+  enter(State::kActive);
+  exchange_->sent_at = since_;
   std::string& head = owner_.head_buffer();
   head.clear();
   if (Status status = append_request_head(head, exchange_->request); !status.ok()) return finish(status, true);
-  since_ = exchange_->sent_at = owner_.loop().clock().now();
   head += exchange_->request.body;
   const ssize_t n = write_some(as_bytes(head));
   if (n == static_cast<ssize_t>(head.size())) return;
@@ -228,12 +233,14 @@ void ClientConnection::read_reply() {
     const ssize_t n = read_some(asked);
     if (n > 0) {
       progressed_ = true;
+      const bool in_body = reader_.in_body();
       if (!reader_.started()) exchange_->reply.first_byte = owner_.loop().clock().now() - exchange_->sent_at;
       if (Status status = reader_.received(static_cast<size_t>(n)); !status.ok()) return finish(std::move(status), false);
       if (reader_.complete()) {
         const bool quiet = unsent_.empty() && !peer_closed_ && !(tls_ && tls_->has_buffered());
         return finish({}, reader_.keep_alive() && quiet);
       }
+      if (!in_body && reader_.in_body()) owner_.check_no_later_than(*this, expires_at());  // the stall clock is shorter
       // Edge-triggered: a short read has emptied the socket and the next byte makes an event, except the end that has
       // been announced already.
       if (static_cast<size_t>(n) < asked && !peer_closed_ && !tls_) return;
@@ -269,8 +276,7 @@ void ClientConnection::finish(Status status, bool reusable) {
   auto exchange = std::move(exchange_);
   exchange->connection = nullptr;
   if (reusable) {
-    state_ = State::kIdle;
-    since_ = owner_.loop().clock().now();
+    enter(State::kIdle);
   } else {
     close_socket();
     state_ = State::kDead;
@@ -298,35 +304,49 @@ void ClientConnection::close_socket() {
 
 // ---- clocks ----
 
-void ClientConnection::check_time(TimePoint now) {
+// Of the state as it is, were nothing to move any more.
+TimePoint ClientConnection::expires_at() const {
   const TransportLimits& limits = owner_.limits();
-  if (std::exchange(progressed_, false)) since_ = now;
-  const Nanos waited = now - since_;
-  if (state_ == State::kDead) return;
-  if (state_ == State::kIdle) {
-    if (waited >= limits.idle_max) abort({});
-    return;
+  switch (state_) {
+    case State::kDead: return TimePoint::max();
+    case State::kIdle: return since_ + limits.idle_max;
+    case State::kResolving: return std::min(since_ + kResolveTimeout, exchange_->request.deadline.at);
+    case State::kConnecting:
+    case State::kHandshaking: return std::min(since_ + limits.connect_timeout, exchange_->request.deadline.at);
+    case State::kActive: break;
   }
-  if (exchange_->request.deadline.passed(now)) return finish(timed_out(action("wait for") + ": its deadline has passed"), false);
-  if (state_ == State::kResolving && waited >= kResolveTimeout) {
+  const Nanos patience = reader_.in_body() ? limits.stall_timeout : exchange_->request.first_byte_timeout;
+  return std::min(since_ + patience, exchange_->request.deadline.at);
+}
+
+void ClientConnection::check_time(TimePoint now) {
+  if (std::exchange(progressed_, false)) since_ = now;
+  if (state_ != State::kDead && expires_at() <= now) expired();
+  if (state_ != State::kDead) owner_.check_no_later_than(*this, expires_at());
+}
+
+void ClientConnection::expired() {
+  const TransportLimits& limits = owner_.limits();
+  if (state_ == State::kIdle) return abort({});
+  if (exchange_->request.deadline.passed(owner_.loop().clock().now())) {
+    return finish(timed_out(action("wait for") + ": its deadline has passed"), false);
+  }
+  if (state_ == State::kResolving) {
     return finish(timed_out(action("connect for") + ": DNS: no answer within " + millis(kResolveTimeout)), false);
   }
-  if (state_ == State::kConnecting && waited >= limits.connect_timeout) {
+  if (state_ == State::kConnecting) {
     address_failed("no answer within " + millis(limits.connect_timeout));
     return try_next_address();
   }
-  if (state_ == State::kHandshaking && waited >= limits.connect_timeout) {
+  if (state_ == State::kHandshaking) {
     return finish(timed_out(action("connect for") + ": no TLS handshake within " + millis(limits.connect_timeout)), false);
   }
-  if (state_ != State::kActive) return;
-  if (!reader_.in_body() && waited >= exchange_->request.first_byte_timeout) {
+  if (!reader_.in_body()) {
     return finish(timed_out(action("wait for") + ": no reply within " + millis(exchange_->request.first_byte_timeout)), false);
   }
-  if (reader_.in_body() && waited >= limits.stall_timeout) {
-    return finish(timed_out(action("receive") + ": stalled for " + millis(limits.stall_timeout) + " after " +
-                            std::to_string(exchange_->reply.body_bytes) + " body bytes"),
-                  false);
-  }
+  finish(timed_out(action("receive") + ": stalled for " + millis(limits.stall_timeout) + " after " +
+                   std::to_string(exchange_->reply.body_bytes) + " body bytes"),
+         false);
 }
 
 }  // namespace headrace

@@ -34,6 +34,8 @@ class ClientConnection final : public FdHandler {
     // A reused connection died before it answered: it is dead, the exchange wants a fresh one.
     virtual void exchange_stale(ClientConnection& connection, std::unique_ptr<Exchange> exchange) = 0;
     virtual void idle_connection_closed(ClientConnection& connection) = 0;
+    // check_time() is wanted at `when`, or earlier if it was asked for earlier.
+    virtual void check_no_later_than(ClientConnection& connection, TimePoint when) = 0;
   };
 
   ClientConnection(Owner& owner, EndpointPool& pool) : owner_(owner), pool_(pool), reader_(owner.limits().header_bytes_max) {}
@@ -46,7 +48,7 @@ class ClientConnection final : public FdHandler {
   void serve(std::unique_ptr<Exchange> exchange);
   // Ends whatever goes on with `status`; an idle connection is closed. It is dead afterwards.
   void abort(Status status);
-  // Looks at the clocks: connect, first byte, stall, deadline, idle age.
+  // Looks at the clocks: connect, first byte, stall, deadline, idle age. Asks for the next check by itself.
   void check_time(TimePoint now);
 
   void on_events(uint32_t events) override;
@@ -62,6 +64,9 @@ class ClientConnection final : public FdHandler {
  private:
   enum class State { kResolving, kConnecting, kHandshaking, kActive, kIdle, kDead };
 
+  void enter(State state);
+  TimePoint expires_at() const;
+  void expired();
   void try_next_address();
   bool start_connect(const SocketAddress& address);
   void address_failed(const std::string& cause);

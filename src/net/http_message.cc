@@ -6,23 +6,6 @@
 #include "net/http_parser.h"
 
 namespace headrace {
-
-std::string HttpEndpoint::host_header() const {
-  const bool ipv6 = host.find(':') != std::string::npos;
-  std::string text = ipv6 ? "[" + host + "]" : host;
-  if (port != (tls ? 443 : 80)) text += ":" + std::to_string(port);
-  return text;
-}
-
-std::string HttpEndpoint::text() const { return (tls ? "https://" : "http://") + host_header(); }
-
-const std::string* find_header(const HttpHeaders& headers, std::string_view name) {
-  for (const auto& [key, value] : headers) {
-    if (key == name) return &value;
-  }
-  return nullptr;
-}
-
 namespace {
 
 void append_host(std::string& out, const HttpEndpoint& endpoint) {
@@ -39,6 +22,25 @@ void append_host(std::string& out, const HttpEndpoint& endpoint) {
 }
 
 }  // namespace
+
+std::string HttpEndpoint::host_header() const {
+  std::string text;
+  append_host(text, *this);
+  return text;
+}
+
+std::string HttpEndpoint::text() const {
+  std::string text = tls ? "https://" : "http://";
+  append_host(text, *this);
+  return text;
+}
+
+const std::string* find_header(const HttpHeaders& headers, std::string_view name) {
+  for (const auto& [key, value] : headers) {
+    if (key == name) return &value;
+  }
+  return nullptr;
+}
 
 Status append_request_head(std::string& out, const HttpRequest& request) {
   if (!is_http_token(request.method)) return invalid_argument("write an HTTP request: the method is not a token");

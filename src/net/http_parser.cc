@@ -117,6 +117,7 @@ Status parse_field(std::string_view line, std::string& name, std::string& value,
 // The lines between the first one and the blank one. `out` keeps its strings' storage from the message before.
 Status parse_fields(std::string_view lines, HttpHeaders& out, FramingHeaders& seen) {
   size_t count = 0;
+  out.reserve(16);  // S3's replies have 8 to 14
   while (lines.size() > 2) {
     const size_t end = lines.find("\r\n");
     if (count == ReplyParser::kHeadersMax) return exhausted("more than 256 header lines");

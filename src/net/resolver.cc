@@ -75,7 +75,7 @@ std::string SocketAddress::text() const {
     return std::string(buffer) + ":" + std::to_string(ntohs(v4.sin_port));
   }
   ::inet_ntop(AF_INET6, &v6.sin6_addr, buffer, sizeof buffer);
-  return "[" + std::string(buffer) + "]:" + std::to_string(ntohs(v6.sin6_port));
+  return std::string("[").append(buffer).append("]:").append(std::to_string(ntohs(v6.sin6_port)));
 }
 
 SystemResolver::SystemResolver(const Clock& clock, Lookup lookup)
