@@ -11,6 +11,7 @@
 
 #include "plan/integers.h"
 #include "plan/order.h"
+#include "plan/schedule.h"
 
 namespace headrace {
 namespace {
@@ -80,6 +81,43 @@ TEST(GoldenOrders, EveryWorld) {
     }
   }
   EXPECT_GT(positions, 3000u);  // the file is the whole one
+}
+
+Position position_of(const Json& numbers) { return {numbers[0], numbers[1], numbers[2]}; }
+
+std::vector<Row> rows_of(const Json& json) {
+  std::vector<Row> rows;
+  for (const Json& row : json) rows.push_back({row[0], row[1], row[2]});
+  return rows;
+}
+
+TEST(GoldenSchedules, EveryWorldOnEveryRank) {
+  const Json file = golden("schedules.json");
+  size_t batches = 0;
+  for (const Json& world : file) {
+    const uint32_t ranks = world["world"];
+    for (uint32_t rank = 0; rank < ranks; ++rank) {
+      const ScheduleSpec spec{.samples = world["samples"],
+                              .batch = world["batch"],
+                              .rank = rank,
+                              .world = ranks,
+                              .remainder = *parse_remainder(world["remainder"].get<std::string>())};
+      Result<Schedule> schedule = Schedule::make(spec, position_of(world["start"]));
+      ASSERT_TRUE(schedule.ok()) << schedule.status().message();
+      std::vector<Row> rows;
+      Position after;
+      for (const Json& step : world["steps"]) {
+        ASSERT_TRUE(schedule->next(rows, after)) << world.dump();
+        EXPECT_EQ(rows, rows_of(step["ranks"][rank])) << world.dump() << " rank=" << rank;
+        EXPECT_EQ(after, position_of(step["after"])) << world.dump() << " rank=" << rank;
+        ++batches;
+      }
+      if (world["steps"].empty()) {
+        EXPECT_FALSE(schedule->next(rows, after));
+      }
+    }
+  }
+  EXPECT_GT(batches, 500u);  // the file is the whole one
 }
 
 }  // namespace

@@ -62,7 +62,7 @@ Piece OrderPlan::main_piece(uint64_t position) const {
   const uint64_t clock = round >= off ? round - off : round + rows * block - off;
   const uint64_t row = clock / block, place = clock % block;
   const uint64_t turn = row * lanes + lane;
-  if (row + 1 < rows || off == 0) return {{turn, 0, block}, turn, place, lane};
+  if (row + 1 < rows) return {{turn, 0, block}, turn, place, lane};
   if (place < block - off) return {{turn, 0, block - off}, turn, place, lane};
   return {{turn, block - off, block}, rows * lanes + lane, place - (block - off), lane};
 }
@@ -80,7 +80,8 @@ Piece OrderPlan::tape_piece(uint64_t position) const {
 
 uint64_t OrderPlan::segments() const {
   if (spec.shuffle == Shuffle::kNone) return blocks;
-  return tape_segment_base() + std::min(cut.runs, cut.n) + tape_blocks();
+  const uint64_t runs = std::min(cut.runs, cut.n);
+  return tape_segment_base() + (runs > 0 ? runs + tape_blocks() - 1 : 0);
 }
 
 Segment OrderPlan::segment(uint64_t id) const {
@@ -91,10 +92,7 @@ Segment OrderPlan::segment(uint64_t id) const {
   const uint64_t base = tape_segment_base();
   if (id < base) {
     const uint64_t lane = id % lanes, off = lane * block / lanes;
-    if (id >= rows * lanes) {  // the lane's start
-      if (off == 0) return {};
-      return {id - lanes, block - off, block};
-    }
+    if (id >= rows * lanes) return {id - lanes, block - off, block};  // the lane's start
     return {id, 0, id / lanes + 1 == rows ? block - off : block};
   }
   // The last run whose first part has no higher number.
@@ -109,8 +107,7 @@ Segment OrderPlan::segment(uint64_t id) const {
       high = middle;
     }
   }
-  const uint64_t m = wanted - std::min(wanted, run);
-  return m < tape_blocks() ? tape_segment(run, m) : Segment{};
+  return tape_segment(run, wanted - run);
 }
 
 OrderPlan::Ring OrderPlan::ring(uint64_t turn) const {

@@ -192,10 +192,14 @@ TEST(Schedule, ChoosesTheDropAnewWhereAnEpochHasNotBegun) {
   const ScheduleSpec pad{.samples = 10, .batch = 7, .remainder = Remainder::kPad};
   EXPECT_EQ(schedule_of(pad, {1, 2, 2}).position(), (Position{1, 0, 0}));
   // One batch of 4 was delivered: its D stays, and what remains at the end is left out too.
-  const Schedule inside = schedule_of({.samples = 10, .batch = 3}, {1, 6, 2});
+  Schedule inside = schedule_of({.samples = 10, .batch = 3}, {1, 6, 2});
   EXPECT_EQ(inside.position(), (Position{1, 6, 2}));
   EXPECT_EQ(inside.batches_left_in_epoch(), 1u);
   EXPECT_EQ(inside.left_out_of_epoch(), 3u);
+  std::vector<Row> rows;
+  Position after;
+  ASSERT_TRUE(inside.next(rows, after));
+  EXPECT_EQ(after, (Position{2, 1, 1}));  // position 9 is left out
 }
 
 TEST(Schedule, HasNoBatchLeftWhereALargerOneDoesNotFit) {

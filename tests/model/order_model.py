@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The sample order of docs/ordering.md, written for reading: plain integers, no cleverness, slow.
 
-Why it exists: it is the second implementation of the specification. The C++ one (src/plan) is compared with it over random
-worlds (tests/golden/*.json, written by make_golden.py), and it was not derived from the C++ code. It does no I/O and knows
-nothing of ranks beyond `rank_of`; batches and states are at the end.
+Why it exists: it is the second implementation of the specification. The C++ one (src/plan) is
+compared with it over random worlds (tests/golden/*.json, written by make_golden.py), and it was not
+derived from the C++ code. It does no I/O. Integers first, then orders, then the batches of a rank.
 """
 
 from __future__ import annotations
@@ -13,7 +13,16 @@ from dataclasses import dataclass
 
 M64 = (1 << 64) - 1
 G = 0x9E3779B97F4A7C15
-TAG_BLOCKS, TAG_INSIDE, TAG_MIXTURE, TAG_SAMPLE, TAG_STREAM, TAG_SAMPLER, TAG_TAIL, TAG_MIXTURE_SEED = range(1, 9)
+(
+    TAG_BLOCKS,
+    TAG_INSIDE,
+    TAG_MIXTURE,
+    TAG_SAMPLE,
+    TAG_STREAM,
+    TAG_SAMPLER,
+    TAG_TAIL,
+    TAG_MIXTURE_SEED,
+) = range(1, 9)
 PERMUTATION_TABLE_MAX = 65_536
 BLOCK_MAX = 65_536
 
@@ -83,7 +92,7 @@ def permutation(n: int, k: int) -> Callable[[int], int]:
 
 
 def spread(i: int, n: int, k: int) -> int:
-    """A stratified permutation of 0..n-1: every aligned run of 2^a indices visits 2^a different subtrees of depth a."""
+    """A stratified permutation of 0..n-1: aligned runs of 2^a indices visit 2^a subtrees."""
     node, stack, v = 1, [], 0
     while n > 1:
         h = mix64(k + node * G)
@@ -113,7 +122,9 @@ def _run_begin(u: int, n: int, runs: int) -> int:
     return u * (n // runs) + min(u, n % runs)
 
 
-def _inside(seed: int, epoch: int, block: int, ring: int, lo: int, hi: int, i: int, is_ring: bool) -> int:
+def _inside(
+    seed: int, epoch: int, block: int, ring: int, lo: int, hi: int, i: int, is_ring: bool
+) -> int:
     """Offset in the block of the i-th delivered sample of its segment [lo, hi)."""
     k = key(seed, epoch, TAG_INSIDE, block)
     place = lo + shuffled(hi - lo, k)[i]
@@ -125,7 +136,7 @@ def _inside(seed: int, epoch: int, block: int, ring: int, lo: int, hi: int, i: i
 
 @dataclass(frozen=True)
 class Place:
-    """Which part of which block a position's sample comes from: [lo, hi) of the block's ring, i-th in delivery order."""
+    """The i-th sample delivered of the part [lo, hi) of a block's ring."""
 
     block: int
     lo: int
@@ -136,10 +147,20 @@ class Place:
 class Order:
     """Blocks of equal length (docs/ordering.md, "The order")."""
 
-    def __init__(self, counts: list[int], seed: int, epoch: int, block: int, lanes: int, shuffle: str = "stratified"):
+    def __init__(
+        self,
+        counts: list[int],
+        seed: int,
+        epoch: int,
+        block: int,
+        lanes: int,
+        shuffle: str = "stratified",
+    ):
         self.counts, self.seed, self.epoch, self.shuffle = counts, seed & M64, epoch, shuffle
         self.n = sum(counts)
-        assert self.n >= 1 and 1 <= block <= BLOCK_MAX and lanes >= 1
+        assert self.n >= 1
+        assert 1 <= block <= BLOCK_MAX
+        assert lanes >= 1
         if shuffle == "global":
             block = 1
         self.lanes = min(lanes, self.n)
@@ -163,10 +184,14 @@ class Order:
         self.rows = self.f // self.lanes
         self.main = self.rows * c * self.lanes
         # The tail: one entry a sample, as (block, offset in the block's delivery ring).
-        self.tape = [(b, o) for b in self.beta[self.rows * self.lanes :] for o in range(len(self.blocks[b]))]
+        self.tape = [
+            (b, o) for b in self.beta[self.rows * self.lanes :] for o in range(len(self.blocks[b]))
+        ]
         assert len(self.tape) == self.n - self.main
         self.runs = min(self.lanes, len(self.tape))
-        self.run_of_lane = permutation(self.runs, key(self.seed, epoch, TAG_TAIL, 0)) if self.tape else None
+        self.run_of_lane = (
+            permutation(self.runs, key(self.seed, epoch, TAG_TAIL, 0)) if self.tape else None
+        )
 
     def size(self) -> int:
         return self.n
@@ -180,7 +205,9 @@ class Order:
             t, i = divmod(x, c)
             b = self.beta[t * lanes + j]
             if t == self.rows - 1 and off > 0:
-                return Place(b, c - off, c, i - (c - off)) if i >= c - off else Place(b, 0, c - off, i)
+                return (
+                    Place(b, c - off, c, i - (c - off)) if i >= c - off else Place(b, 0, c - off, i)
+                )
             return Place(b, 0, c, i)
         n, runs = len(self.tape), self.runs
         r, j = divmod(p - self.main, runs)
@@ -196,7 +223,9 @@ class Order:
             return p
         s = self.place(p)
         samples = self.blocks[s.block]
-        return samples[_inside(self.seed, self.epoch, s.block, len(samples), s.lo, s.hi, s.i, s.block < self.f)]
+        return samples[
+            _inside(self.seed, self.epoch, s.block, len(samples), s.lo, s.hi, s.i, s.block < self.f)
+        ]
 
     def all(self) -> list[int]:
         return [self.at(p) for p in range(self.n)]
@@ -205,17 +234,22 @@ class Order:
 class UnitOrder:
     """Units of unequal length (docs/ordering.md, "Unequal units")."""
 
-    def __init__(self, counts: list[int], seed: int, epoch: int, lanes: int, shuffle: str = "stratified"):
+    def __init__(
+        self, counts: list[int], seed: int, epoch: int, lanes: int, shuffle: str = "stratified"
+    ):
         self.counts, self.seed, self.epoch, self.shuffle = counts, seed & M64, epoch, shuffle
         self.n = sum(counts)
         units = len(counts)
-        assert self.n >= 1 and lanes >= 1
+        assert self.n >= 1
+        assert lanes >= 1
         self.lanes = min(lanes, units)
         rows = units // self.lanes
         k = key(self.seed, epoch, TAG_BLOCKS, 0)
         table = permutation(units, k) if shuffle == "block" else None
         beta = [table(i) if table else spread(i, units, k) for i in range(units)]
-        dealt = [beta[t * self.lanes + j] for j in range(self.lanes) for t in range(rows)] + beta[rows * self.lanes :]
+        dealt = [beta[t * self.lanes + j] for j in range(self.lanes) for t in range(rows)] + beta[
+            rows * self.lanes :
+        ]
         self.tape = [(u, o) for u in dealt for o in range(counts[u])]
         self.first = [sum(counts[:u]) for u in range(units)]
 
@@ -237,3 +271,50 @@ class UnitOrder:
 
     def all(self) -> list[int]:
         return [self.at(p) for p in range(self.n)]
+
+
+# ---------------------------------------------------------------- batches of a rank
+
+
+@dataclass(frozen=True)
+class State:
+    epoch: int
+    position: int
+    drop: int
+
+
+Row = tuple[int, int, bool]  # epoch, position, valid
+
+
+def start_of_epoch(n: int, b: int, remainder: str, epoch: int) -> State:
+    d = n % b if remainder == "drop" else 0
+    return State(epoch, d, d)
+
+
+def next_batch(
+    n: int, b: int, world: int, remainder: str, at: State
+) -> tuple[list[list[Row]], State] | None:
+    """The rows of every rank's next batch and the state after it; None: the epoch is over."""
+    if at.position in (0, at.drop):  # nothing of the epoch was delivered: D is chosen for this b
+        at = start_of_epoch(n, b, remainder, at.epoch)
+    left = n - at.position
+    if remainder == "drop" and left < b:
+        return None
+    taken = b if remainder in ("drop", "wrap") else min(b, left)
+    counts = [at.epoch * n + at.position + i for i in range(taken)]
+    ranks: list[list[Row]] = [[] for _ in range(world)]
+    for running in counts:
+        ranks[running % world].append((running // n, running % n, True))
+    if remainder == "pad":
+        for rank, rows in enumerate(ranks):
+            epoch = range(at.epoch * n + at.drop, (at.epoch + 1) * n)
+            own = [r for r in epoch if r % world == rank] or list(epoch)
+            missing = b // world - len(rows)
+            rows += [(at.epoch, own[i % len(own)] % n, False) for i in range(missing)]
+    end = at.epoch * n + at.position + taken
+    if remainder == "wrap":
+        return ranks, State(end // n, end % n, at.drop if end // n == at.epoch else 0)
+    left -= taken
+    if left == 0 or (remainder == "drop" and left < b):
+        return ranks, start_of_epoch(n, b, remainder, at.epoch + 1)
+    return ranks, State(at.epoch, at.position + taken, at.drop)

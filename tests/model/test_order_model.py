@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from order_model import (  # noqa: E402
+from order_model import (
     Order,
+    State,
     UnitOrder,
     key,
     mix64,
+    next_batch,
     permutation,
     shuffled,
     spread,
@@ -52,9 +54,13 @@ def test_permutation_has_the_published_values(n, expected):
 
 
 def test_spread_has_the_published_values():
-    assert [spread(i, 13, key(0, 0, 1, 0)) for i in range(13)] == ints("5 7 1 12 0 6 11 4 10 3 2 9 8")
+    assert [spread(i, 13, key(0, 0, 1, 0)) for i in range(13)] == ints(
+        "5 7 1 12 0 6 11 4 10 3 2 9 8"
+    )
     k = key(7, 3, 1, 0)
-    assert [spread(i, 10**6, k) for i in range(8)] == ints("264456 542543 139528 917139 107208 657509 454635 763845")
+    assert [spread(i, 10**6, k) for i in range(8)] == ints(
+        "264456 542543 139528 917139 107208 657509 454635 763845"
+    )
     assert [spread(i, 10**6, k) for i in (999_998, 999_999)] == [332_353, 650_792]
 
 
@@ -72,21 +78,25 @@ def test_orders_have_the_published_values():
         "31 12 22 1 27 5 30 13 24 2 26 7 16 11 21 3 25 6 29 10 23 0 28 4 8 14 20 18 9 15 19 17"
     )
     assert Order([5, 9, 14, 3, 20, 11], 11, 2, 3, 5).all() == ints(
-        "13 58 56 44 21 11 59 34 33 20 12 57 36 32 19 3 47 35 31 18 4 48 6 1 17 26 46 5 0 42 53 23 7 2 41 52 25 16 27 "
-        "40 51 24 14 50 28 37 9 15 49 29 38 10 54 45 30 39 8 55 43 22 61 60"
+        "13 58 56 44 21 11 59 34 33 20 12 57 36 32 19 3 47 35 31 18 4 48 6 1 17 26 46 5 0 42 53 23 7 2 "
+        "41 52 25 16 27 40 51 24 14 50 28 37 9 15 49 29 38 10 54 45 30 39 8 55 43 22 61 60"
     )
 
 
 def test_a_large_order_has_the_published_values():
     order = Order([1251] * 1024, 0, 0, 9, 1536)
-    assert [order.at(p) for p in range(8)] == ints("544216 840652 213059 1150072 100823 674654 970301 340653")
-    assert [order.at(p) for p in range(1_000_000, 1_000_004)] == ints("446165 838719 154999 1067770")
+    assert [order.at(p) for p in range(8)] == ints(
+        "544216 840652 213059 1150072 100823 674654 970301 340653"
+    )
+    assert [order.at(p) for p in range(1_000_000, 1_000_004)] == ints(
+        "446165 838719 154999 1067770"
+    )
 
 
 def test_unit_order_has_the_published_values():
     assert UnitOrder([4, 9, 1, 6, 12, 3, 7], 5, 1, 3).all() == ints(
-        "6 14 33 9 38 32 11 39 21 7 36 31 4 41 25 8 35 30 12 40 26 5 37 29 10 13 24 16 0 27 17 3 22 15 1 23 19 2 20 18 "
-        "34 28"
+        "6 14 33 9 38 32 11 39 21 7 36 31 4 41 25 8 35 30 12 40 26 5 37 29 10 13 24 16 0 27 17 3 22 15 1 23 19 2 20 "
+        "18 34 28"
     )
 
 
@@ -96,7 +106,12 @@ def test_every_order_delivers_every_sample_once():
         counts = [rng.choice([0, 1, 2, 5, 11, 30]) for _ in range(rng.randint(1, 8))]
         if sum(counts) == 0:
             continue
-        seed, epoch, block, lanes = rng.randrange(2**64), rng.randrange(5), rng.randint(1, 12), rng.randint(1, 20)
+        seed, epoch, block, lanes = (
+            rng.randrange(2**64),
+            rng.randrange(5),
+            rng.randint(1, 12),
+            rng.randint(1, 20),
+        )
         for shuffle in ("stratified", "block", "global", "none"):
             order = Order(counts, seed, epoch, block, lanes, shuffle)
             assert sorted(order.all()) == list(range(order.n))
@@ -110,3 +125,22 @@ def test_the_mixture_seed_of_web_under_seed_7_is_the_published_one():
 
     source_id = int.from_bytes(hashlib.sha256(b"web").digest()[:8], "little")
     assert key(7, 0, 8, source_id) == 12878351002465490008
+
+
+def test_batches_leave_out_pad_wrap_and_shorten_as_specified():
+    """On paper, 5 samples, 2 ranks of 2 rows, epoch 1: running counts 5..9."""
+    assert next_batch(5, 4, 2, "drop", State(1, 0, 0)) == (
+        [[(1, 1, True), (1, 3, True)], [(1, 2, True), (1, 4, True)]],
+        State(2, 1, 1),
+    )
+    last = State(1, 4, 0)
+    assert next_batch(5, 4, 2, "drop", last) is None
+    assert next_batch(5, 4, 2, "pad", last) == (
+        [[(1, 1, False), (1, 3, False)], [(1, 4, True), (1, 0, False)]],
+        State(2, 0, 0),
+    )
+    assert next_batch(5, 4, 2, "wrap", last) == (
+        [[(2, 0, True), (2, 2, True)], [(1, 4, True), (2, 1, True)]],
+        State(2, 3, 0),
+    )
+    assert next_batch(5, 4, 2, "short", last) == ([[], [(1, 4, True)]], State(2, 0, 0))
