@@ -222,7 +222,7 @@ Result<ObjectMeta> FileStore::Core::put_part(const PutRequest& request, const st
 
 FileStore::FileStore(std::string root, std::shared_ptr<Executor> io, TimedExecutor& executor,
                      FileStoreOptions options) {
-  while (root.size() > 1 && root.back() == '/') root.pop_back();
+  while (!root.empty() && root.back() == '/') root.pop_back();  // "/" becomes "": its files are "/" + key
   std::string name = "file://" + root;
   core_.reset(new Core{std::move(root), std::move(name), std::move(io), executor, options, {}, {}, {}, {}});
 }

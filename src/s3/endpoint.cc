@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "s3/endpoint.h"
+
+#include <algorithm>
+
+#include "base/checked.h"
+#include "s3/sigv4.h"
+
+namespace headrace {
+namespace {
+
+constexpr std::string_view kDefaultRegion = "us-east-1";
+
+bool alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
+
+// AWS's rules are narrower (3-63 lower-case letters, digits, dots, dashes); other stores allow more. What must never
+// pass is what changes the meaning of a host or a path.
+Status check_bucket(const std::string& bucket) {
+  const auto refuse = [&bucket](const char* why) { return invalid_argument("s3 bucket \"" + bucket + "\": " + why); };
+  if (bucket.empty()) return invalid_argument("s3 bucket: the name is empty; say s3://bucket/key");
+  if (bucket.rfind("arn:", 0) == 0) {
+    return unsupported("s3 bucket \"" + bucket + "\": ARNs and access points are not supported; use the bucket's name");
+  }
+  if (bucket.ends_with("--x-s3")) {
+    return unsupported("s3 bucket \"" + bucket + "\": directory buckets (S3 Express) are not supported yet");
+  }
+  if (bucket.size() > 255) return refuse("the name is longer than 255 bytes");
+  for (char c : bucket) {
+    if (!alphanumeric(c) && c != '-' && c != '.' && c != '_') return refuse("a name has letters, digits, - . _ only");
+  }
+  if (bucket == "." || bucket == "..") return refuse("not a name");
+  return {};
+}
+
+bool dns_name(const std::string& bucket) {
+  return bucket.size() >= 3 && bucket.size() <= 63 && alphanumeric(bucket.front()) && alphanumeric(bucket.back()) &&
+         bucket.find("..") == std::string::npos &&
+         std::all_of(bucket.begin(), bucket.end(), [](char c) { return c != '_' && !(c >= 'A' && c <= 'Z'); });
+}
+
+bool wants_virtual_host(const S3Options& options, bool aws, bool tls) {
+  if (options.addressing == S3Addressing::kPath) return false;
+  if (!dns_name(options.bucket)) return false;
+  if (options.addressing == S3Addressing::kVirtual) return true;
+  // A certificate for *.s3.region.amazonaws.com does not cover a name with dots.
+  return aws && !(tls && options.bucket.find('.') != std::string::npos);
+}
+
+std::string aws_host(const S3Options& options, const std::string& region) {
+  std::string host = options.fips ? "s3-fips." : "s3.";
+  if (options.dual_stack) host += "dualstack.";
+  host += region + ".amazonaws.com";
+  if (region.rfind("cn-", 0) == 0) host += ".cn";
+  return host;
+}
+
+bool is_aws_host(std::string_view host) {
+  return host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn");
+}
+
+// "s3.eu-west-1.amazonaws.com" says its region; "" for any other host.
+std::string region_of_host(const std::string& host) {
+  if (!is_aws_host(host) || host.rfind("s3.", 0) != 0) return {};
+  std::string region = host.substr(3, host.find(".amazonaws.com") - 3);
+  if (region.rfind("dualstack.", 0) == 0) region.erase(0, 10);
+  return region.find('.') == std::string::npos ? region : std::string();
+}
+
+Result<uint16_t> parse_port(std::string_view text, std::string_view url) {
+  const auto port = parse_decimal(text);
+  if (!port || *port == 0 || *port > 65535) {
+    return invalid_argument("endpoint_url " + std::string(url) + ": the port must be 1 to 65535");
+  }
+  return static_cast<uint16_t>(*port);
+}
+
+}  // namespace
+
+bool valid_region(std::string_view region) {
+  return !region.empty() && region.size() <= 40 && region.front() != '-' && region.back() != '-' &&
+         std::all_of(region.begin(), region.end(), [](char c) { return alphanumeric(c) || c == '-'; });
+}
+
+Result<EndpointUrl> parse_endpoint_url(std::string_view url) {
+  const std::string shown(url.substr(0, 200));
+  const auto refuse = [&](const char* why) {
+    return invalid_argument("endpoint_url " + shown + ": " + why + "; it looks like https://host:9000");
+  };
+  EndpointUrl parsed;
+  std::string_view rest = url;
+  if (rest.starts_with("https://")) {
+    parsed.endpoint.tls = true;
+    rest.remove_prefix(8);
+  } else if (rest.starts_with("http://")) {
+    rest.remove_prefix(7);
+  } else {
+    return refuse("must begin with http:// or https://");
+  }
+  parsed.endpoint.port = parsed.endpoint.tls ? 443 : 80;
+  const size_t slash = std::min(rest.find_first_of("/?#"), rest.size());
+  std::string_view authority = rest.substr(0, slash);
+  std::string_view path = rest.substr(slash);
+  // Never shown: it may hold a password.
+  if (authority.find('@') != std::string_view::npos) {
+    return invalid_argument("endpoint_url: holds a user name or password; give credentials as credentials");
+  }
+  if (path.find_first_of("?#") != std::string_view::npos) return refuse("has a query or fragment");
+  while (path.ends_with('/')) path.remove_suffix(1);
+  parsed.base_path = uri_encode(path, true);
+  if (authority.starts_with('[')) {  // IPv6 address
+    const size_t close = authority.find(']');
+    if (close == std::string_view::npos) return refuse("an IPv6 address without its ]");
+    parsed.endpoint.host = std::string(authority.substr(1, close - 1));
+    authority.remove_prefix(close + 1);
+    if (!authority.empty() && authority.front() != ':') return refuse("text behind the IPv6 address");
+    if (!authority.empty()) {
+      HR_TRY_ASSIGN(parsed.endpoint.port, parse_port(authority.substr(1), shown));
+    }
+    if (parsed.endpoint.host.find_first_not_of("0123456789abcdefABCDEF:.%") != std::string::npos) {
+      return refuse("not an IPv6 address");
+    }
+  } else {
+    const size_t colon = authority.find(':');
+    parsed.endpoint.host = std::string(authority.substr(0, colon));
+    if (colon != std::string_view::npos) {
+      HR_TRY_ASSIGN(parsed.endpoint.port, parse_port(authority.substr(colon + 1), shown));
+    }
+    for (char c : parsed.endpoint.host) {
+      if (!alphanumeric(c) && c != '.' && c != '-' && c != '_') return refuse("the host has an odd character");
+    }
+  }
+  if (parsed.endpoint.host.empty()) return refuse("has no host");
+  return parsed;
+}
+
+Result<S3Route> resolve_route(const S3Options& options, const std::string& region) {
+  HR_TRY(check_bucket(options.bucket));
+  S3Route route;
+  route.region = !region.empty() ? region : options.region;
+  EndpointUrl base;
+  if (!options.endpoint_url.empty()) {
+    HR_TRY_ASSIGN(base, parse_endpoint_url(options.endpoint_url));
+    if (route.region.empty()) route.region = region_of_host(base.endpoint.host);
+  }
+  if (route.region.empty()) route.region = kDefaultRegion;
+  if (!valid_region(route.region)) {
+    return invalid_argument("s3 region \"" + route.region.substr(0, 60) + "\": letters, digits and dashes only");
+  }
+  if (options.endpoint_url.empty()) {
+    base.endpoint = {true, aws_host(options, route.region), 443};
+    route.region_in_host = true;
+  }
+  route.endpoint = base.endpoint;
+  if (wants_virtual_host(options, is_aws_host(base.endpoint.host), base.endpoint.tls)) {
+    route.endpoint.host = options.bucket + "." + route.endpoint.host;
+    route.path_prefix = base.base_path;
+  } else {
+    route.path_prefix = base.base_path + "/" + options.bucket;
+  }
+  route.host_header = route.endpoint.host_header();
+  return route;
+}
+
+}  // namespace headrace

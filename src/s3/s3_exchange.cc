@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "s3/s3_exchange.h"
+
+#include "s3/time_text.h"
+#include "sys/log.h"
+
+namespace headrace {
+namespace {
+
+// Less than this is not why a signature was refused: S3 allows 15 minutes.
+constexpr int64_t kSkewMinSeconds = 60;
+constexpr size_t kKeyBytesMax = 1024;  // S3's limit
+
+// Failures below HTTP that another attempt may not meet. A refused certificate, a header of ours that cannot be sent
+// and one of our own limits stay what they are.
+bool retryable_below_http(Code code) {
+  return code == Code::kUnavailable || code == Code::kTimeout || code == Code::kCorrupt || code == Code::kThrottled;
+}
+
+}  // namespace
+
+S3Exchange::S3Exchange(std::shared_ptr<S3Core> core, std::stop_token stop, int32_t loop)
+    : core_(std::move(core)), stop_(std::move(stop)), loop_(core_->enter(loop)) {}
+
+S3Exchange::~S3Exchange() { core_->leave(loop_); }
+
+std::string S3Exchange::path() const {
+  if (key_.empty()) return route_->path_prefix.empty() ? "/" : route_->path_prefix;
+  return route_->path_prefix + "/" + uri_encode(key_, true);
+}
+
+void S3Exchange::send() {
+  if (needs_key() && (key_.empty() || key_.size() > kKeyBytesMax)) {
+    return executor().post([self = shared_from_this()] {
+      self->report({.status = invalid_argument(self->what().substr(0, 200) + ": a key has 1 to 1024 bytes, this one " +
+                                               std::to_string(self->key_.size()))});
+    });
+  }
+  route_ = core_->route();
+  auto credentials = core_->credentials->current();
+  if (!credentials) return renew_credentials(nullptr, what() + ": no credentials yet");
+  send_signed(std::move(credentials));
+}
+
+void S3Exchange::send_signed(std::shared_ptr<const Credentials> credentials) {
+  used_ = std::move(credentials);
+  refusal_.reset();
+  HttpRequest request;
+  request.endpoint = route_->endpoint;
+  request.first_byte_timeout = core_->options.first_byte_timeout;
+  request.headers.reserve(8);
+  fill(&request);
+  if (core_->options.requester_pays) request.headers.emplace_back("x-amz-request-payer", "requester");
+  const std::string path_text = path(), query_text = query();
+  if (!used_->anonymous()) {
+    const std::string hash = payload_hash();
+    signed_at_unix_ = executor().clock().unix_seconds() + core_->clock_offset_s.load(std::memory_order_relaxed);
+    core_->signer.sign(*used_, route_->region, {request.method, path_text, query_text, hash}, route_->host_header,
+                       signed_at_unix_, &request.headers);
+  }
+  request.target = query_text.empty() ? path_text : path_text + "?" + query_text;
+  core_->metrics->requests.add();
+  core_->transports[static_cast<size_t>(loop_)]->send(
+      std::move(request), [self = shared_from_this()](HttpOutcome outcome) { self->on_outcome(std::move(outcome)); },
+      stop_);
+}
+
+void S3Exchange::renew_credentials(std::shared_ptr<const Credentials> seen, std::string why) {
+  // The provider may answer on any thread, also at once: go on on the loop.
+  core_->credentials->refresh(
+      std::move(seen), [self = shared_from_this(), why](Result<std::shared_ptr<const Credentials>> fresh) {
+        self->executor().post([self, why, fresh = std::move(fresh)]() mutable {
+          if (!fresh.ok()) {
+            return self->report({.status = Status(fresh.status().code(), why + "; " + fresh.status().message())});
+          }
+          self->send_signed(*std::move(fresh));
+        });
+      });
+}
+
+void S3Exchange::on_outcome(HttpOutcome outcome) {
+  core_->metrics->bytes.add(outcome.body_bytes);
+  if (refusal_) return report(*std::move(refusal_));
+  if (!outcome.status.ok()) {
+    const Code code = outcome.status.code();
+    return report({.status = Status(code, what() + ": " + outcome.status.message() + " (endpoint=" +
+                                              route_->endpoint.text() + ")"),
+                   .retryable = retryable_below_http(code),
+                   .bytes = outcome.body_bytes});
+  }
+  if (wanted(outcome.reply.status)) {
+    core_->metrics->first_byte_nanos.add(static_cast<uint64_t>(std::max<int64_t>(outcome.reply.first_byte.count(), 0)));
+    return on_reply(std::move(outcome.reply));
+  }
+  const ReplyVerdict verdict = judge_reply(outcome.reply, outcome.reply.text);
+  std::string note;
+  if (mend(outcome.reply, verdict, &note)) return;
+  fail_verdict(outcome.reply, verdict, note);
+}
+
+// True: the request is on its way again.
+bool S3Exchange::mend(const HttpReply& reply, const ReplyVerdict& verdict, std::string* note) {
+  switch (verdict.remedy) {
+    case Remedy::kNone: return false;
+    case Remedy::kRegion: {
+      if (std::exchange(mended_region_, true)) return false;
+      if (!core_->learn_region(*route_, verdict.region)) return false;
+      send();
+      return true;
+    }
+    case Remedy::kClock:
+      if (!mend_clock(reply, note)) return false;
+      send();
+      return true;
+    case Remedy::kCredentials:
+      if (used_->anonymous() || std::exchange(mended_credentials_, true)) return false;
+      renew_credentials(used_, what() + ": " + verdict.cause + " (" + verdict.facts + " endpoint=" +
+                                   route_->endpoint.text() + ")");
+      return true;
+  }
+  return false;
+}
+
+bool S3Exchange::mend_clock(const HttpReply& reply, std::string* note) {
+  const std::string* date = find_header(reply.headers, "date");
+  const auto server = date != nullptr ? parse_http_date(*date) : std::nullopt;
+  if (!server) return false;
+  const int64_t ours = executor().clock().unix_seconds();
+  *note = "clock_skew_s=" + std::to_string(ours - *server);
+  const int64_t error = signed_at_unix_ - *server;
+  if (std::exchange(mended_clock_, true) || (error < kSkewMinSeconds && error > -kSkewMinSeconds)) return false;
+  core_->clock_offset_s.store(*server - ours, std::memory_order_relaxed);
+  log_line(LogLevel::kWarning, core_->name + ": this machine's clock is off by " + std::to_string(ours - *server) +
+                                   " s; requests are signed with the store's time");
+  return true;
+}
+
+std::string S3Exchange::facts(const HttpReply& reply) const {
+  std::string text = "(status=" + std::to_string(reply.status) + " endpoint=" + route_->endpoint.text();
+  if (const std::string id = request_id_of(reply.headers); !id.empty()) text += " request_id=" + id;
+  return text + ")";
+}
+
+Status S3Exchange::refuse(Status status, bool retryable) {
+  refusal_ = S3Failure{.status = status, .retryable = retryable};
+  return status;
+}
+
+void S3Exchange::fail_reply(Status status, bool retryable, const HttpReply& reply) {
+  report({.status = Status(status.code(), status.message() + " " + facts(reply)),
+          .http_status = reply.status,
+          .retryable = retryable});
+}
+
+void S3Exchange::fail_verdict(const HttpReply& reply, const ReplyVerdict& verdict, const std::string& note) {
+  std::string text = what() + ": " + verdict.cause + " (" + verdict.facts + " endpoint=" + route_->endpoint.text();
+  if (verdict.code == Code::kPermission && used_ && !used_->source.empty()) text += " credentials=" + used_->source;
+  if (!note.empty()) text += " " + note;
+  text += ")";
+  if (!verdict.advice.empty()) text += "; " + verdict.advice;
+  report({.status = Status(verdict.code, std::move(text)),
+          .http_status = reply.status,
+          .retryable = verdict.retryable,
+          .throttled = verdict.throttled,
+          .retry_after = verdict.retry_after});
+}
+
+void S3Exchange::report(S3Failure failure) {
+  if (failure.status.code() != Code::kCancelled) core_->metrics->errors.add();
+  if (failure.throttled) core_->metrics->throttles.add();
+  on_failure(std::move(failure));
+}
+
+}  // namespace headrace

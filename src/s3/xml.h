@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The two XML documents that headrace reads from S3: a page of ListObjectsV2 and an error. Written for hostile input:
+// bounded size and depth, no document type (so no entities of the sender's own), unknown elements skipped.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "store/object_store.h"
+
+namespace headrace {
+
+// A page of 1,000 keys of 1,024 bytes, each byte as %XX, and 500 bytes around each: 3.6 MB.
+constexpr uint64_t kXmlBytesMax = 8 << 20;
+constexpr uint32_t kXmlDepthMax = 32;  // S3's own documents have 4
+
+struct S3ErrorText {
+  std::string code;        // "NoSuchKey"
+  std::string message;     // one line, at most 300 bytes
+  std::string request_id;
+  std::string region;      // where the bucket is, in errors about the region
+  std::string server_time;  // in RequestTimeTooSkewed
+};
+
+// Nothing when the text is not an <Error> document. Only the fields above are looked at: error documents also echo
+// tokens and signed strings.
+std::optional<S3ErrorText> parse_s3_error(std::string_view xml);
+
+// kCorrupt when the text is not a ListBucketResult or lacks what it must have; keys are decoded when the page says that
+// they are URL-encoded.
+Result<ListPage> parse_list_page(std::string_view xml);
+
+}  // namespace headrace
