@@ -192,7 +192,7 @@ Result<std::shared_ptr<TlsContext>> TlsContext::client(const TlsOptions& options
   static constexpr unsigned char kHttp11[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
   SSL_CTX_set_alpn_protos(ctx, kHttp11, sizeof kHttp11);
   context->verify_ = options.verify;
-  SSL_CTX_set_verify(ctx, options.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, nullptr);
+  SSL_CTX_set_verify(ctx, options.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, TlsStream::on_verify);
   if (!options.verify) return context;
   context->ca_ = find_ca(options, [](const char* name) -> const char* { return std::getenv(name); });
   const CaLocation& ca = context->ca_;
@@ -257,6 +257,7 @@ Result<std::unique_ptr<TlsStream>> TlsStream::connect(std::shared_ptr<TlsContext
   }
   SSL_set_connect_state(ssl);
   std::unique_ptr<TlsStream> stream(new TlsStream(std::move(context), ssl, fd, host));
+  SSL_set_app_data(ssl, stream.get());
   if (!ok) return invalid_argument("start TLS with " + host + ": not a name that a certificate can carry");
   return stream;
 }
@@ -267,15 +268,26 @@ Result<std::unique_ptr<TlsStream>> TlsStream::accept(std::shared_ptr<TlsContext>
   return std::unique_ptr<TlsStream>(new TlsStream(std::move(context), ssl, fd, "client"));
 }
 
+// OpenSSL forgets the chain of a failed handshake, so the subject is noted while it is looked at.
+int TlsStream::on_verify(int ok, X509_STORE_CTX* chain) {
+  auto* ssl = static_cast<SSL*>(X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  auto* stream = static_cast<TlsStream*>(SSL_get_app_data(ssl));
+  X509* certificate = X509_STORE_CTX_get_current_cert(chain);
+  if (ok == 0 && stream != nullptr && certificate != nullptr && stream->refused_subject_.empty()) {
+    char subject[256] = {};
+    X509_NAME_oneline(X509_get_subject_name(certificate), subject, sizeof subject);
+    stream->refused_subject_ = subject;
+  }
+  return ok;
+}
+
 Status TlsStream::certificate_error() const {
   const long verdict = SSL_get_verify_result(ssl_);
   std::string text = "TLS handshake with " + host_ + ": the server's certificate is not trusted: " +
                      X509_verify_cert_error_string(verdict);
-  if (X509* peer = SSL_get1_peer_certificate(ssl_); peer != nullptr) {
-    char subject[256] = {};
-    X509_NAME_oneline(X509_get_subject_name(peer), subject, sizeof subject);
-    text.append(", subject=").append(subject);
-    X509_free(peer);
+  if (!refused_subject_.empty()) text.append(", subject=").append(refused_subject_);
+  if (verdict == X509_V_ERR_HOSTNAME_MISMATCH || verdict == X509_V_ERR_IP_ADDRESS_MISMATCH) {
+    return invalid_argument(text + "; is the endpoint's name right?");
   }
   const CaLocation& ca = context_->ca_;
   return invalid_argument(text + "; CAs from " + ca.file + ca.dir + " (" + ca.source +

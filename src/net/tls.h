@@ -15,6 +15,7 @@
 
 struct ssl_st;
 struct ssl_ctx_st;
+struct x509_store_ctx_st;
 
 namespace headrace {
 
@@ -90,11 +91,14 @@ class TlsStream {
   TlsStream(std::shared_ptr<TlsContext> context, ssl_st* ssl, int fd, std::string host);
   Step step_of(int rc, const char* action);
   Status certificate_error() const;
+  friend class TlsContext;
+  static int on_verify(int ok, x509_store_ctx_st* chain);
 
   std::shared_ptr<TlsContext> context_;
   ssl_st* ssl_;
   int fd_;
   std::string host_;
+  std::string refused_subject_;  // of the certificate that was not trusted
   Status error_;
 };
 
