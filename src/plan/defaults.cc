@@ -212,7 +212,7 @@ class Chooser {
     const double resident = lane_bytes(out_.block) * static_cast<double>(out_.lanes);
     out_.memory_bytes = whole(std::min(resident, all_bytes_));
     if (spec_.shuffle == Shuffle::kNone) return;
-    if (resident > lane_memory_ && !out_.keep_all) {
+    if (resident > lane_memory_) {
       say("memory: the lanes want " + bytes_text(resident) + " of " + bytes_text(lane_memory_) +
           "; what does not fit is read again in smaller ranges");
     }

@@ -111,6 +111,23 @@ TEST(Defaults, TakeFewerLanesThanABatchWhereOneSampleEachDoesNotFit) {
   EXPECT_TRUE(says(d, "fewer than the 4096 samples of a batch"));
 }
 
+TEST(Defaults, TakeWholeLanesOfTheRanksWhereNot840Fit) {
+  // 48 MiB / 112,000 = 449: 56 * 8.
+  const Defaults d = chosen({.samples = 1'000'000,
+                             .sample_bytes = 200'000,
+                             .batch = 4096,
+                             .world = 8,
+                             .memory_bytes = 8 * kMiB});
+  EXPECT_EQ(d.lanes, 448u);
+}
+
+TEST(Defaults, EstimateNoMoreMemoryThanTheDataSetHas) {
+  const Defaults d = chosen(
+      {.samples = 10, .sample_bytes = 100, .batch = 10, .resident_share = kResidentShareByBlock});
+  EXPECT_EQ(d.lanes, 10u);
+  EXPECT_EQ(d.memory_bytes, 1000u);
+}
+
 TEST(Defaults, TakeSingleSamplesWhereABlockBuysNothing) {
   const DefaultsSpec images{.samples = 1'000'000, .sample_bytes = 100'000, .batch = 64};
   DefaultsSpec spec = images;
@@ -288,6 +305,10 @@ TEST(GetsPerEpoch, BoundsTheRangesOfTheOrderClosely) {
           const OrderSpec spec{.seed = 1, .block = block, .lanes = lanes, .shuffle = shuffle};
           const uint64_t ranges = ranges_of(*Order::make(counts, spec));
           const uint64_t bound = gets_per_epoch(*counts, block, lanes, shuffle);
+          const bool single = block == 1 || shuffle == Shuffle::kGlobal;
+          if (single && shuffle != Shuffle::kNone) {
+            EXPECT_EQ(bound, counts->total());
+          }
           EXPECT_LE(ranges, bound) << block << " " << lanes << " " << shuffle_name(shuffle);
           // Slack: shards that begin where a block does, and arcs that do not go round.
           EXPECT_GE(ranges + 2 * lanes + 2 * shards.size(), bound) << block << " " << lanes;

@@ -34,9 +34,32 @@ Status check_spec(const OrderSpec& spec, const ShardCounts& counts, bool units) 
   return {};
 }
 
-Permutation dealing(const OrderPlan& plan) {
-  const bool by_lot = plan.spec.shuffle == Shuffle::kBlock || plan.spec.shuffle == Shuffle::kGlobal;
-  return by_lot ? Permutation(plan.full_blocks, plan.deal_key) : Permutation();
+// Where each block of the tape begins, and its end: 8 bytes a unit.
+std::vector<uint64_t> tape_of_units(const OrderPlan& plan) {
+  std::vector<uint64_t> first;
+  first.reserve(plan.blocks + 1);
+  uint64_t begin = 0;
+  for (uint64_t turn = 0; turn < plan.blocks; ++turn) {
+    first.push_back(begin);
+    begin += plan.counts->count(plan.block_of(turn));
+  }
+  first.push_back(begin);
+  return first;
+}
+
+// What depends on seed and epoch; the rest of a plan follows from the data set, block and lanes.
+void deal_epoch(OrderPlan& plan) {
+  const OrderSpec& spec = plan.spec;
+  if (spec.shuffle == Shuffle::kNone) return;
+  plan.deal_key = order_key(spec.seed, spec.epoch, OrderTag::kBlocks, 0);
+  const bool by_lot = spec.shuffle == Shuffle::kBlock || spec.shuffle == Shuffle::kGlobal;
+  plan.deal = by_lot ? Permutation(plan.full_blocks, plan.deal_key) : Permutation();
+  if (plan.units) {
+    plan.tape_first = tape_of_units(plan);
+  } else {
+    const uint64_t key = order_key(spec.seed, spec.epoch, OrderTag::kTail, 0);
+    plan.run_of_lane = Permutation(plan.cut.runs, key);
+  }
 }
 
 }  // namespace
@@ -77,16 +100,13 @@ Result<Order> Order::make(std::shared_ptr<const ShardCounts> counts, const Order
   plan->blocks = plan->full_blocks + (plan->n % c > 0 ? 1 : 0);
   if (spec.shuffle == Shuffle::kNone) return Order(std::move(plan));
 
-  plan->layout = BlockLayout(std::move(counts), c);
-  plan->deal_key = order_key(spec.seed, spec.epoch, OrderTag::kBlocks, 0);
-  plan->deal = dealing(*plan);
+  plan->layout = std::make_shared<const BlockLayout>(std::move(counts), c);
   plan->rows = plan->full_blocks / lanes;
   plan->main = plan->rows * c * lanes;
   plan->tape_turn = plan->rows * lanes;
   const uint64_t tail = plan->n - plan->main;
   plan->cut = {tail, std::min(lanes, tail)};
-  plan->run_of_lane =
-      Permutation(plan->cut.runs, order_key(spec.seed, spec.epoch, OrderTag::kTail, 0));
+  deal_epoch(*plan);
   return Order(std::move(plan));
 }
 
@@ -119,17 +139,16 @@ Result<Order> Order::make_units(std::shared_ptr<const ShardCounts> counts, const
   }
   if (spec.shuffle == Shuffle::kNone) return Order(std::move(plan));
 
-  plan->deal_key = order_key(spec.seed, spec.epoch, OrderTag::kBlocks, 0);
-  plan->deal = dealing(*plan);
   plan->rows = plan->blocks / plan->lanes;
   plan->cut = {plan->n, plan->lanes};
-  plan->tape_first.reserve(plan->blocks + 1);
-  uint64_t begin = 0;
-  for (uint64_t turn = 0; turn < plan->blocks; ++turn) {
-    plan->tape_first.push_back(begin);
-    begin += counts->count(plan->block_of(turn));
-  }
-  plan->tape_first.push_back(begin);
+  deal_epoch(*plan);
+  return Order(std::move(plan));
+}
+
+Order Order::for_epoch(uint64_t epoch) const {
+  auto plan = std::make_shared<OrderPlan>(*plan_);
+  plan->spec.epoch = epoch;
+  deal_epoch(*plan);
   return Order(std::move(plan));
 }
 
@@ -161,7 +180,7 @@ void Order::samples(uint64_t segment, std::vector<uint64_t>& out) const {
   const OrderPlan::Ring ring = plan_->ring(found.turn);
   shuffled(std::span<uint64_t>(out), ring.key);
   const uint64_t run =
-      plan_->units ? plan_->counts->first(ring.block) : plan_->layout.run_of_samples(ring.block);
+      plan_->units ? plan_->counts->first(ring.block) : plan_->layout->run_of_samples(ring.block);
   for (uint64_t& sample : out) {
     uint64_t place = found.lo + sample + ring.cut;
     if (place >= ring.size) place -= ring.size;

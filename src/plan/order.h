@@ -48,6 +48,9 @@ class Order {
   static Result<Order> make_units(std::vector<uint64_t> unit_counts, const OrderSpec& spec);
   static Result<Order> make_units(std::shared_ptr<const ShardCounts> units, const OrderSpec& spec);
 
+  // The same order in another epoch: shares what does not depend on the epoch with this one.
+  Order for_epoch(uint64_t epoch) const;
+
   uint64_t size() const;                 // samples of an epoch
   uint64_t at(uint64_t position) const;  // sample number; position < size(). O(block + log blocks)
 

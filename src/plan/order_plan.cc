@@ -17,7 +17,7 @@ uint64_t OrderPlan::block_of(uint64_t turn) const {
 }
 
 uint64_t OrderPlan::stored(uint64_t b, uint64_t offset) const {
-  return units ? counts->first(b) + offset : layout.sample(b, offset);
+  return units ? counts->first(b) + offset : layout->sample(b, offset);
 }
 
 uint64_t OrderPlan::tape_begin(uint64_t m) const {

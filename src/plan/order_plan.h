@@ -57,16 +57,16 @@ struct OrderPlan {
   uint64_t rows = 0;         // T
   uint64_t main = 0;         // positions of the main part
   uint64_t deal_key = 0;
-  Permutation deal;                  // of "block" and "global"; the others use spread
-  Permutation run_of_lane;           // of the tail
-  RunCut cut;                        // of the tail; for units of everything
-  uint64_t tape_turn = 0;            // turn of the tape's first block
-  BlockLayout layout;                // not for units
+  Permutation deal;                           // of "block" and "global"; the others use spread
+  Permutation run_of_lane;                    // of the tail
+  RunCut cut;                                 // of the tail; for units of everything
+  uint64_t tape_turn = 0;                     // turn of the tape's first block
+  std::shared_ptr<const BlockLayout> layout;  // not for units
   std::vector<uint64_t> tape_first;  // units: where each block of the tape begins, and its end
 
   // Which block is dealt in a turn.
   uint64_t block_of(uint64_t turn) const;
-  uint64_t block_size(uint64_t b) const { return units ? counts->count(b) : layout.size(b); }
+  uint64_t block_size(uint64_t b) const { return units ? counts->count(b) : layout->size(b); }
   uint64_t stored(uint64_t b, uint64_t offset) const;
 
   // The tape: places 0..cut.n-1, blocks m = 0, 1, ... of it.

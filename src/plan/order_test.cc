@@ -155,6 +155,19 @@ TEST(Order, OfUnitsKeepsItsPromisesInSmallWorlds) {
   }
 }
 
+TEST(Order, GoesToAnotherEpochAsIfMadeForIt) {
+  const auto counts = shards({10, 7, 0, 12, 3});
+  for (Shuffle shuffle : {Shuffle::kNone, Shuffle::kStratified, Shuffle::kBlock}) {
+    OrderSpec spec{.seed = 5, .epoch = 9, .block = 4, .lanes = 5, .shuffle = shuffle};
+    const Order blocks = *Order::make(counts, spec), units = *Order::make_units(counts, spec);
+    spec.epoch = 1;
+    EXPECT_EQ(all_of(blocks.for_epoch(1)), all_of(*Order::make(counts, spec)));
+    EXPECT_EQ(all_of(units.for_epoch(1)), all_of(*Order::make_units(counts, spec)));
+    EXPECT_EQ(blocks.for_epoch(1).spec().epoch, 1u);
+    EXPECT_EQ(all_of(blocks) == all_of(blocks.for_epoch(1)), shuffle == Shuffle::kNone);
+  }
+}
+
 TEST(Order, GivesLanesBlocksOfTheirOwnInTheMainPart) {
   const Order order = *Order::make(shards(Numbers(50, 37)), {.seed = 3, .block = 5, .lanes = 24});
   for (uint64_t p = 0; p + 24 <= order.main_size(); p += 24) {

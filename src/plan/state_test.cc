@@ -103,6 +103,8 @@ TEST(State, SaysWhatIsWrongWithIt) {
   expect_refused(replaced(good, "\"drop\":4", "\"drop\":4,\"sources\":{}"), Code::kUnsupported,
                  "sources");
   expect_refused(replaced(good, "\"block\":9", "\"block\":0"), Code::kInvalidArgument, "block=0");
+  expect_refused(replaced(good, "\"lanes\":1680", "\"lanes\":0"), Code::kInvalidArgument,
+                 "lanes=0");
   expect_refused(replaced(good, "\"drop\":4", "\"drop\":5000"), Code::kInvalidArgument,
                  "drop=5000");
 }
@@ -122,6 +124,11 @@ TEST(State, LoadsOnlyForTheSameSamples) {
   const Status outside = check_state(state, {.order_hash = state.order_hash, .samples = 4100});
   EXPECT_EQ(outside.code(), Code::kPrecondition);
   EXPECT_NE(outside.message().find("position=4100"), std::string::npos);
+
+  State at_start = state;
+  at_start.position = 0;
+  at_start.drop = 5000;
+  EXPECT_EQ(check_state(at_start, job).code(), Code::kPrecondition);
 }
 
 TEST(Agreement, HasTheFieldsOfTheSpecification) {
