@@ -28,10 +28,8 @@ Result<Samples> read_all(const DatasetIndex& index, const Cutter& cutter, std::s
   SampleBatchView batch;
   for (uint64_t k = 0; k < index.strides(0); ++k) {
     const ByteRange range = index.stride_range(0, k);
-    if (range.end > object.size()) {
-      return corrupt("range beyond the object");  // what a store answers
-      const Bytes bytes = as_bytes(object.substr(range.begin, range.size()));
-    }
+    if (range.end > object.size()) return corrupt("beyond the object");  // what a store answers
+    const Bytes bytes = as_bytes(object.substr(range.begin, range.size()));
     HR_TRY(index.verify(0, k, 1, bytes));
     batch.clear();
     HR_TRY(cutter.cut(bytes, index.row_end(0, k) - index.row_begin(k), batch));
