@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "serve/checksum.h"
 #include "serve/crypto.h"
 #include "serve/s3_call.h"
 
@@ -116,6 +117,22 @@ TEST(Digests, ArePublishedValues) {
   EXPECT_EQ(base64(bytes, 6), "Zm9vYmFy");
   EXPECT_EQ(base64(bytes, 5), "Zm9vYmE=");
   EXPECT_EQ(base64(bytes, 4), "Zm9vYg==");
+}
+
+// "123456789": CRC-32 CBF43926, CRC-32C E3069283 (the catalogue's check values), SHA-256 by sha256sum.
+TEST(Checksums, AgreeWithTheCatalogue) {
+  const HttpHeaders good = {{"x-amz-checksum-crc32", "y/Q5Jg=="},
+                            {"x-amz-checksum-crc32c", "4waSgw=="},
+                            {"x-amz-checksum-sha256", "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="}};
+  const auto verdict = [](const HttpHeaders& headers, std::string_view body) {
+    ChecksumChecker checker(headers);
+    checker.update(headrace::as_bytes(body.substr(0, 4)));
+    checker.update(headrace::as_bytes(body.substr(4)));
+    return checker.disagreement();
+  };
+  EXPECT_EQ(verdict({}, "anything"), "");
+  EXPECT_EQ(verdict(good, "123456789"), "");
+  for (const auto& header : good) EXPECT_EQ(verdict({header}, "123456780"), header.first);
 }
 
 TEST(BucketNames, FollowS3sRules) {

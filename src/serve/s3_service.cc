@@ -230,6 +230,7 @@ void S3Service::take_body(Exchange& exchange, Bytes bytes) {
   }
   if (incoming.sha256) incoming.sha256->update(as_text(bytes));
   if (incoming.md5) incoming.md5->update(as_text(bytes));
+  incoming.checksums.update(bytes);
   if (const Status status = incoming.upload->write(bytes); !status.ok()) incoming.error = error_of(status);
 }
 
@@ -244,7 +245,7 @@ S3Error S3Service::begin_put(const ParsedRequest& request, Exchange& exchange, c
     return s3_errors::missing_content_length();
   }
   if (request.content_length > state_.options.put_bytes_max) return s3_errors::entity_too_large();
-  auto incoming = std::make_unique<IncomingObject>();
+  auto incoming = std::make_unique<IncomingObject>(request.headers);
   incoming->promise = promise;
   if (promise.checked) incoming->sha256.emplace();
   incoming->md5_base64 = header_of(request, "content-md5");
@@ -286,6 +287,9 @@ S3Error S3Service::finish_put(Exchange& exchange, std::string& etag) {
     if (base64(digest.data(), digest.size()) != incoming.md5_base64) {
       return s3_errors::bad_digest("The Content-MD5 you specified did not match what we received.");
     }
+  }
+  if (const std::string name = incoming.checksums.disagreement(); !name.empty()) {
+    return s3_errors::bad_digest("The " + name + " you specified did not match the calculated checksum.");
   }
   const Result<ObjectInfo> info = incoming.upload->commit(incoming.if_none_match);
   if (!info.ok()) {

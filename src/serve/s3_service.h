@@ -11,6 +11,7 @@
 #include "net/http_parser.h"
 #include "serve/beneath.h"
 #include "serve/bucket.h"
+#include "serve/checksum.h"
 #include "serve/faults.h"
 #include "serve/s3_call.h"
 #include "serve/server.h"
@@ -50,8 +51,11 @@ struct Reply {
 
 // A request body on its way into a bucket, with what was promised about it.
 struct IncomingObject {
+  explicit IncomingObject(const HttpHeaders& headers) : checksums(headers) {}
+
   std::unique_ptr<Upload> upload;
   PayloadPromise promise;
+  ChecksumChecker checksums;
   std::optional<Sha256> sha256;
   std::optional<Md5> md5;
   std::string md5_base64;  // wanted
