@@ -175,18 +175,13 @@ class Order:
         self.blocks = full + [rest[a : a + c] for a in range(0, len(rest), c)]
         self.f = self.n // c
         k = key(self.seed, epoch, TAG_BLOCKS, 0)
-        if shuffle in ("block", "global"):
-            table = permutation(self.f, k)
-            dealt = [table(i) for i in range(self.f)]
-        else:
-            dealt = [spread(i, self.f, k) for i in range(self.f)]
-        self.beta = dealt + ([self.f] if self.n % c else [])
+        by_lot = permutation(self.f, k) if shuffle in ("block", "global") else None
+        self.deal = by_lot or (lambda i: spread(i, self.f, k))
         self.rows = self.f // self.lanes
         self.main = self.rows * c * self.lanes
         # The tail: one entry a sample, as (block, offset in the block's delivery ring).
-        self.tape = [
-            (b, o) for b in self.beta[self.rows * self.lanes :] for o in range(len(self.blocks[b]))
-        ]
+        tail_blocks = [self.beta(i) for i in range(self.rows * self.lanes, len(self.blocks))]
+        self.tape = [(b, o) for b in tail_blocks for o in range(len(self.blocks[b]))]
         assert len(self.tape) == self.n - self.main
         self.runs = min(self.lanes, len(self.tape))
         self.run_of_lane = (
@@ -196,6 +191,9 @@ class Order:
     def size(self) -> int:
         return self.n
 
+    def beta(self, k: int) -> int:
+        return self.deal(k) if k < self.f else self.f
+
     def place(self, p: int) -> Place:
         c, lanes = self.block, self.lanes
         if p < self.main:
@@ -203,7 +201,7 @@ class Order:
             off = j * c // lanes
             x = (r + self.rows * c - off) % (self.rows * c)
             t, i = divmod(x, c)
-            b = self.beta[t * lanes + j]
+            b = self.beta(t * lanes + j)
             if t == self.rows - 1 and off > 0:
                 return (
                     Place(b, c - off, c, i - (c - off)) if i >= c - off else Place(b, 0, c - off, i)

@@ -78,8 +78,8 @@ def test_orders_have_the_published_values():
         "31 12 22 1 27 5 30 13 24 2 26 7 16 11 21 3 25 6 29 10 23 0 28 4 8 14 20 18 9 15 19 17"
     )
     assert Order([5, 9, 14, 3, 20, 11], 11, 2, 3, 5).all() == ints(
-        "13 58 56 44 21 11 59 34 33 20 12 57 36 32 19 3 47 35 31 18 4 48 6 1 17 26 46 5 0 42 53 23 7 2 "
-        "41 52 25 16 27 40 51 24 14 50 28 37 9 15 49 29 38 10 54 45 30 39 8 55 43 22 61 60"
+        "13 58 56 44 21 11 59 34 33 20 12 57 36 32 19 3 47 35 31 18 4 48 6 1 17 26 46 5 0 42 53 23 "
+        "7 2 41 52 25 16 27 40 51 24 14 50 28 37 9 15 49 29 38 10 54 45 30 39 8 55 43 22 61 60"
     )
 
 
@@ -95,8 +95,8 @@ def test_a_large_order_has_the_published_values():
 
 def test_unit_order_has_the_published_values():
     assert UnitOrder([4, 9, 1, 6, 12, 3, 7], 5, 1, 3).all() == ints(
-        "6 14 33 9 38 32 11 39 21 7 36 31 4 41 25 8 35 30 12 40 26 5 37 29 10 13 24 16 0 27 17 3 22 15 1 23 19 2 20 "
-        "18 34 28"
+        "6 14 33 9 38 32 11 39 21 7 36 31 4 41 25 8 35 30 12 40 26 5 37 29 10 13 24 16 0 27 17 3 22 15 "
+        "1 23 19 2 20 18 34 28"
     )
 
 
@@ -144,3 +144,47 @@ def test_batches_leave_out_pad_wrap_and_shorten_as_specified():
         State(2, 3, 0),
     )
     assert next_batch(5, 4, 2, "short", last) == ([[], [(1, 4, True)]], State(2, 0, 0))
+
+
+DOC = (Path(__file__).resolve().parents[2] / "docs" / "ordering.md").read_text(encoding="utf-8")
+
+
+def rows_under(heading: str) -> list[list[str]]:
+    """The cells of the first table under a line of docs/ordering.md, without its two head rows."""
+    lines = DOC[DOC.index(heading) :].splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("|"))
+    table = []
+    for line in lines[first:]:
+        if not line.startswith("|"):
+            break
+        table.append([cell.strip().strip("`") for cell in line.strip("|").split("|")])
+    return table[2:]
+
+
+def test_the_page_says_what_the_model_says_of_integers():
+    rows = rows_under("Golden values (where a list is given")
+    assert len(rows) == 11
+    names = {"mix64": mix64, "key": key, "shuffled": shuffled}
+    for expression, value in rows:
+        first = value.partition(";")[0]
+        if expression.startswith(("permutation", "spread")):
+            n, k = expression.partition("(")[2].removeprefix("·, ").split(", ", 1)
+            n, k = eval(n.replace("^", "**")), eval(k[:-1], names)
+            want = ints(first)
+            at = permutation(n, k) if expression[0] == "p" else lambda i, n=n, k=k: spread(i, n, k)
+            assert [at(i) for i in range(len(want))] == want
+        else:
+            found = eval(expression, names)
+            assert found == (ints(first) if isinstance(found, list) else int(value, 16))
+
+
+def test_the_page_says_what_the_model_says_of_orders():
+    rows = rows_under("Golden orders:")
+    assert len(rows) == 4
+    first, block, second, large = rows
+    assert ints(first[2]) == Order([10, 7, 0, 12, 3], 5, 1, 4, 6).all()
+    assert ints(block[2]) == Order([10, 7, 0, 12, 3], 5, 1, 4, 6, "block").all()
+    assert ints(second[2]) == Order([5, 9, 14, 3, 20, 11], 11, 2, 3, 5).all()
+    assert large[2].startswith("at(0..7) = 544216 840652 ")
+    units = DOC.partition("seed 5, epoch 1, lanes 3: ")[2].partition(".")[0]
+    assert ints(units) == UnitOrder([4, 9, 1, 6, 12, 3, 7], 5, 1, 3).all()
