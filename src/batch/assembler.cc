@@ -9,7 +9,10 @@ namespace headrace {
 
 BatchAssembler::BatchAssembler(std::vector<FieldDecode> decodes, std::shared_ptr<SlotPool> slots,
                                Executor* workers, AssemblerOptions options)
-    : decodes_(std::move(decodes)), slots_(std::move(slots)), workers_(workers), options_(options) {}
+    : decodes_(std::move(decodes)),
+      slots_(std::move(slots)),
+      workers_(workers),
+      options_(options) {}
 
 Result<std::shared_ptr<BatchAssembler>> BatchAssembler::make(std::vector<FieldDecode> decodes,
                                                              std::shared_ptr<SlotPool> slots,

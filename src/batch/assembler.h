@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Assembles batches: decodes the wanted fields of B cut samples, each row written once, at its final place in memory that
-// the budget was asked for. Row ranges run side by side on an executor; the result does not depend on how many threads
-// there are.
+// Assembles batches: decodes the wanted fields of B cut samples, each row written once, at its
+// final place in memory that the budget was asked for. Row ranges run side by side on an executor;
+// the result does not depend on how many threads there are.
 //
-// A sample that cannot be used (a field missing, undecodable, of another dtype than the rest) is a bad row. Policy
-// kRaise: the batch fails with the first bad row's error. kSkip: the row is filled with the next good row of the batch,
-// cyclically, marked not valid, and listed; a batch without a good row fails.
+// A sample that cannot be used (a field missing, undecodable, of another dtype than the rest) is a
+// bad row. Policy kRaise: the batch fails with the first bad row's error. kSkip: the row is filled
+// with the next good row of the batch, cyclically, marked not valid, and listed; a batch without a
+// good row fails.
 #pragma once
 
 #include <memory>
@@ -27,7 +28,8 @@ struct BatchRequest {
   std::vector<BatchRow> rows;  // at least one
   uint64_t epoch = 0;
   uint64_t position = 0;
-  std::shared_ptr<const void> hold;  // keeps the samples' bytes alive; let go when the batch is ready or has failed
+  std::shared_ptr<const void>
+      hold;  // keeps the samples' bytes alive; let go when the batch is ready or has failed
 };
 
 struct SkippedRow {
@@ -44,9 +46,10 @@ class Assembly {
   enum class State { kWorking, kWaitingForMemory, kReady, kFailed };
 
   virtual ~Assembly() = default;
-  // Goes on until the batch is ready, has failed, or memory was refused (then: once more when the budget had a release).
-  // `done` is called once, on this thread or the executor's, with the state reached. Not while another advance() runs. Does
-  // at most about a millisecond of work on the calling thread.
+  // Goes on until the batch is ready, has failed, or memory was refused (then: once more when the
+  // budget had a release). `done` is called once, on this thread or the executor's, with the state
+  // reached. Not while another advance() runs. Does at most about a millisecond of work on the
+  // calling thread.
   virtual void advance(UniqueFunction<void(State)> done) = 0;
 
   // In kWaitingForMemory: what the refused slot would charge.
@@ -60,28 +63,31 @@ class Assembly {
 
 struct AssemblerOptions {
   BadSamples bad_samples = BadSamples::kRaise;
-  // Work is cut into pieces of about this length: long against a hand-over (10 us), short against a batch.
+  // Work is cut into pieces of about this length: long against a hand-over (10 us), short against a
+  // batch.
   uint64_t piece_nanos = 1'000'000;
 };
 
 // Immutable but for pooled scratch memory; any thread. Outlives its assemblies (they hold it).
 class BatchAssembler : public std::enable_shared_from_this<BatchAssembler> {
  public:
-  // kInvalidArgument for a faulty decode or two columns of one name. `workers` (not owned) may be null: everything then
-  // runs inside advance().
+  // kInvalidArgument for a faulty decode or two columns of one name. `workers` (not owned) may be
+  // null: everything then runs inside advance().
   static Result<std::shared_ptr<BatchAssembler>> make(std::vector<FieldDecode> decodes,
                                                       std::shared_ptr<SlotPool> slots,
-                                                      Executor* workers, AssemblerOptions options = {});
+                                                      Executor* workers,
+                                                      AssemblerOptions options = {});
 
   std::shared_ptr<Assembly> start(BatchRequest request);
   const std::vector<FieldDecode>& decodes() const { return decodes_; }
-  // What a batch of `rows` will charge as far as it is known beforehand (ragged columns are not in it).
+  // What a batch of `rows` will charge as far as it is known beforehand (ragged columns are not in
+  // it).
   uint64_t fixed_bytes(uint64_t rows) const;
 
  private:
   friend class AssemblyRun;
-  BatchAssembler(std::vector<FieldDecode> decodes, std::shared_ptr<SlotPool> slots, Executor* workers,
-                 AssemblerOptions options);
+  BatchAssembler(std::vector<FieldDecode> decodes, std::shared_ptr<SlotPool> slots,
+                 Executor* workers, AssemblerOptions options);
   std::unique_ptr<ImageScratch> take_scratch();
   void give_scratch(std::unique_ptr<ImageScratch> scratch);
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One thread at a time is past the pieces: the last piece of a step to end goes on with the next step, so only faults_
-// and the rows' places in memory are written side by side, each by the one piece that has the row.
+// One thread at a time is past the pieces: the last piece of a step to end goes on with the next
+// step, so only faults_ and the rows' places in memory are written side by side, each by the one
+// piece that has the row.
 #include "batch/assembly.h"
 
 #include <algorithm>
@@ -24,13 +25,18 @@ void AssemblyRun::advance(UniqueFunction<void(State)> done) {
 void AssemblyRun::go_on() {
   switch (step_) {
     case Step::kMeasure:
-      return run_rows(&AssemblyRun::measure_row, piece_ends(&RowReader::measure_nanos), Step::kTakeSlot);
-    case Step::kTakeSlot: return take_slot();
+      return run_rows(&AssemblyRun::measure_row, piece_ends(&RowReader::measure_nanos),
+                      Step::kTakeSlot);
+    case Step::kTakeSlot:
+      return take_slot();
     case Step::kWrite:
       return run_rows(&AssemblyRun::write_row, piece_ends(&RowReader::write_nanos), Step::kFinish);
-    case Step::kTakeSecondSlot: return take_second_slot();
-    case Step::kFinish: return after_write();
-    case Step::kOver: break;
+    case Step::kTakeSecondSlot:
+      return take_second_slot();
+    case Step::kFinish:
+      return after_write();
+    case Step::kOver:
+      break;
   }
 }
 
@@ -73,7 +79,8 @@ void AssemblyRun::run_piece(RowWork work, uint64_t begin, uint64_t end) {
 void AssemblyRun::run_rows(RowWork work, std::vector<uint64_t> ends, Step next) {
   step_ = next;
   // Measuring is mostly a look at headers: not worth a hand-over when it is one piece.
-  const bool here = assembler_->workers_ == nullptr || (ends.size() == 1 && next == Step::kTakeSlot);
+  const bool here =
+      assembler_->workers_ == nullptr || (ends.size() == 1 && next == Step::kTakeSlot);
   if (here) {
     run_piece(work, 0, request_.rows.size());
     return go_on();
@@ -195,8 +202,8 @@ void AssemblyRun::finish() {
       if (!from.empty()) std::memcpy(to.data(), from.data(), from.size());
     }
     const BatchRow& bad = request_.rows[row];
-    skipped_.push_back(
-        {row, bad.id, std::string(bad.sample.key), std::string(bad.shard), std::move(faults_[row])});
+    skipped_.push_back({row, bad.id, std::string(bad.sample.key), std::string(bad.shard),
+                        std::move(faults_[row])});
   }
   stop(State::kReady);
 }

@@ -2,9 +2,11 @@
 //
 // AssemblyRun: the steps of one batch. Private to this module; users see Assembly.
 //
-//   measure rows (pieces) -> decide forms and holes -> [slot] -> write rows (pieces) -> holes found in writing?
+//   measure rows (pieces) -> decide forms and holes -> [slot] -> write rows (pieces) -> holes found
+//   in writing?
 //     no -> copy good rows into the holes -> ready
-//     yes -> lay the ragged part out again -> [second slot] -> move ragged rows there -> copy -> ready
+//     yes -> lay the ragged part out again -> [second slot] -> move ragged rows there -> copy ->
+//     ready
 #pragma once
 
 #include <atomic>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A batch as the user gets it: columns over memory of one or two slots. Fixed columns are dense arrays [B, shape...];
-// ragged columns have values and offsets (row i is values[offsets[i], offsets[i+1]), in elements) and, for arrays of other
-// than one dimension, the shape of each row.
+// A batch as the user gets it: columns over memory of one or two slots. Fixed columns are dense
+// arrays [B, shape...]; ragged columns have values and offsets (row i is values[offsets[i],
+// offsets[i+1]), in elements) and, for arrays of other than one dimension, the shape of each row.
 #pragma once
 
 #include <cstdint>
@@ -32,13 +32,15 @@ struct Column {
 struct BatchData {
   std::vector<Column> columns;
   uint64_t rows = 0;
-  // Of the sample whose data the row holds; of a row that fills a bad sample's hole, the sample it was filled from.
+  // Of the sample whose data the row holds; of a row that fills a bad sample's hole, the sample it
+  // was filled from.
   std::span<int64_t> ids;
-  Column sample_keys;           // ragged text
-  std::span<uint8_t> valid;     // 0: the row repeats another one (a filled hole, or padding at an epoch's end)
+  Column sample_keys;  // ragged text
+  std::span<uint8_t>
+      valid;  // 0: the row repeats another one (a filled hole, or padding at an epoch's end)
   uint64_t epoch = 0;
   uint64_t position = 0;
-  std::vector<Slot> slots;      // own all of the above's memory
+  std::vector<Slot> slots;  // own all of the above's memory
 
   const Column* find(std::string_view name) const {
     for (const Column& column : columns) {

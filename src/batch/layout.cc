@@ -23,7 +23,9 @@ class Parts {
     add(count * sizeof(T));
     return {at, count};
   }
-  void add(uint64_t bytes) { at_ += (bytes + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment; }
+  void add(uint64_t bytes) {
+    at_ += (bytes + kSlotAlignment - 1) / kSlotAlignment * kSlotAlignment;
+  }
   uint64_t size() const { return at_; }
 
  private:

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where everything of a batch lies in its slot: sizes first, then spans over memory. Two kinds of parts: fixed ones, and
-// ragged ones, whose size changes when a bad row is replaced by another after the rest was decoded. The ragged part can
-// therefore be laid out again over a slot of its own.
+// Where everything of a batch lies in its slot: sizes first, then spans over memory. Two kinds of
+// parts: fixed ones, and ragged ones, whose size changes when a bad row is replaced by another
+// after the rest was decoded. The ragged part can therefore be laid out again over a slot of its
+// own.
 #pragma once
 
 #include <vector>
@@ -14,8 +15,9 @@ namespace headrace {
 
 class BatchLayout {
  public:
-  // Decides each measured column's dtype, dimensions and whether it is ragged in this batch, from its good rows; rows that
-  // do not fit the first good one get a fault. `faults` has one status a row.
+  // Decides each measured column's dtype, dimensions and whether it is ragged in this batch, from
+  // its good rows; rows that do not fit the first good one get a fault. `faults` has one status a
+  // row.
   BatchLayout(const std::vector<FieldDecode>& decodes, const std::vector<BatchRow>& rows,
               const RowReader& reader, std::vector<Status>& faults);
 
@@ -24,10 +26,12 @@ class BatchLayout {
   uint64_t fixed_bytes() const { return fixed_bytes_; }
   uint64_t ragged_bytes() const { return ragged_bytes_; }
 
-  // Points the batch's fixed parts at `memory` (fixed_bytes()) and its ragged ones at theirs (ragged_bytes()), and fills in
-  // names, dtypes, offsets and shapes. Not ids, keys' text, valid and values.
+  // Points the batch's fixed parts at `memory` (fixed_bytes()) and its ragged ones at theirs
+  // (ragged_bytes()), and fills in names, dtypes, offsets and shapes. Not ids, keys' text, valid
+  // and values.
   void place_fixed(MutableBytes memory, BatchData& batch) const;
-  void place_ragged(MutableBytes memory, const std::vector<uint64_t>& sources, BatchData& batch) const;
+  void place_ragged(MutableBytes memory, const std::vector<uint64_t>& sources,
+                    BatchData& batch) const;
 
   // The place of a row of a placed column.
   static MutableBytes row_of(const Column& column, uint64_t rows, uint64_t row);

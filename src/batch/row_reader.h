@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The rows that go into a batch, what is known of each before and after measuring, and the two steps for one row: find
-// and measure its fields, write them. No threads here: assembly.cc calls these for ranges of rows.
+// The rows that go into a batch, what is known of each before and after measuring, and the two
+// steps for one row: find and measure its fields, write them. No threads here: assembly.cc calls
+// these for ranges of rows.
 #pragma once
 
 #include <array>
@@ -17,12 +18,12 @@
 namespace headrace {
 
 struct BatchRow {
-  SampleView sample;          // its bytes live as long as BatchRequest::hold
-  uint64_t id = 0;            // sample number
-  uint64_t random_key = 0;    // key(seed, epoch, 4, id)
-  bool valid = true;          // false: the row only pads the batch
-  std::string_view shard;     // for messages
-  Status fault;               // not ok: the sample could not be cut; the row is bad
+  SampleView sample;        // its bytes live as long as BatchRequest::hold
+  uint64_t id = 0;          // sample number
+  uint64_t random_key = 0;  // key(seed, epoch, 4, id)
+  bool valid = true;        // false: the row only pads the batch
+  std::string_view shard;   // for messages
+  Status fault;             // not ok: the sample could not be cut; the row is bad
 };
 
 // Ragged rows of more dimensions are kUnsupported (a fixed shape may have up to Shape::kDimsMax).
@@ -40,12 +41,15 @@ class RowReader {
  public:
   RowReader(const std::vector<FieldDecode>& decodes, const std::vector<BatchRow>& rows);
 
-  // Finds the row's fields and measures those that have no fixed form. Different rows from different threads.
+  // Finds the row's fields and measures those that have no fixed form. Different rows from
+  // different threads.
   Status measure(uint64_t row);
   // Writes the row of `column` at `out`. After measure().
   Status write(uint64_t row, size_t column, MutableBytes out, ImageScratch& scratch) const;
 
-  Bytes stored(uint64_t row, size_t column) const { return stored_[row * decodes_.size() + column]; }
+  Bytes stored(uint64_t row, size_t column) const {
+    return stored_[row * decodes_.size() + column];
+  }
   const RowForm& form(uint64_t row, size_t column) const {
     return forms_[row * measured_count_ + measured_[column]];
   }
@@ -66,8 +70,8 @@ class RowReader {
   const std::vector<BatchRow>& rows_;
   std::vector<size_t> measured_;  // of each column: its place among the measured ones
   size_t measured_count_ = 0;
-  std::vector<Bytes> stored_;     // [rows, columns]
-  std::vector<RowForm> forms_;    // [rows, measured columns]
+  std::vector<Bytes> stored_;   // [rows, columns]
+  std::vector<RowForm> forms_;  // [rows, measured columns]
 };
 
 }  // namespace headrace

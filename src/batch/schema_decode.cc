@@ -12,7 +12,8 @@ void decode_ndarray(const MdsEncoding& encoding, FieldDecode& decode) {
   if (encoding.shape.empty()) return;
   Shape shape;
   for (uint64_t dim : encoding.shape) {
-    if (!shape.append(dim)) return;  // more dimensions than numpy has: stays dynamic and then fails by name
+    if (!shape.append(dim))
+      return;  // more dimensions than numpy has: stays dynamic and then fails by name
   }
   decode.shape = decode.mds_form.shape = shape;
 }
@@ -28,15 +29,25 @@ FieldDecode decode_as_bytes(std::string_view field) {
 FieldDecode decode_of_mds(const MdsColumn& column) {
   FieldDecode decode = decode_as_bytes(column.name);
   switch (column.encoding.kind) {
-    case MdsKind::kStr: decode.kind = FieldKind::kText; break;
+    case MdsKind::kStr:
+      decode.kind = FieldKind::kText;
+      break;
     case MdsKind::kScalar:
       decode.kind = FieldKind::kScalar;
       decode.dtype = dtype_of(column.encoding.dtype);
       break;
-    case MdsKind::kStrInt: decode.kind = FieldKind::kInteger; break;
-    case MdsKind::kStrFloat: decode.kind = FieldKind::kFloat; break;
-    case MdsKind::kStrDecimal: decode.kind = FieldKind::kDecimal; break;
-    case MdsKind::kNdarray: decode_ndarray(column.encoding, decode); break;
+    case MdsKind::kStrInt:
+      decode.kind = FieldKind::kInteger;
+      break;
+    case MdsKind::kStrFloat:
+      decode.kind = FieldKind::kFloat;
+      break;
+    case MdsKind::kStrDecimal:
+      decode.kind = FieldKind::kDecimal;
+      break;
+    case MdsKind::kNdarray:
+      decode_ndarray(column.encoding, decode);
+      break;
     case MdsKind::kPil:
       decode.kind = FieldKind::kImage;
       decode.image_source = ImageSource::kMdsPil;
@@ -47,12 +58,15 @@ FieldDecode decode_of_mds(const MdsColumn& column) {
       decode.kind = FieldKind::kImage;
       decode.image.layout = PixelLayout::kHwc;
       break;
-    case MdsKind::kJson: decode.kind = FieldKind::kJson; break;
+    case MdsKind::kJson:
+      decode.kind = FieldKind::kJson;
+      break;
     case MdsKind::kBytes:
     case MdsKind::kJpegArray:
     case MdsKind::kListPil:
     case MdsKind::kListJpeg:
-    case MdsKind::kListPng: break;
+    case MdsKind::kListPng:
+      break;
   }
   return decode;
 }

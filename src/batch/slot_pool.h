@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Memory for batches, from a BufferSource. Sizes are rounded up to eighths of a power of two, because ragged batches
-// differ a little in size and a source can only use memory again for the same size: at most 12.5 % more than needed,
-// instead of fresh pages (160-420 ms a GB to touch) for every batch.
+// Memory for batches, from a BufferSource. Sizes are rounded up to eighths of a power of two,
+// because ragged batches differ a little in size and a source can only use memory again for the
+// same size: at most 12.5 % more than needed, instead of fresh pages (160-420 ms a GB to touch) for
+// every batch.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +13,8 @@
 
 namespace headrace {
 
-inline constexpr uint64_t kSlotAlignment = 64;  // a cache line; what SIMD loads and DLPack consumers expect
+inline constexpr uint64_t kSlotAlignment =
+    64;  // a cache line; what SIMD loads and DLPack consumers expect
 
 // Movable; keeps its source alive, so that a batch may outlive its loader.
 class Slot {
@@ -41,7 +43,8 @@ class SlotPool {
  public:
   explicit SlotPool(std::shared_ptr<BufferSource> source) : source_(std::move(source)) {}
 
-  // At least `bytes` (> 0), 64-byte aligned, contents undefined; empty when the budget refuses. Any thread.
+  // At least `bytes` (> 0), 64-byte aligned, contents undefined; empty when the budget refuses. Any
+  // thread.
   Slot take(uint64_t bytes);
   // What take(bytes) would charge to the budget.
   uint64_t charge(uint64_t bytes) const;

@@ -14,7 +14,8 @@ void copy_element(const std::byte* from, std::byte* to, uint32_t size, bool reve
   }
 }
 
-// Walks the elements in C order (last index fastest) and steps through the source by its Fortran strides.
+// Walks the elements in C order (last index fastest) and steps through the source by its Fortran
+// strides.
 void copy_transposed(const ArrayView& array, MutableBytes out) {
   const uint32_t size = dtype_size(array.dtype), ndim = array.shape.ndim();
   std::array<uint64_t, Shape::kDimsMax> stride, index{};

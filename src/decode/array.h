@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// An array as it lies in a field's bytes: any byte order, C or Fortran order, any alignment. copy_array() turns it into
-// what columns hold: little-endian, C order.
+// An array as it lies in a field's bytes: any byte order, C or Fortran order, any alignment.
+// copy_array() turns it into what columns hold: little-endian, C order.
 #pragma once
 
 #include "base/bytes.h"

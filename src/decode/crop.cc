@@ -25,8 +25,10 @@ CropPlan::Box random_box(ImageSize image, const ImageOptions& options, Draws& dr
     const double ratio = std::exp(draws.uniform(log_min, log_max));
     const double w = rounded(std::sqrt(target * ratio)), h = rounded(std::sqrt(target / ratio));
     if (w <= 0 || w > image.width || h <= 0 || h > image.height) continue;
-    const auto top = static_cast<double>(draws.bounded(image.height - static_cast<uint64_t>(h) + 1));
-    const auto left = static_cast<double>(draws.bounded(image.width - static_cast<uint64_t>(w) + 1));
+    const auto top =
+        static_cast<double>(draws.bounded(image.height - static_cast<uint64_t>(h) + 1));
+    const auto left =
+        static_cast<double>(draws.bounded(image.width - static_cast<uint64_t>(w) + 1));
     return box_of(left, top, w, h);
   }
   // The middle, as much of it as the ratios allow.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The random draws of one sample, a plain function of its 64-bit key: the same on every rank, worker and resume. The
-// key is key(seed, epoch, 4, sample) of the order's specification (docs/ordering.md); the t-th draw is
-// mix64(key + t*G), t = 1, 2, ..., with SplitMix64's finaliser.
+// The random draws of one sample, a plain function of its 64-bit key: the same on every rank,
+// worker and resume. The key is key(seed, epoch, 4, sample) of the order's specification
+// (docs/ordering.md); the t-th draw is mix64(key + t*G), t = 1, 2, ..., with SplitMix64's
+// finaliser.
 #pragma once
 
 #include <cstdint>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Element types of columns, by numpy's names, and the shape of one value. Little-endian always: what is stored otherwise
-// is turned on the way in (array.h). No complex, no structured and no object types.
+// Element types of columns, by numpy's names, and the shape of one value. Little-endian always:
+// what is stored otherwise is turned on the way in (array.h). No complex, no structured and no
+// object types.
 #pragma once
 
 #include <array>
@@ -16,7 +17,20 @@
 
 namespace headrace {
 
-enum class Dtype : uint8_t { kBool, kU8, kI8, kU16, kI16, kF16, kU32, kI32, kF32, kU64, kI64, kF64 };
+enum class Dtype : uint8_t {
+  kBool,
+  kU8,
+  kI8,
+  kU16,
+  kI16,
+  kF16,
+  kU32,
+  kI32,
+  kF32,
+  kU64,
+  kI64,
+  kF64
+};
 
 struct DtypeFacts {
   Dtype dtype;

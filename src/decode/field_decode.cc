@@ -12,7 +12,8 @@ namespace {
 bool is_array(FieldKind kind) { return kind == FieldKind::kNpy || kind == FieldKind::kMdsArray; }
 
 Result<ArrayView> parse_array(const FieldDecode& decode, Bytes stored) {
-  return decode.kind == FieldKind::kNpy ? parse_npy(stored) : parse_mds_array(stored, decode.mds_form);
+  return decode.kind == FieldKind::kNpy ? parse_npy(stored)
+                                        : parse_mds_array(stored, decode.mds_form);
 }
 
 // The array in `stored`, of the dtype and shape that the column wants.
@@ -58,16 +59,26 @@ Status decode_array(const FieldDecode& decode, Bytes stored, MutableBytes out) {
 
 std::string_view field_kind_name(FieldKind kind) {
   switch (kind) {
-    case FieldKind::kBytes: return "bytes";
-    case FieldKind::kText: return "text";
-    case FieldKind::kDecimal: return "decimal";
-    case FieldKind::kJson: return "json";
-    case FieldKind::kInteger: return "int";
-    case FieldKind::kFloat: return "float";
-    case FieldKind::kScalar: return "scalar";
-    case FieldKind::kNpy: return "npy";
-    case FieldKind::kMdsArray: return "ndarray";
-    case FieldKind::kImage: return "image";
+    case FieldKind::kBytes:
+      return "bytes";
+    case FieldKind::kText:
+      return "text";
+    case FieldKind::kDecimal:
+      return "decimal";
+    case FieldKind::kJson:
+      return "json";
+    case FieldKind::kInteger:
+      return "int";
+    case FieldKind::kFloat:
+      return "float";
+    case FieldKind::kScalar:
+      return "scalar";
+    case FieldKind::kNpy:
+      return "npy";
+    case FieldKind::kMdsArray:
+      return "ndarray";
+    case FieldKind::kImage:
+      return "image";
   }
   return "unknown";
 }
@@ -85,7 +96,8 @@ Status check_field_decode(const FieldDecode& decode) {
   if (decode.kind == FieldKind::kInteger && (floating || dtype == Dtype::kBool)) {
     return bad("dtype must be an integer type");
   }
-  if (decode.kind == FieldKind::kFloat && decode.dtype && dtype != Dtype::kF32 && dtype != Dtype::kF64) {
+  if (decode.kind == FieldKind::kFloat && decode.dtype && dtype != Dtype::kF32 &&
+      dtype != Dtype::kF64) {
     return bad("dtype must be float32 or float64");
   }
   if (decode.kind == FieldKind::kScalar && !decode.dtype) return bad("dtype is needed");
@@ -100,9 +112,12 @@ Status check_field_decode(const FieldDecode& decode) {
 std::optional<ValueForm> fixed_form(const FieldDecode& decode) {
   const auto scalar = [](Dtype dtype) { return ValueForm{dtype, {}, dtype_size(dtype)}; };
   switch (decode.kind) {
-    case FieldKind::kInteger: return scalar(decode.dtype.value_or(Dtype::kI64));
-    case FieldKind::kFloat: return scalar(decode.dtype.value_or(Dtype::kF64));
-    case FieldKind::kScalar: return scalar(*decode.dtype);
+    case FieldKind::kInteger:
+      return scalar(decode.dtype.value_or(Dtype::kI64));
+    case FieldKind::kFloat:
+      return scalar(decode.dtype.value_or(Dtype::kF64));
+    case FieldKind::kScalar:
+      return scalar(*decode.dtype);
     case FieldKind::kNpy:
     case FieldKind::kMdsArray:
       if (!decode.shape || decode.shape_may_differ) return std::nullopt;
@@ -110,16 +125,21 @@ std::optional<ValueForm> fixed_form(const FieldDecode& decode) {
     case FieldKind::kImage:
       if (decode.image.height == 0) return std::nullopt;
       return image_form({decode.image.width, decode.image.height}, decode.image.layout);
-    default: return std::nullopt;
+    default:
+      return std::nullopt;
   }
 }
 
 Status check_kept_bytes(FieldKind kind, Bytes stored) {
   switch (kind) {
-    case FieldKind::kText: return check_utf8(stored);
-    case FieldKind::kDecimal: return check_decimal(stored);
-    case FieldKind::kJson: return check_json(stored);
-    default: return {};
+    case FieldKind::kText:
+      return check_utf8(stored);
+    case FieldKind::kDecimal:
+      return check_decimal(stored);
+    case FieldKind::kJson:
+      return check_json(stored);
+    default:
+      return {};
   }
 }
 
@@ -129,7 +149,8 @@ Result<ValueForm> measure_field(const FieldDecode& decode, Bytes stored) {
     return ValueForm{Dtype::kU8, Shape{stored.size()}, stored.size()};
   }
   if (decode.kind == FieldKind::kImage) {
-    HR_TRY_ASSIGN(const ImageSize size, image_size(stored, decode.image_source, decode.image.limits));
+    HR_TRY_ASSIGN(const ImageSize size,
+                  image_size(stored, decode.image_source, decode.image.limits));
     return image_form(size, decode.image.layout);
   }
   HR_ASSERT(is_array(decode.kind));
@@ -142,13 +163,17 @@ Status decode_field(const FieldDecode& decode, Bytes stored, uint64_t random_key
   switch (decode.kind) {
     case FieldKind::kInteger:
       return parse_integer(stored, decode.dtype.value_or(Dtype::kI64), out.data());
-    case FieldKind::kFloat: return parse_float(stored, decode.dtype.value_or(Dtype::kF64), out.data());
-    case FieldKind::kScalar: return decode_scalar(decode, stored, out);
+    case FieldKind::kFloat:
+      return parse_float(stored, decode.dtype.value_or(Dtype::kF64), out.data());
+    case FieldKind::kScalar:
+      return decode_scalar(decode, stored, out);
     case FieldKind::kNpy:
-    case FieldKind::kMdsArray: return decode_array(decode, stored, out);
+    case FieldKind::kMdsArray:
+      return decode_array(decode, stored, out);
     case FieldKind::kImage:
       return decode_image(stored, decode.image_source, decode.image, random_key, out, scratch);
-    default: break;
+    default:
+      break;
   }
   HR_ASSERT(stored.size() == out.size());
   if (!out.empty()) std::memcpy(out.data(), stored.data(), out.size());

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One stored field of a sample to one row of a column: which decoder, with what options (FieldDecode, resolved once a
-// loader), and the two steps that batch/ runs for every row: measure (headers and checks, says how large) and decode
-// (writes the row at its final place).
+// One stored field of a sample to one row of a column: which decoder, with what options
+// (FieldDecode, resolved once a loader), and the two steps that batch/ runs for every row: measure
+// (headers and checks, says how large) and decode (writes the row at its final place).
 #pragma once
 
 #include <optional>
@@ -32,12 +32,14 @@ struct FieldDecode {
   std::string field;   // as the data set names it
   std::string column;  // as the batch names it
   FieldKind kind = FieldKind::kBytes;
-  // kInteger, kFloat, kScalar: of the column (without: int64, float64, and an error for kScalar). kNpy, kMdsArray: what
-  // every row must have (without: what the batch's first good row has).
+  // kInteger, kFloat, kScalar: of the column (without: int64, float64, and an error for kScalar).
+  // kNpy, kMdsArray: what every row must have (without: what the batch's first good row has).
   std::optional<Dtype> dtype;
-  // kNpy, kMdsArray: the shape that every row must have; the column is then [B, shape...]. Without: ragged.
+  // kNpy, kMdsArray: the shape that every row must have; the column is then [B, shape...]. Without:
+  // ragged.
   std::optional<Shape> shape;
-  // With a shape: a batch in which a row has another one becomes ragged, instead of the row being an error.
+  // With a shape: a batch in which a row has another one becomes ragged, instead of the row being
+  // an error.
   bool shape_may_differ = false;
   MdsArrayForm mds_form;
   ImageOptions image;
@@ -61,16 +63,17 @@ bool keeps_bytes(FieldKind kind);
 // kBytes...kJson only: the checks; the row is the bytes themselves.
 Status check_kept_bytes(FieldKind kind, Bytes stored);
 
-// What this row needs, from its header. For kinds without a fixed form; checks what a memcpy would not.
+// What this row needs, from its header. For kinds without a fixed form; checks what a memcpy would
+// not.
 Result<ValueForm> measure_field(const FieldDecode& decode, Bytes stored);
 
-// Writes the row at `out`, which has exactly the form's bytes (fixed, or measured before). Safe on any bytes; what is at
-// `out` after an error is undefined.
+// Writes the row at `out`, which has exactly the form's bytes (fixed, or measured before). Safe on
+// any bytes; what is at `out` after an error is undefined.
 Status decode_field(const FieldDecode& decode, Bytes stored, uint64_t random_key, MutableBytes out,
                     ImageScratch& scratch);
 
-// The decode with dtype and shape taken from a first sample's field where they are not given (kNpy, kMdsArray); a shape
-// that was taken so may differ. Others are returned as they are.
+// The decode with dtype and shape taken from a first sample's field where they are not given (kNpy,
+// kMdsArray); a shape that was taken so may differ. Others are returned as they are.
 Result<FieldDecode> resolved_by(FieldDecode decode, Bytes first);
 
 }  // namespace headrace

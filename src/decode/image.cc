@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Plans the crop, has just that part decoded (JPEG: also reduced by 2, 4 or 8 in the DCT domain), and resamples it into
-// its final place.
+// Plans the crop, has just that part decoded (JPEG: also reduced by 2, 4 or 8 in the DCT domain),
+// and resamples it into its final place.
 #include "decode/image.h"
 
 #include <algorithm>
 #include <cmath>
 
+#include "decode/cmyk.h"
 #include "decode/crop.h"
 #include "decode/jpeg.h"
 #include "decode/mds_value.h"
@@ -65,6 +66,10 @@ void rgbx_from_pil(const PilView& view, PixelRows& rows) {
     to[0] = from[0];
     to[1] = from[green];
     to[2] = from[blue];
+    if (view.cmyk) {
+      const auto white = static_cast<uint8_t>(255 - from[3]);
+      for (int c = 0; c < 3; ++c) to[c] = level_of_ink(to[c], white);
+    }
     from += view.channels;
     to += 4;
   }
@@ -85,7 +90,8 @@ CropPlan::Box moved(CropPlan::Box box, double x, double y) {
   return {box.left - x, box.top - y, box.right - x, box.bottom - y};
 }
 
-// The whole pixels that resampling `box` looks at: the filter reaches one output pixel's width to each side.
+// The whole pixels that resampling `box` looks at: the filter reaches one output pixel's width to
+// each side.
 PixelRect pixels_of(const CropPlan& plan, const CropPlan::Box& box, const CropPlan::Box& taps) {
   const double reach_x = std::max((box.right - box.left) / plan.out_width, 1.0) + 1;
   const double reach_y = std::max((box.bottom - box.top) / plan.out_height, 1.0) + 1;
@@ -151,12 +157,14 @@ Status check_image_options(const ImageOptions& options) {
   if (options.height > kSideMax || options.width > kSideMax) return bad("size: above 65500");
   if (options.resize > kSideMax) return bad("resize: above 65500");
   if (options.height == 0 && options.crop != Crop::kNone) return bad("crop: needs a size");
-  if (options.resize != 0 && options.crop != Crop::kCenter) return bad("resize: only with crop=center");
+  if (options.resize != 0 && options.crop != Crop::kCenter)
+    return bad("resize: only with crop=center");
   if (options.resize != 0 && options.resize < std::max(options.height, options.width)) {
     return bad("resize: smaller than the size to cut");
   }
   // Written so that NaN fails.
-  if (!(options.scale_min > 0 && options.scale_min <= options.scale_max && options.scale_max <= 1)) {
+  if (!(options.scale_min > 0 && options.scale_min <= options.scale_max &&
+        options.scale_max <= 1)) {
     return bad("scale: wanted 0 < min <= max <= 1");
   }
   if (!(options.ratio_min > 0 && options.ratio_min <= options.ratio_max &&

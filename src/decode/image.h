@@ -2,9 +2,10 @@
 //
 // Encoded images (JPEG, PNG, MDS pil) to uint8 RGB at their final size and place.
 //
-// Grey, palette, 16-bit, CMYK and YCCK images become 8-bit RGB; alpha is dropped (as Pillow's convert("RGB") does).
-// Not done: EXIF orientation, colour profiles and gamma are not applied. A damaged image is an error, never a partly
-// grey picture; bytes that libjpeg merely finds unusual (junk between markers, an odd Adobe tag) are accepted.
+// Grey, palette, 16-bit, CMYK and YCCK images become 8-bit RGB; alpha is dropped (as Pillow's
+// convert("RGB") does). Not done: EXIF orientation, colour profiles and gamma are not applied. A
+// damaged image is an error, never a partly grey picture; bytes that libjpeg merely finds unusual
+// (junk between markers, an odd Adobe tag) are accepted.
 #pragma once
 
 #include <memory>
@@ -23,7 +24,8 @@ enum class PixelLayout { kChw, kHwc };
 struct ImageLimits {
   // 100 Mpx: four times the largest camera image in common data sets; 400 MB while it is decoded.
   uint64_t pixels_max = 100'000'000;
-  // Passes over a progressive JPEG; real ones have about 10, libjpeg-turbo's own tools refuse above 500.
+  // Passes over a progressive JPEG; real ones have about 10, libjpeg-turbo's own tools refuse above
+  // 500.
   uint32_t scans_max = 500;
 };
 
@@ -31,13 +33,14 @@ struct ImageOptions {
   uint32_t height = 0;  // both 0: as stored (crop must be kNone)
   uint32_t width = 0;
   Crop crop = Crop::kNone;
-  uint32_t resize = 0;  // kCenter: length of the shorter side before cutting; 0: just covers height x width
-  double scale_min = 0.08, scale_max = 1.0;            // kRandomResized: share of the area
+  uint32_t resize =
+      0;  // kCenter: length of the shorter side before cutting; 0: just covers height x width
+  double scale_min = 0.08, scale_max = 1.0;             // kRandomResized: share of the area
   double ratio_min = 3.0 / 4.0, ratio_max = 4.0 / 3.0;  // kRandomResized: width / height
   double flip = 0;                                      // probability of a horizontal flip
   PixelLayout layout = PixelLayout::kChw;
-  // A JPEG is decoded at 1/2, 1/4 or 1/8 where that still covers the target: much cheaper, and not bit for bit what
-  // decoding at full size and resizing gives.
+  // A JPEG is decoded at 1/2, 1/4 or 1/8 where that still covers the target: much cheaper, and not
+  // bit for bit what decoding at full size and resizing gives.
   bool dct_scaling = true;
   ImageLimits limits;
 };
@@ -71,9 +74,9 @@ class ImageScratch {
   std::unique_ptr<Buffers> buffers_;
 };
 
-// `out` has exactly 3 * height * width bytes: of the options, or the stored ones when those are 0. Crop and flip are a
-// plain function of `key` and the image's size (see crop.h), so two images of one size with one key (an image and its
-// mask) get the same.
+// `out` has exactly 3 * height * width bytes: of the options, or the stored ones when those are 0.
+// Crop and flip are a plain function of `key` and the image's size (see crop.h), so two images of
+// one size with one key (an image and its mask) get the same.
 Status decode_image(Bytes bytes, ImageSource source, const ImageOptions& options, uint64_t key,
                     MutableBytes out, ImageScratch& scratch);
 

@@ -16,9 +16,12 @@ namespace {
 
 using nlohmann::json;
 
-Result<std::vector<uint8_t>> decoded(const std::string& file, ImageOptions options, uint64_t key = 1) {
-  HR_TRY_ASSIGN(const ImageSize size, image_size(as_bytes(file), ImageSource::kFile, options.limits));
-  const uint64_t h = options.height ? options.height : size.height, w = options.width ? options.width : size.width;
+Result<std::vector<uint8_t>> decoded(const std::string& file, ImageOptions options,
+                                     uint64_t key = 1) {
+  HR_TRY_ASSIGN(const ImageSize size,
+                image_size(as_bytes(file), ImageSource::kFile, options.limits));
+  const uint64_t h = options.height ? options.height : size.height,
+                 w = options.width ? options.width : size.width;
   std::vector<uint8_t> out(3 * h * w);
   ImageScratch scratch;
   HR_TRY(decode_image(as_bytes(file), ImageSource::kFile, options, key, writable(out), scratch));
@@ -45,7 +48,9 @@ TEST(DecodeImage, HasPillowsPixelsForEveryKindOfJpegAndPng) {
     const auto pixels = decoded(testdata(name), {.layout = PixelLayout::kHwc});
     ASSERT_TRUE(pixels.ok()) << name << ": " << pixels.status().message();
     // PNG is exact; JPEG decoders may differ by a level in the inverse transform.
-    EXPECT_LE(largest_difference(pixels.value(), levels(testdata(name + ".rgb"))), name.ends_with(".jpg") ? 1 : 0) << name;
+    EXPECT_LE(largest_difference(pixels.value(), levels(testdata(name + ".rgb"))),
+              name.ends_with(".jpg") ? 1 : 0)
+        << name;
   }
 }
 
@@ -59,7 +64,8 @@ TEST(DecodeImage, ReadsTheSizeFromTheHeaderAlone) {
 
 TEST(JpegReader, DecodesARegionAsTheWholeImageCut) {
   Draws draws(3);
-  for (const char* name : {"rgb420.jpg", "rgb422.jpg", "rgb444.jpg", "progressive.jpg", "restart.jpg", "gray.jpg", "cmyk.jpg"}) {
+  for (const char* name : {"rgb420.jpg", "rgb422.jpg", "rgb444.jpg", "progressive.jpg",
+                           "restart.jpg", "gray.jpg", "cmyk.jpg"}) {
     const std::string file = testdata(name);
     for (uint32_t shrink : {1u, 2u, 4u, 8u}) {
       const ImageSize size = JpegReader::shrunk({45, 31}, shrink);
@@ -82,7 +88,8 @@ TEST(JpegReader, DecodesARegionAsTheWholeImageCut) {
         for (uint32_t y = rect.top; y < rect.bottom; ++y) {
           for (uint32_t x = rect.left; x < rect.right; ++x) {
             for (uint32_t c = 0; c < 3; ++c) {
-              ASSERT_EQ(part.pixels[(y - part.top) * part.stride + (x - part.left) * 4 + c], whole.pixels[y * whole.stride + x * 4 + c])
+              ASSERT_EQ(part.pixels[(y - part.top) * part.stride + (x - part.left) * 4 + c],
+                        whole.pixels[y * whole.stride + x * 4 + c])
                   << name << " 1/" << shrink << " pixel " << x << "," << y;
             }
           }
@@ -107,7 +114,8 @@ TEST(DecodeImage, IsCloseToTheFullDecodeWhenScaledInTheDctDomain) {
   options.dct_scaling = false;
   const auto full = decoded(testdata("rgb444.jpg"), options);
   double sum = 0;
-  for (size_t i = 0; i < full.value().size(); ++i) sum += std::abs(fast.value()[i] - full.value()[i]);
+  for (size_t i = 0; i < full.value().size(); ++i)
+    sum += std::abs(fast.value()[i] - full.value()[i]);
   EXPECT_LT(sum / static_cast<double>(full.value().size()), 12);
   EXPECT_NE(fast.value(), full.value());  // it did scale
 }
@@ -118,25 +126,29 @@ TEST(DecodeImage, IsAnErrorWhenCutAndNeverAPartOfAPicture) {
     for (size_t n = 0; n < whole.size(); n += 1 + whole.size() / 200) {
       const std::vector<char> cut(whole.begin(), whole.begin() + static_cast<long>(n));
       const auto bytes = std::string(cut.begin(), cut.end());
-      const auto pixels = decoded(bytes, {.height = 16, .width = 16, .crop = Crop::kRandomResized}, n);
+      const auto pixels =
+          decoded(bytes, {.height = 16, .width = 16, .crop = Crop::kRandomResized}, n);
       // A PNG's pixels may be whole when only the end chunk or the last checksum is cut off.
       if (pixels.ok() && name.ends_with(".png")) {
         EXPECT_GT(n + 24, whole.size()) << name << " cut at " << n;
         continue;
       }
-      EXPECT_EQ(pixels.status().code(), Code::kCorrupt) << name << " cut at " << n << " of " << whole.size();
+      EXPECT_EQ(pixels.status().code(), Code::kCorrupt)
+          << name << " cut at " << n << " of " << whole.size();
     }
   }
 }
 
 TEST(DecodeImage, IsAnErrorOrAnImageForEveryFlippedBit) {
   size_t errors = 0, images = 0;
-  for (const char* name : {"rgb420.jpg", "progressive.jpg", "cmyk.jpg", "palette4.png", "gray1.png"}) {
+  for (const char* name :
+       {"rgb420.jpg", "progressive.jpg", "cmyk.jpg", "palette4.png", "gray1.png"}) {
     const std::string whole = testdata(name);
     for (size_t bit = 0; bit < whole.size() * 8; bit += 3) {
       std::string bad = whole;
       bad[bit / 8] = static_cast<char>(bad[bit / 8] ^ (1 << bit % 8));
-      const auto pixels = decoded(bad, {.height = 16, .width = 16, .limits = {.pixels_max = 1'000'000}});
+      const auto pixels =
+          decoded(bad, {.height = 16, .width = 16, .limits = {.pixels_max = 1'000'000}});
       ++(pixels.ok() ? images : errors);
     }
   }
@@ -158,7 +170,8 @@ TEST(DecodeImage, RefusesMorePixelsThanAllowedBeforeDecoding) {
   for (const char* name : {"rgb420.jpg", "rgb8.png"}) {
     const auto pixels = decoded(testdata(name), {.limits = {.pixels_max = 45 * 31 - 1}});
     EXPECT_EQ(pixels.status().code(), Code::kExhausted) << name;
-    EXPECT_NE(pixels.status().message().find("pixels_max = 1394"), std::string::npos) << pixels.status().message();
+    EXPECT_NE(pixels.status().message().find("pixels_max = 1394"), std::string::npos)
+        << pixels.status().message();
     EXPECT_TRUE(decoded(testdata(name), {.limits = {.pixels_max = 45 * 31}}).ok()) << name;
   }
   // 65500 x 65500 in the header of a small file.
@@ -171,14 +184,17 @@ TEST(DecodeImage, RefusesMorePixelsThanAllowedBeforeDecoding) {
 
 TEST(DecodeImage, RefusesAPngThatClaimsMoreThanItsBytesCanHold) {
   std::string bomb = testdata("gray8.png");
-  bomb.replace(16, 8, std::string("\0\0\x27\x10\0\0\x27\x10", 8));  // 10,000 x 10,000; the header's checksum is now wrong
+  bomb.replace(16, 8,
+               std::string("\0\0\x27\x10\0\0\x27\x10",
+                           8));  // 10,000 x 10,000; the header's checksum is now wrong
   EXPECT_FALSE(decoded(bomb, {}).ok());
 }
 
 TEST(DecodeImage, RefusesMoreScansThanAllowed) {
   const auto pixels = decoded(testdata("progressive.jpg"), {.limits = {.scans_max = 3}});
   EXPECT_EQ(pixels.status().code(), Code::kExhausted);
-  EXPECT_NE(pixels.status().message().find("scans_max = 3"), std::string::npos) << pixels.status().message();
+  EXPECT_NE(pixels.status().message().find("scans_max = 3"), std::string::npos)
+      << pixels.status().message();
   EXPECT_TRUE(decoded(testdata("progressive.jpg"), {.limits = {.scans_max = 20}}).ok());
 }
 
@@ -187,7 +203,8 @@ TEST(DecodeImage, SaysWhatOtherFilesAre) {
   EXPECT_EQ(decoded(std::string("RIFF\0\0\0\0WEBP", 12), {}).status().code(), Code::kUnsupported);
   const Status status = decoded("not an image", {}).status();
   EXPECT_EQ(status.code(), Code::kCorrupt);
-  EXPECT_NE(status.message().find("12 bytes starting \"not an i\""), std::string::npos) << status.message();
+  EXPECT_NE(status.message().find("12 bytes starting \"not an i\""), std::string::npos)
+      << status.message();
   EXPECT_EQ(decoded("", {}).status().code(), Code::kCorrupt);
 }
 
@@ -209,17 +226,21 @@ TEST(CheckImageOptions, NamesTheOptionThatIsWrong) {
   for (const auto& [options, name] : cases) {
     const Status status = check_image_options(options);
     EXPECT_EQ(status.code(), Code::kInvalidArgument) << name;
-    EXPECT_NE(status.message().find(std::string(": ") + name + ":"), std::string::npos) << status.message();
+    EXPECT_NE(status.message().find(std::string(": ") + name + ":"), std::string::npos)
+        << status.message();
   }
   EXPECT_TRUE(check_image_options({}).ok());
-  EXPECT_TRUE(check_image_options({.height = 224, .width = 224, .crop = Crop::kRandomResized, .flip = 0.5}).ok());
+  EXPECT_TRUE(
+      check_image_options({.height = 224, .width = 224, .crop = Crop::kRandomResized, .flip = 0.5})
+          .ok());
 }
 
 TEST(DecodeImage, RefusesAPlaceOfAnotherSize) {
   const std::string file = testdata("rgb420.jpg");
   std::vector<uint8_t> out(10);
   ImageScratch scratch;
-  EXPECT_EQ(decode_image(as_bytes(file), ImageSource::kFile, {}, 0, writable(out), scratch).code(), Code::kInternal);
+  EXPECT_EQ(decode_image(as_bytes(file), ImageSource::kFile, {}, 0, writable(out), scratch).code(),
+            Code::kInternal);
 }
 
 }  // namespace

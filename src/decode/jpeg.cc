@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// libjpeg reports failure by a callback that may not return: ours longjmps to the setjmp in read_header() or
-// read_rows(). Between setjmp and longjmp these two functions hold only plain values, so that no destructor is skipped;
-// everything with one lives in the caller.
+// libjpeg reports failure by a callback that may not return: ours longjmps to the setjmp in
+// read_header() or read_rows(). Between setjmp and longjmp these two functions hold only plain
+// values, so that no destructor is skipped; everything with one lives in the caller.
 #include "decode/jpeg.h"
 
 #include <csetjmp>
@@ -13,12 +13,16 @@
 
 #include <algorithm>
 
+#include "decode/cmyk.h"
+
 namespace headrace {
 namespace {
 
-// What a decoder may allocate for a progressive image's coefficients: 6 bytes a pixel at the default pixel limit, twice.
+// What a decoder may allocate for a progressive image's coefficients: 6 bytes a pixel at the
+// default pixel limit, twice.
 constexpr uint64_t kDecoderBytesMax = 1'200'000'000;
-// A progressive bomb repeats scans over a large image: at most 20 passes over the largest image allowed.
+// A progressive bomb repeats scans over a large image: at most 20 passes over the largest image
+// allowed.
 constexpr uint64_t kScanPixelsFactor = 20;
 
 // Pixels around the rectangle that upsampled chroma may look at.
@@ -30,18 +34,11 @@ bool is_harmless(int code) {
          code == JWRN_JFIF_MAJOR || code == JWRN_NOT_SEQUENTIAL;
 }
 
-uint8_t divided_by_255(uint32_t x) {  // rounded, exact for 8 x 8 bit products
-  x += 128;
-  return static_cast<uint8_t>((x + (x >> 8)) >> 8);
-}
-
 // Adobe's inverted CMYK, as every CMYK JPEG in practice is (Pillow reads them so too), in place.
 void rgbx_from_cmyk(uint8_t* row, uint32_t width) {
   for (uint32_t x = 0; x < width; ++x, row += 4) {
     const uint8_t k = row[3];
-    for (int c = 0; c < 3; ++c) {
-      row[c] = static_cast<uint8_t>(k - divided_by_255(uint32_t{255} * k - uint32_t{row[c]} * k));
-    }
+    for (int c = 0; c < 3; ++c) row[c] = level_of_ink(static_cast<uint8_t>(255 - row[c]), k);
   }
 }
 
@@ -144,8 +141,8 @@ bool read_rows(State& state, RowsWanted& wanted) {
   return true;
 }
 
-// Whether the end-of-image marker was met or lies ahead. In coded data FF is followed by 00 or a restart marker, so an
-// FF D9 after what was read is the end.
+// Whether the end-of-image marker was met or lies ahead. In coded data FF is followed by 00 or a
+// restart marker, so an FF D9 after what was read is the end.
 bool ends_properly(jpeg_decompress_struct& info, Bytes unread) {
   constexpr int kEndMarker = 0xD9;
   static constexpr std::string_view kEnd = "\xFF\xD9";
@@ -162,7 +159,8 @@ JpegReader::JpegReader(const ImageLimits& limits) : state_(std::make_unique<Stat
   state.errors.error_exit = on_error;
   state.errors.emit_message = on_message;
   state.info.client_data = &state;
-  // Only fails for a library of another version or without memory, before there is anything to jump over.
+  // Only fails for a library of another version or without memory, before there is anything to jump
+  // over.
   if (setjmp(state.jump)) assert_failed(state.message, __FILE__, __LINE__);
   jpeg_create_decompress(&state.info);
   state.progress.progress_monitor = on_progress;
@@ -178,9 +176,9 @@ Result<ImageSize> JpegReader::open(Bytes bytes) {
   if (!read_header(state)) return corrupt("read JPEG: header: " + std::string(state.message));
   const ImageSize size{state.info.image_width, state.info.image_height};
   if (uint64_t{size.width} * size.height > state.limits.pixels_max) {
-    return exhausted("read JPEG: " + std::to_string(size.width) + "x" + std::to_string(size.height) +
-                     " pixels are more than pixels_max = " +
-                     std::to_string(state.limits.pixels_max));
+    return exhausted(
+        "read JPEG: " + std::to_string(size.width) + "x" + std::to_string(size.height) +
+        " pixels are more than pixels_max = " + std::to_string(state.limits.pixels_max));
   }
   return size;
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// JPEG by libjpeg-turbo: a region of the image, at full size or reduced in the DCT domain, as RGBX. The plain libjpeg
-// interface rather than TurboJPEG's, because only it can skip what lies outside the crop and tell harmless warnings from
-// damaged data.
+// JPEG by libjpeg-turbo: a region of the image, at full size or reduced in the DCT domain, as RGBX.
+// The plain libjpeg interface rather than TurboJPEG's, because only it can skip what lies outside
+// the crop and tell harmless warnings from damaged data.
 #pragma once
 
 #include <memory>
@@ -36,11 +36,10 @@ class JpegReader {
   Result<ImageSize> open(Bytes bytes);
   // The size of the image reduced by `shrink` (1, 2, 4 or 8), as libjpeg rounds it.
   static ImageSize shrunk(ImageSize size, uint32_t shrink);
-  // After open(), once: `rect`, in pixels of the shrunk image and inside it, into `rows`. What lies below the rectangle is
-  // not decoded, only checked to end in an end-of-image marker.
+  // After open(), once: `rect`, in pixels of the shrunk image and inside it, into `rows`. What lies
+  // below the rectangle is not decoded, only checked to end in an end-of-image marker.
   Status decode(uint32_t shrink, PixelRect rect, PixelRows& rows);
 
- 
   struct State;  // jpeg.cc
 
  private:

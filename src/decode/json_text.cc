@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One pass with an explicit stack of open brackets, so hostile nesting costs a bit of memory and never the thread's stack.
+// One pass with an explicit stack of open brackets, so hostile nesting costs a bit of memory and
+// never the thread's stack.
 #include "decode/json_text.h"
 
 #include <bitset>
@@ -32,8 +33,8 @@ class JsonCheck {
   bool in_object() const { return object_[depth_ - 1]; }
   char peek() const { return at_ < text_.size() ? text_[at_] : '\0'; }
   void blanks() {
-    while (at_ < text_.size() && (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' ||
-                                  text_[at_] == '\r')) {
+    while (at_ < text_.size() &&
+           (text_[at_] == ' ' || text_[at_] == '\t' || text_[at_] == '\n' || text_[at_] == '\r')) {
       ++at_;
     }
   }
@@ -52,7 +53,8 @@ class JsonCheck {
                    " of " + std::to_string(text_.size()) + ": " + quoted(bytes_.subspan(at_)));
   }
 
-  // A scalar is taken whole (then value_next = false), of an array or object the bracket (and first key).
+  // A scalar is taken whole (then value_next = false), of an array or object the bracket (and first
+  // key).
   Status begin_value(bool& value_next) {
     value_next = false;
     switch (peek()) {
@@ -68,8 +70,10 @@ class JsonCheck {
         if (take(']')) return close();
         value_next = true;
         return {};
-      case '"': return string();
-      default: break;
+      case '"':
+        return string();
+      default:
+        break;
     }
     for (std::string_view word : {"true", "false", "null", "NaN", "Infinity", "-Infinity"}) {
       if (take_word(word)) return {};

@@ -11,18 +11,30 @@ Status bad(std::string cause) { return corrupt("read MDS ndarray: " + std::move(
 
 std::optional<Dtype> dtype_of_code(uint8_t code) {
   switch (code) {
-    case 8: return Dtype::kU8;
-    case 9: return Dtype::kI8;
-    case 16: return Dtype::kU16;
-    case 17: return Dtype::kI16;
-    case 18: return Dtype::kF16;
-    case 32: return Dtype::kU32;
-    case 33: return Dtype::kI32;
-    case 34: return Dtype::kF32;
-    case 64: return Dtype::kU64;
-    case 65: return Dtype::kI64;
-    case 66: return Dtype::kF64;
-    default: return std::nullopt;
+    case 8:
+      return Dtype::kU8;
+    case 9:
+      return Dtype::kI8;
+    case 16:
+      return Dtype::kU16;
+    case 17:
+      return Dtype::kI16;
+    case 18:
+      return Dtype::kF16;
+    case 32:
+      return Dtype::kU32;
+    case 33:
+      return Dtype::kI32;
+    case 34:
+      return Dtype::kF32;
+    case 64:
+      return Dtype::kU64;
+    case 65:
+      return Dtype::kI64;
+    case 66:
+      return Dtype::kF64;
+    default:
+      return std::nullopt;
   }
 }
 
@@ -87,10 +99,12 @@ Result<PilView> parse_mds_pil(Bytes bytes) {
     return corrupt(what + "mode of " + std::to_string(mode_bytes) + " bytes");
   }
   const std::string_view mode = as_text(bytes.subspan(12, mode_bytes));
-  view.channels = mode == "L" ? 1 : mode == "RGB" ? 3 : mode == "RGBA" || mode == "RGBX" ? 4 : 0;
+  view.cmyk = mode == "CMYK";
+  const bool four = mode == "RGBA" || mode == "RGBX" || view.cmyk;
+  view.channels = mode == "L" ? 1 : mode == "RGB" ? 3 : four ? 4 : 0;
   if (view.channels == 0) {
     return unsupported(what + "mode " + quoted(as_bytes(mode)) +
-                       ": L, RGB, RGBA and RGBX are read; decode the field as bytes");
+                       ": L, RGB, RGBA, RGBX and CMYK are read; decode the field as bytes");
   }
   view.pixels = bytes.subspan(12 + mode_bytes);
   // Both factors are below 2^32, so only the last multiplication can overflow.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Values inside MDS columns that have a layout of their own: `ndarray` in its three forms and `pil`
-// (mosaicml-streaming, base/format/mds/encodings.py). Scalars are plain little-endian numbers and need no parser; how
-// samples are cut into columns is format/mds.h.
+// (mosaicml-streaming, base/format/mds/encodings.py). Scalars are plain little-endian numbers and
+// need no parser; how samples are cut into columns is format/mds.h.
 #pragma once
 
 #include <optional>
@@ -27,8 +27,9 @@ Result<ArrayView> parse_mds_array(Bytes bytes, const MdsArrayForm& form);
 struct PilView {
   uint32_t width = 0;
   uint32_t height = 0;
-  uint32_t channels = 0;  // L: 1, RGB: 3, RGBA and RGBX: 4; other modes are kUnsupported
-  Bytes pixels;           // exactly width * height * channels
+  uint32_t channels = 0;  // L: 1, RGB: 3, RGBA, RGBX and CMYK: 4; other modes are kUnsupported
+  bool cmyk = false;
+  Bytes pixels;  // exactly width * height * channels
 };
 Result<PilView> parse_mds_pil(Bytes bytes);
 

@@ -12,7 +12,8 @@ constexpr uint32_t kHeaderBytesMax = 65536;
 
 Status bad(std::string cause) { return corrupt("read npy: " + std::move(cause)); }
 
-// The header: {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), } and blanks, ending in a newline.
+// The header: {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), } and blanks, ending in a
+// newline.
 class HeaderReader {
  public:
   explicit HeaderReader(std::string_view text) : text_(text) {}
@@ -64,8 +65,8 @@ class HeaderReader {
     return true;
   }
   Status fault(std::string_view expected) const {
-    return bad("header: expected " + std::string(expected) + " at byte " + std::to_string(at_) + ": " +
-               quoted(as_bytes(text_.substr(at_))));
+    return bad("header: expected " + std::string(expected) + " at byte " + std::to_string(at_) +
+               ": " + quoted(as_bytes(text_.substr(at_))));
   }
   // Without escapes: no key or plain dtype has one.
   Result<std::string_view> string() {
@@ -138,8 +139,7 @@ Result<ArrayView> parse_npy(Bytes bytes) {
   }
   const size_t length_bytes = major == 1 ? 2 : 4;
   if (bytes.size() < 8 + length_bytes) return bad("truncated in the header's length");
-  const uint32_t length =
-      major == 1 ? load_le<uint16_t>(&bytes[8]) : load_le<uint32_t>(&bytes[8]);
+  const uint32_t length = major == 1 ? load_le<uint16_t>(&bytes[8]) : load_le<uint32_t>(&bytes[8]);
   const size_t begin = 8 + length_bytes;
   if (length > kHeaderBytesMax) return bad("header of " + std::to_string(length) + " bytes");
   if (length > bytes.size() - begin) return bad("truncated in the header");

@@ -47,11 +47,13 @@ TEST(Npy, RefusesPickledStructuredTextAndComplexByName) {
     const auto array = parsed(from_hex(hex));
     EXPECT_EQ(array.status().code(), Code::kUnsupported) << name;
   }
-  EXPECT_NE(parsed(from_hex(refused["object"])).status().message().find("pickled Python"), std::string::npos);
+  EXPECT_NE(parsed(from_hex(refused["object"])).status().message().find("pickled Python"),
+            std::string::npos);
 }
 
 TEST(Npy, IsAnErrorWhenCutAnywhereOrTooLong) {
-  const std::string whole = npy_of("{'descr': '<i2', 'fortran_order': False, 'shape': (2, 3), }\n", "abcdefghijkl");
+  const std::string whole =
+      npy_of("{'descr': '<i2', 'fortran_order': False, 'shape': (2, 3), }\n", "abcdefghijkl");
   ASSERT_TRUE(parsed(whole).ok());
   for (size_t n = 0; n < whole.size(); ++n) {
     // Its own allocation, so that a read past the end is seen by the address sanitizer.
@@ -75,23 +77,30 @@ TEST(Npy, NamesWhatIsWrongInAHeader) {
       {"{'descr': '<i2' 'fortran_order': False}", "expected ',' or '}'"},
       {"{'descr': '<i2", "string's end"},
       {"{'descr': '<i2', 'fortran_order': False, 'shape': ()} x", "expected the end"},
-      {"{'descr': '<i2', 'fortran_order': False, 'shape': (99999999999, 99999999999)}", "more than 2^64"},
-      {"{'descr': '<i2', 'fortran_order': False, 'shape': (99999999999999999999999,)}", "a dimension"},
+      {"{'descr': '<i2', 'fortran_order': False, 'shape': (99999999999, 99999999999)}",
+       "more than 2^64"},
+      {"{'descr': '<i2', 'fortran_order': False, 'shape': (99999999999999999999999,)}",
+       "a dimension"},
       {"{'descr': '<i2', 'fortran_order': False, 'shape': (3,)}", "needs 6 bytes, has 2"}};
   for (const auto& [header, wanted] : cases) {
     const Status status = parsed(npy_of(header, "xx")).status();
     EXPECT_EQ(status.code(), Code::kCorrupt) << header;
-    EXPECT_NE(status.message().find(wanted), std::string::npos) << header << " -> " << status.message();
+    EXPECT_NE(status.message().find(wanted), std::string::npos)
+        << header << " -> " << status.message();
   }
   std::string dims = "{'descr': '<i2', 'fortran_order': False, 'shape': (";
   for (int i = 0; i < 65; ++i) dims += "1,";
-  EXPECT_NE(parsed(npy_of(dims + ")}", "xx")).status().message().find("more than 64"), std::string::npos);
+  EXPECT_NE(parsed(npy_of(dims + ")}", "xx")).status().message().find("more than 64"),
+            std::string::npos);
 }
 
 TEST(Npy, RefusesOtherVersionsAndHugeHeaders) {
-  EXPECT_EQ(parsed(std::string("\x93NUMPY\x04\x00\x00\x00\x00\x00", 12)).status().code(), Code::kUnsupported);
-  EXPECT_EQ(parsed(std::string("\x93NUMPY\x01\x01\x00\x00", 10)).status().code(), Code::kUnsupported);
-  EXPECT_EQ(parsed(std::string("\x93NUMPY\x02\x00\xFF\xFF\xFF\xFF", 12)).status().code(), Code::kCorrupt);
+  EXPECT_EQ(parsed(std::string("\x93NUMPY\x04\x00\x00\x00\x00\x00", 12)).status().code(),
+            Code::kUnsupported);
+  EXPECT_EQ(parsed(std::string("\x93NUMPY\x01\x01\x00\x00", 10)).status().code(),
+            Code::kUnsupported);
+  EXPECT_EQ(parsed(std::string("\x93NUMPY\x02\x00\xFF\xFF\xFF\xFF", 12)).status().code(),
+            Code::kCorrupt);
   EXPECT_EQ(parsed("GIF89a............").status().code(), Code::kCorrupt);
 }
 

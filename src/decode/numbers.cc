@@ -11,7 +11,8 @@
 namespace headrace {
 namespace {
 
-// 309 digits are the longest double written without an exponent; Python prints none longer than this.
+// 309 digits are the longest double written without an exponent; Python prints none longer than
+// this.
 constexpr size_t kNumberBytesMax = 512;
 
 std::string_view trimmed(Bytes bytes) {
@@ -32,9 +33,10 @@ Status store_integer(std::string_view digits, bool negative, Bytes text, std::by
   constexpr uint64_t max = static_cast<uint64_t>(std::numeric_limits<T>::max());
   constexpr uint64_t max_negative = std::numeric_limits<T>::is_signed ? max + 1 : 0;
   if (!magnitude || *magnitude > (negative ? max_negative : max)) {
-    return corrupt("parse integer: does not fit in " + std::to_string(sizeof(T) * 8) +
-                   (std::numeric_limits<T>::is_signed ? " bits, signed: " : " bits, unsigned: ") +
-                   quoted(text) + "; give the column a wider dtype");
+    return unsupported(
+        "parse integer: does not fit in " + std::to_string(sizeof(T) * 8) +
+        (std::numeric_limits<T>::is_signed ? " bits, signed: " : " bits, unsigned: ") +
+        quoted(text) + "; give the column a wider dtype, or decode the field as text");
   }
   store_le<T>(out, static_cast<T>(negative ? 0 - *magnitude : *magnitude));
   return {};
@@ -52,15 +54,24 @@ Status parse_integer(Bytes text, Dtype dtype, std::byte* out) {
   // Leading zeros ("000017") are common in labels and not part of the magnitude.
   digits.remove_prefix(std::min(digits.find_first_not_of('0'), digits.size() - 1));
   switch (dtype) {
-    case Dtype::kU8: return store_integer<uint8_t>(digits, negative, text, out);
-    case Dtype::kI8: return store_integer<int8_t>(digits, negative, text, out);
-    case Dtype::kU16: return store_integer<uint16_t>(digits, negative, text, out);
-    case Dtype::kI16: return store_integer<int16_t>(digits, negative, text, out);
-    case Dtype::kU32: return store_integer<uint32_t>(digits, negative, text, out);
-    case Dtype::kI32: return store_integer<int32_t>(digits, negative, text, out);
-    case Dtype::kU64: return store_integer<uint64_t>(digits, negative, text, out);
-    case Dtype::kI64: return store_integer<int64_t>(digits, negative, text, out);
-    default: break;
+    case Dtype::kU8:
+      return store_integer<uint8_t>(digits, negative, text, out);
+    case Dtype::kI8:
+      return store_integer<int8_t>(digits, negative, text, out);
+    case Dtype::kU16:
+      return store_integer<uint16_t>(digits, negative, text, out);
+    case Dtype::kI16:
+      return store_integer<int16_t>(digits, negative, text, out);
+    case Dtype::kU32:
+      return store_integer<uint32_t>(digits, negative, text, out);
+    case Dtype::kI32:
+      return store_integer<int32_t>(digits, negative, text, out);
+    case Dtype::kU64:
+      return store_integer<uint64_t>(digits, negative, text, out);
+    case Dtype::kI64:
+      return store_integer<int64_t>(digits, negative, text, out);
+    default:
+      break;
   }
   return invalid_argument("parse integer: no integer type: " + std::string(dtype_name(dtype)));
 }

@@ -23,7 +23,8 @@ Status integer_status(std::string_view text, Dtype dtype) {
 }
 double real(std::string_view text) {
   double value = -77;
-  const Status status = parse_float(as_bytes(text), Dtype::kF64, reinterpret_cast<std::byte*>(&value));
+  const Status status =
+      parse_float(as_bytes(text), Dtype::kF64, reinterpret_cast<std::byte*>(&value));
   EXPECT_TRUE(status.ok()) << status.message();
   return value;
 }
@@ -44,21 +45,26 @@ TEST(ParseInteger, HoldsTheEndsOfEveryTypeAndRefusesOneMore) {
   EXPECT_EQ(integer<uint16_t>("65535", Dtype::kU16), 65535);
   EXPECT_EQ(integer<int32_t>("-2147483648", Dtype::kI32), INT32_MIN);
   EXPECT_EQ(integer<uint32_t>("4294967295", Dtype::kU32), UINT32_MAX);
-  const std::pair<const char*, Dtype> over[] = {
-      {"-129", Dtype::kI8},         {"256", Dtype::kU8},
-      {"32768", Dtype::kI16},       {"65536", Dtype::kU16},
-      {"2147483648", Dtype::kI32},  {"4294967296", Dtype::kU32},
-      {"9223372036854775808", Dtype::kI64}, {"18446744073709551616", Dtype::kU64},
-      {"-1", Dtype::kU8},           {"99999999999999999999999", Dtype::kI64}};
+  const std::pair<const char*, Dtype> over[] = {{"-129", Dtype::kI8},
+                                                {"256", Dtype::kU8},
+                                                {"32768", Dtype::kI16},
+                                                {"65536", Dtype::kU16},
+                                                {"2147483648", Dtype::kI32},
+                                                {"4294967296", Dtype::kU32},
+                                                {"9223372036854775808", Dtype::kI64},
+                                                {"18446744073709551616", Dtype::kU64},
+                                                {"-1", Dtype::kU8},
+                                                {"99999999999999999999999", Dtype::kI64}};
   for (const auto& [text, dtype] : over) {
     const Status status = integer_status(text, dtype);
-    EXPECT_EQ(status.code(), Code::kCorrupt) << text;
+    EXPECT_EQ(status.code(), Code::kUnsupported) << text;
     EXPECT_NE(status.message().find("does not fit"), std::string::npos) << status.message();
   }
 }
 
 TEST(ParseInteger, RefusesWhatIsNotOne) {
-  for (const char* text : {"", "  ", "-", "+", "1.0", "0x10", "1e3", "1 2", "--1", "cat", "1\0002", "\xD9\xA1"}) {
+  for (const char* text :
+       {"", "  ", "-", "+", "1.0", "0x10", "1e3", "1 2", "--1", "cat", "1\0002", "\xD9\xA1"}) {
     const Status status = integer_status(text, Dtype::kI64);
     if (std::string_view(text) == "1") continue;  // "1\0" ends at the zero in C
     EXPECT_EQ(status.code(), Code::kCorrupt) << text;
@@ -77,7 +83,8 @@ TEST(ParseFloat, ReadsWhatPythonsReprWrites) {
   EXPECT_TRUE(std::isnan(real("nan")) && std::isnan(real("NaN")));
   EXPECT_TRUE(std::signbit(real("-0.0")));
   float single = 0;
-  ASSERT_TRUE(parse_float(as_bytes("0.1"), Dtype::kF32, reinterpret_cast<std::byte*>(&single)).ok());
+  ASSERT_TRUE(
+      parse_float(as_bytes("0.1"), Dtype::kF32, reinterpret_cast<std::byte*>(&single)).ok());
   EXPECT_EQ(single, 0x1.99999ap-4f);
 }
 
@@ -87,12 +94,14 @@ TEST(ParseFloat, RefusesWhatIsNotOneOrOutOfRange) {
     EXPECT_EQ(parse_float(as_bytes(text), Dtype::kF64, out).code(), Code::kCorrupt) << text;
   }
   EXPECT_EQ(parse_float(as_bytes(std::string(600, '1')), Dtype::kF64, out).code(), Code::kCorrupt);
-  EXPECT_NE(parse_float(as_bytes("1e999"), Dtype::kF64, out).message().find("out of range"), std::string::npos);
+  EXPECT_NE(parse_float(as_bytes("1e999"), Dtype::kF64, out).message().find("out of range"),
+            std::string::npos);
   EXPECT_EQ(parse_float(as_bytes("1"), Dtype::kI32, out).code(), Code::kInvalidArgument);
 }
 
 TEST(CheckDecimal, TakesWhatPythonsDecimalPrints) {
-  for (const char* text : {"0", "0.10", "-1", "4E+15", "1e-7", ".5", "5.", "NaN", "-Infinity", "123456789012345678901234567890.5"}) {
+  for (const char* text : {"0", "0.10", "-1", "4E+15", "1e-7", ".5", "5.", "NaN", "-Infinity",
+                           "123456789012345678901234567890.5"}) {
     EXPECT_TRUE(check_decimal(as_bytes(text)).ok()) << text;
   }
   for (const char* text : {"", ".", "-", "E5", "1E", "1E+", "1.2.3", "0x1", " 1", "1,0"}) {

@@ -30,7 +30,8 @@ Result<Opened> open(Bytes bytes, const ImageLimits& limits) {
   if (!opened.context) return exhausted("read PNG: no memory for a decoder");
   spng_ctx* context = opened.context.get();
   const auto side_max = static_cast<uint32_t>(std::min<uint64_t>(limits.pixels_max, 0x7FFFFFFF));
-  if (int error = spng_set_image_limits(context, side_max, side_max)) return failed("limits", error);
+  if (int error = spng_set_image_limits(context, side_max, side_max))
+    return failed("limits", error);
   if (int error = spng_set_chunk_limits(context, kChunkBytesMax, kChunkBytesMax)) {
     return failed("limits", error);
   }
@@ -41,16 +42,21 @@ Result<Opened> open(Bytes bytes, const ImageLimits& limits) {
   const int error = spng_get_ihdr(context, &header);
   if (error == SPNG_EUSER_WIDTH || error == SPNG_EUSER_HEIGHT ||
       (error == 0 && uint64_t{header.width} * header.height > limits.pixels_max)) {
-    return exhausted("read PNG: more pixels than pixels_max = " + std::to_string(limits.pixels_max));
+    return exhausted("read PNG: more pixels than pixels_max = " +
+                     std::to_string(limits.pixels_max));
   }
   if (error != 0) return failed("header", error);
   opened.size = {header.width, header.height};
-  // Deflate makes at most 1032 bytes of one: a header that claims more is not believed (and nothing is allocated for it).
-  static constexpr uint64_t kChannels[] = {1, 0, 3, 1, 2, 0, 4};  // by colour type, which spng has checked
-  const uint64_t row_bits = uint64_t{header.width} * kChannels[header.color_type] * header.bit_depth;
+  // Deflate makes at most 1032 bytes of one: a header that claims more is not believed (and nothing
+  // is allocated for it).
+  static constexpr uint64_t kChannels[] = {1, 0, 3, 1,
+                                           2, 0, 4};  // by colour type, which spng has checked
+  const uint64_t row_bits =
+      uint64_t{header.width} * kChannels[header.color_type] * header.bit_depth;
   if (header.height * (row_bits / 8) / 1032 > bytes.size()) {
-    return corrupt("read PNG: " + std::to_string(header.width) + "x" + std::to_string(header.height) +
-                   " pixels cannot come from " + std::to_string(bytes.size()) + " bytes");
+    return corrupt("read PNG: " + std::to_string(header.width) + "x" +
+                   std::to_string(header.height) + " pixels cannot come from " +
+                   std::to_string(bytes.size()) + " bytes");
   }
   return opened;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// PNG by libspng: any bit depth, palette, grey, interlaced, to 8-bit RGBX. Checksums of critical chunks are verified.
+// PNG by libspng: any bit depth, palette, grey, interlaced, to 8-bit RGBX. Checksums of critical
+// chunks are verified.
 #pragma once
 
 #include "decode/jpeg.h"

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Rows are combined first (the vertical pass runs along whole rows), then pixels of the combined row. Weights are 16-bit
-// so that pmaddwd does two taps of four channels at once; between the passes values are rounded to 8 bits, as in Pillow.
+// Rows are combined first (the vertical pass runs along whole rows), then pixels of the combined
+// row. Weights are 16-bit so that pmaddwd does two taps of four channels at once; between the
+// passes values are rounded to 8 bits, as in Pillow.
 #include "decode/resample.h"
 
 #include <algorithm>
@@ -23,7 +24,8 @@ uint8_t level(int32_t sum) {
   return static_cast<uint8_t>(std::clamp((sum + kHalf) >> kWeightBits, 0, 255));
 }
 
-// Weights of every output pixel of one axis; out pixel i covers [begin + i*scale, begin + (i+1)*scale).
+// Weights of every output pixel of one axis; out pixel i covers [begin + i*scale, begin +
+// (i+1)*scale).
 void make_taps(double begin, double end, double low, double high, uint32_t out,
                ResampleScratch::Taps& taps) {
   const double scale = (end - begin) / out, width = std::max(scale, 1.0);
@@ -37,7 +39,8 @@ void make_taps(double begin, double end, double low, double high, uint32_t out,
   taps.weights.assign(uint64_t{out} * taps.count, 0);
   for (uint32_t i = 0; i < out; ++i) {
     const double center = begin + (i + 0.5) * scale;
-    const int64_t first = std::max(static_cast<int64_t>(std::floor(center - width + 0.5)), first_max);
+    const int64_t first =
+        std::max(static_cast<int64_t>(std::floor(center - width + 0.5)), first_max);
     const int64_t last = std::min(static_cast<int64_t>(std::floor(center + width + 0.5)), last_max);
     const auto weight = [&](int64_t x) {
       return std::max(0.0, 1.0 - std::abs((static_cast<double>(x) - center + 0.5) / width));
@@ -45,7 +48,8 @@ void make_taps(double begin, double end, double low, double high, uint32_t out,
     double sum = 0;
     for (int64_t x = first; x < last; ++x) sum += weight(x);
     taps.first[i] = static_cast<uint32_t>(first);
-    // Rounded so that every prefix is right to half a unit: the sum is exact however many taps there are.
+    // Rounded so that every prefix is right to half a unit: the sum is exact however many taps
+    // there are.
     int16_t* out_weights = &taps.weights[uint64_t{i} * taps.count];
     double prefix = 0;
     int given = 0;
@@ -82,9 +86,9 @@ struct PortableLoops {
 #if defined(__SSE2__)
 struct Sse2Loops {
   static __m128i pair(const int16_t* weights) {
-    return _mm_set1_epi32(static_cast<int>(static_cast<uint16_t>(weights[0]) |
-                                           (static_cast<uint32_t>(static_cast<uint16_t>(weights[1]))
-                                            << 16)));
+    return _mm_set1_epi32(
+        static_cast<int>(static_cast<uint16_t>(weights[0]) |
+                         (static_cast<uint32_t>(static_cast<uint16_t>(weights[1])) << 16)));
   }
   static __m128i rounded(__m128i sum) {
     return _mm_srai_epi32(_mm_add_epi32(sum, _mm_set1_epi32(kHalf)), kWeightBits);
@@ -142,7 +146,8 @@ void put(const uint8_t* rgb, const RgbTarget& target, uint32_t x, uint32_t y) {
   }
 }
 
-// Weights past the taps are 0, but loads happen for all `count` of them: keep them inside the `size` pixels there are.
+// Weights past the taps are 0, but loads happen for all `count` of them: keep them inside the
+// `size` pixels there are.
 void keep_inside(ResampleScratch::Taps& taps, uint64_t size) {
   for (size_t i = 0; i < taps.first.size(); ++i) {
     if (uint64_t{taps.first[i]} + taps.count <= size) continue;
@@ -165,7 +170,8 @@ void run(const RgbxView& source, const CropPlan::Box& box, const CropPlan::Box& 
   auto& across = scratch.horizontal;
   auto& down = scratch.vertical;
   for (auto& first : across.first) first -= left;
-  // The row has room for `count` pixels even where the image is narrower (the rest stays 0, its weights too).
+  // The row has room for `count` pixels even where the image is narrower (the rest stays 0, its
+  // weights too).
   const uint64_t row_pixels = std::max<uint64_t>(width, across.count);
   scratch.row.assign(row_pixels * 4, 0);
   keep_inside(across, row_pixels);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Bilinear resampling with antialiasing (Pillow's BILINEAR: a triangle filter, widened by the scale when shrinking), in
-// integers: the same bytes on every machine. Within 2 levels of Pillow (tested against its output).
+// Bilinear resampling with antialiasing (Pillow's BILINEAR: a triangle filter, widened by the scale
+// when shrinking), in integers: the same bytes on every machine. Within 2 levels of Pillow (tested
+// against its output).
 #pragma once
 
 #include <cstddef>
@@ -30,9 +31,9 @@ struct RgbTarget {
 
 struct ResampleScratch {
   struct Taps {
-    std::vector<uint32_t> first;    // of each output pixel: its first source pixel
-    std::vector<int16_t> weights;   // `count` of each output pixel, in 1 / 2^14, summing to 2^14
-    uint32_t count = 0;             // even
+    std::vector<uint32_t> first;   // of each output pixel: its first source pixel
+    std::vector<int16_t> weights;  // `count` of each output pixel, in 1 / 2^14, summing to 2^14
+    uint32_t count = 0;            // even
   };
   Taps horizontal, vertical;
   std::vector<uint8_t> row;  // one output row before the horizontal pass

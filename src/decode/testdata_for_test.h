@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Files under src/decode/testdata (written by make_testdata.py there) and small conversions, for the tests of this module.
+// Files under src/decode/testdata (written by make_testdata.py there) and small conversions, for
+// the tests of this module.
 #pragma once
 
 #include <gtest/gtest.h>

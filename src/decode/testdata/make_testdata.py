@@ -3,6 +3,7 @@
 """Writes the golden files of this folder with Pillow and numpy. Run it in this folder; the outputs are checked in.
 
 images.json   what Pillow's convert("RGB") says is in each *.jpg and *.png (NAME.rgb: raw pixels, row by row)
+cmyk.json     inks and Pillow's RGB of them
 resample.json source.rgb cropped and resized by Pillow's BILINEAR (resample-N.rgb)
 crops.json    torchvision's RandomResizedCrop.get_params and CenterCrop arithmetic, with our draws put in
 arrays.json   .npy files by numpy.save and their values in C order, little-endian
@@ -38,12 +39,26 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: list[bytes], *, interlaced=False, extra=b"") -> bytes:
+def png(
+    width: int,
+    height: int,
+    depth: int,
+    colour: int,
+    rows: list[bytes],
+    *,
+    interlaced=False,
+    extra=b"",
+) -> bytes:
     """A PNG from packed rows (interlaced: the rows of the seven passes one after another), filter 0."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, int(interlaced))
     body = b"".join(b"\0" + row for row in rows)
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(body))
-            + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + extra
+        + chunk(b"IDAT", zlib.compress(body))
+        + chunk(b"IEND", b"")
+    )
 
 
 def packed(values: np.ndarray, depth: int) -> list[bytes]:
@@ -58,7 +73,15 @@ def packed(values: np.ndarray, depth: int) -> list[bytes]:
 
 def adam7(pixels: np.ndarray) -> list[bytes]:
     rows = []
-    for x0, y0, dx, dy in [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]:
+    for x0, y0, dx, dy in [
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ]:
         rows += [row.tobytes() for row in pixels[y0::dy, x0::dx]]
     return rows
 
@@ -98,16 +121,42 @@ def write_images() -> None:
     for depth in (1, 4, 8):
         index = (grey >> 4) % (1 << min(depth, 4))
         rows = [r.tobytes() for r in index] if depth == 8 else packed(index, depth)
-        files[f"palette{depth}.png"] = png(WIDTH, HEIGHT, depth, 3, rows, extra=chunk(b"PLTE", palette[:3 << min(depth, 4)]) + (trns[:0] if depth == 1 else trns))
+        files[f"palette{depth}.png"] = png(
+            WIDTH,
+            HEIGHT,
+            depth,
+            3,
+            rows,
+            extra=chunk(b"PLTE", palette[: 3 << min(depth, 4)])
+            + (trns[:0] if depth == 1 else trns),
+        )
 
     listing = []
     for name, data in files.items():
         (HERE / name).write_bytes(data)
         # Pillow clips 16-bit grey instead of scaling it, so that one's truth is the high byte.
-        pixels = np.repeat(((wide[..., :1]) >> 8).astype(np.uint8), 3, -1) if name == "gray16.png" else np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        pixels = (
+            np.repeat(((wide[..., :1]) >> 8).astype(np.uint8), 3, -1)
+            if name == "gray16.png"
+            else np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+        )
         (HERE / f"{name}.rgb").write_bytes(pixels.tobytes())
         listing.append({"name": name, "width": WIDTH, "height": HEIGHT})
     (HERE / "images.json").write_text(json.dumps(listing, indent=0) + "\n")
+
+
+def write_cmyk() -> None:
+    rng = np.random.default_rng(11)
+    inks = np.concatenate(
+        [
+            rng.integers(0, 256, (400, 4)),
+            np.array([[0, 0, 0, 0], [255, 255, 255, 255], [255, 0, 128, 1]]),
+        ]
+    ).astype(np.uint8)
+    rgb = np.asarray(Image.fromarray(inks.reshape(1, -1, 4), "CMYK").convert("RGB")).reshape(-1, 3)
+    (HERE / "cmyk.json").write_text(
+        json.dumps([[*i, *o] for i, o in zip(inks.tolist(), rgb.tolist(), strict=True)]) + "\n"
+    )
 
 
 # ---- resampling
@@ -119,20 +168,36 @@ def write_resample() -> None:
     (HERE / "source.rgb").write_bytes(rgb.tobytes())
     image = Image.fromarray(rgb)
     cases = []
-    for box, out in [((0, 0, 97, 61), (32, 32)), ((0, 0, 97, 61), (97, 61)), ((10, 7, 70, 53), (24, 40)),
-                     ((3, 3, 13, 11), (50, 44)), ((90, 55, 97, 61), (16, 9)), ((0, 0, 97, 61), (7, 3)), ((5, 0, 6, 61), (3, 20)),
-                     ((0, 9, 97, 10), (20, 2)), ((0, 0, 97, 61), (1, 1))]:
+    for box, out in [
+        ((0, 0, 97, 61), (32, 32)),
+        ((0, 0, 97, 61), (97, 61)),
+        ((10, 7, 70, 53), (24, 40)),
+        ((3, 3, 13, 11), (50, 44)),
+        ((90, 55, 97, 61), (16, 9)),
+        ((0, 0, 97, 61), (7, 3)),
+        ((5, 0, 6, 61), (3, 20)),
+        ((0, 9, 97, 10), (20, 2)),
+        ((0, 0, 97, 61), (1, 1)),
+    ]:
         pixels = image.crop(box).resize(out, Image.BILINEAR)
         (HERE / f"resample-{len(cases)}.rgb").write_bytes(np.asarray(pixels).tobytes())
         cases.append({"box": box, "out": out, "crop": True})
     # Resize the shorter side, then cut the middle, in two steps as torchvision does.
     for resize, out in [(40, (32, 32)), (32, (32, 32)), (50, (48, 20)), (90, (64, 80))]:
-        new_w, new_h = (int(resize * width / height), resize) if height <= width else (resize, int(resize * height / width))
+        new_w, new_h = (
+            (int(resize * width / height), resize)
+            if height <= width
+            else (resize, int(resize * height / width))
+        )
         left, top = round((new_w - out[0]) / 2.0), round((new_h - out[1]) / 2.0)
-        pixels = image.resize((new_w, new_h), Image.BILINEAR).crop((left, top, left + out[0], top + out[1]))
+        pixels = image.resize((new_w, new_h), Image.BILINEAR).crop(
+            (left, top, left + out[0], top + out[1])
+        )
         (HERE / f"resample-{len(cases)}.rgb").write_bytes(np.asarray(pixels).tobytes())
         cases.append({"resize": resize, "out": out, "crop": False})
-    (HERE / "resample.json").write_text(json.dumps({"width": width, "height": height, "cases": cases}, indent=0) + "\n")
+    (HERE / "resample.json").write_text(
+        json.dumps({"width": width, "height": height, "cases": cases}, indent=0) + "\n"
+    )
 
 
 # ---- crops
@@ -192,7 +257,9 @@ def random_resized_crop(width: int, height: int, scale, ratio, stream: Stream):
 
 def write_crops() -> None:
     cases = []
-    for n, (width, height) in enumerate([(500, 375), (375, 500), (224, 224), (3000, 20), (20, 3000), (7, 7), (1, 1), (4000, 3000)]):
+    for n, (width, height) in enumerate(
+        [(500, 375), (375, 500), (224, 224), (3000, 20), (20, 3000), (7, 7), (1, 1), (4000, 3000)]
+    ):
         for k in range(12):
             key = mix64(1000 * n + k + 1)
             scale, ratio = ((0.08, 1.0), (3 / 4, 4 / 3)) if k < 8 else ((0.5, 0.9), (1.0, 1.0))
@@ -209,19 +276,46 @@ def write_crops() -> None:
 def write_arrays() -> None:
     cases = []
     rng = np.random.default_rng(7)
-    for name in ["bool", "uint8", "int8", "uint16", "int16", "float16", "uint32", "int32", "float32", "uint64", "int64", "float64"]:
+    for name in [
+        "bool",
+        "uint8",
+        "int8",
+        "uint16",
+        "int16",
+        "float16",
+        "uint32",
+        "int32",
+        "float32",
+        "uint64",
+        "int64",
+        "float64",
+    ]:
         for shape in [(), (3,), (2, 3), (2, 0, 3), (2, 3, 4)]:
             for order in "CF":
                 for endian in "<>":
                     values = (rng.integers(0, 2 if name == "bool" else 120, shape)).astype(name)
-                    stored = np.asarray(values.astype(np.dtype(name).newbyteorder(endian)), order=order)
+                    stored = np.asarray(
+                        values.astype(np.dtype(name).newbyteorder(endian)), order=order
+                    )
                     for version in [(1, 0), (2, 0), (3, 0)]:
                         buffer = io.BytesIO()
                         np.lib.format.write_array(buffer, stored, version=version)
-                        cases.append({"npy": buffer.getvalue().hex(), "dtype": name, "shape": shape, "values": np.ascontiguousarray(values).tobytes().hex()})
+                        cases.append(
+                            {
+                                "npy": buffer.getvalue().hex(),
+                                "dtype": name,
+                                "shape": shape,
+                                "values": np.ascontiguousarray(values).tobytes().hex(),
+                            }
+                        )
     (HERE / "arrays.json").write_text("[" + ",\n".join(map(json.dumps, cases[::5])) + "]\n")
     refused = {}
-    for name, array in {"object": np.array([{}, 1], dtype=object), "structured": np.zeros(2, [("a", "<i4")]), "text": np.array(["ab"]), "complex": np.zeros(1, complex)}.items():
+    for name, array in {
+        "object": np.array([{}, 1], dtype=object),
+        "structured": np.zeros(2, [("a", "<i4")]),
+        "text": np.array(["ab"]),
+        "complex": np.zeros(1, complex),
+    }.items():
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=True)
         refused[name] = buffer.getvalue().hex()
@@ -230,6 +324,7 @@ def write_arrays() -> None:
 
 if __name__ == "__main__":
     write_images()
+    write_cmyk()
     write_resample()
     write_crops()
     write_arrays()
