@@ -28,6 +28,11 @@ Connection::~Connection() {
 void Connection::open(int fd) {
   fd_ = fd;
   step_ = Step::kReadHead;
+  if (context_.state->tls) {
+    step_ = Step::kHandshake;
+    Result<std::unique_ptr<TlsStream>> tls = TlsStream::accept(context_.state->tls, fd);
+    if (tls.ok()) tls_ = *std::move(tls);
+  }
   readable_ = peer_done_ = in_flight_ = throw_away_ = false;
   in_begin_ = in_end_ = 0;
   if (in_.size() < kInBytes) in_.resize(kInBytes);
@@ -39,6 +44,7 @@ void Connection::open(int fd) {
   ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   // Edge-triggered, registered once: no epoll_ctl in a connection's life but this one.
   if (!context_.loop->watch(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this).ok()) close();
+  if (step_ == Step::kHandshake && tls_ == nullptr) close();
 }
 
 void Connection::close() {
@@ -46,6 +52,7 @@ void Connection::close() {
   step_ = Step::kClosed;
   ++generation_;
   context_.loop->unwatch(fd_, this);
+  tls_.reset();
   ::close(fd_);
   fd_ = -1;
   if (in_flight_) context_.state->stats.leave();
@@ -71,6 +78,7 @@ void Connection::advance() {
   Progress progress = Progress::kMore;
   while (progress == Progress::kMore) {
     switch (step_) {
+      case Step::kHandshake: progress = handshake(); break;
       case Step::kReadHead: progress = read_head(); break;
       case Step::kReadBody: progress = read_body(); break;
       case Step::kSend: progress = send_some(); break;
@@ -79,6 +87,46 @@ void Connection::advance() {
     }
   }
   advancing_ = false;
+}
+
+Connection::Progress Connection::handshake() {
+  switch (tls_->handshake()) {
+    case TlsStream::Step::kDone: step_ = Step::kReadHead; return Progress::kMore;
+    case TlsStream::Step::kWantRead:
+    case TlsStream::Step::kWantWrite: return Progress::kBlocked;
+    default: return close(), Progress::kBlocked;
+  }
+}
+
+// As recv(): bytes, 0 at the end, or -1 and errno. A short read has drained a plain socket; TLS comes in records, so
+// there only "would block" means empty.
+ssize_t Connection::receive(char* into, size_t size) {
+  if (tls_ == nullptr) {
+    const ssize_t n = ::recv(fd_, into, size, 0);
+    if (n > 0 && static_cast<size_t>(n) < size && !peer_done_) readable_ = false;
+    return n;
+  }
+  const TlsStream::Io io = tls_->read({reinterpret_cast<std::byte*>(into), size});
+  if (io.step == TlsStream::Step::kDone) return static_cast<ssize_t>(io.bytes);
+  if (io.step == TlsStream::Step::kClosed) return 0;
+  errno = io.step == TlsStream::Step::kFailed ? ECONNRESET : EAGAIN;
+  return -1;
+}
+
+// As send(): how many bytes went, or -1 and errno when none did.
+ssize_t Connection::send_bytes(const char* bytes, size_t size, int flags) {
+  if (tls_ == nullptr) return ::send(fd_, bytes, size, MSG_NOSIGNAL | flags);
+  size_t sent = 0;
+  while (sent < size) {
+    const TlsStream::Io io = tls_->write({reinterpret_cast<const std::byte*>(bytes) + sent, size - sent});
+    sent += io.bytes;
+    if (io.step == TlsStream::Step::kDone) continue;
+    if (sent > 0) break;
+    const bool blocked = io.step == TlsStream::Step::kWantWrite || io.step == TlsStream::Step::kWantRead;
+    errno = blocked ? EAGAIN : ECONNRESET;
+    return -1;
+  }
+  return static_cast<ssize_t>(sent);
 }
 
 // Receives into the head buffer. False when nothing came (then the connection may be closed).
@@ -95,10 +143,9 @@ bool Connection::fill() {
   }
   if (in_end_ == in_.size() && in_.size() < kInBytesMax) in_.resize(kInBytesMax);
   const size_t room = in_.size() - in_end_;
-  const ssize_t n = ::recv(fd_, in_.data() + in_end_, room, 0);
+  const ssize_t n = receive(in_.data() + in_end_, room);
   if (n > 0) {
     in_end_ += static_cast<size_t>(n);
-    if (static_cast<size_t>(n) < room && !peer_done_) readable_ = false;  // a short read has drained the socket
     return true;
   }
   readable_ = false;
@@ -140,7 +187,7 @@ Connection::Progress Connection::read_head() {
     begin_reply();
   } else if (request_.expect_continue) {
     constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
-    if (::send(fd_, kContinue.data(), kContinue.size(), MSG_NOSIGNAL) < 0) close();
+    if (send_bytes(kContinue.data(), kContinue.size(), 0) < 0) close();
   }
   return Progress::kMore;
 }
@@ -192,7 +239,7 @@ Connection::Progress Connection::read_body() {
   // Never past the body's end, so that what follows is found in in_; a chunked body goes through in_.
   if (request_.framing == BodyFraming::kChunked) return fill() ? Progress::kMore : Progress::kBlocked;
   std::vector<char>& chunk = context_.body_chunk;
-  const ssize_t n = ::recv(fd_, chunk.data(), std::min<uint64_t>(chunk.size(), body_left_), 0);
+  const ssize_t n = receive(chunk.data(), std::min<uint64_t>(chunk.size(), body_left_));
   if (n > 0) {
     size_t used = 0;
     return take_body_bytes({chunk.data(), static_cast<size_t>(n)}, used);

@@ -3,7 +3,7 @@
 // One client connection: reads requests, keeps to the weather's times, sends replies, spoils them where a fault rule
 // says so. HTTP/1.1 with keep-alive and pipelining (one reply at a time). Lives on its loop's thread; objects are reused.
 //
-// Steps:  kReadHead -> (kReadBody ->) kWait -> kSend -> kReadHead ...   and kClosed from any of them.
+// Steps:  (kHandshake ->) kReadHead -> (kReadBody ->) kWait -> kSend -> kReadHead ...   and kClosed from any of them.
 #pragma once
 
 #include <string>
@@ -38,10 +38,13 @@ class Connection final : public FdHandler {
   void close();  // idempotent
 
  private:
-  enum class Step { kReadHead, kReadBody, kWait, kSend, kClosed };
+  enum class Step { kHandshake, kReadHead, kReadBody, kWait, kSend, kClosed };
   enum class Progress { kMore, kBlocked, kDone };
 
   void advance();
+  ssize_t receive(char* into, size_t size);
+  ssize_t send_bytes(const char* bytes, size_t size, int flags);
+  Progress handshake();
   bool fill();
   Progress read_head();
   Progress read_body();
@@ -65,6 +68,7 @@ class Connection final : public FdHandler {
   LoopContext& context_;
   Step step_ = Step::kClosed;
   int fd_ = -1;
+  std::unique_ptr<TlsStream> tls_;
   uint64_t generation_ = 0;  // of timers: an older one is ignored
   bool readable_ = false;
   bool peer_done_ = false;   // FIN seen

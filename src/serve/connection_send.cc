@@ -72,7 +72,7 @@ Connection::Progress Connection::send_some() {
   if (!reply.object) {
     progress = send_head_and_text();
   } else if (body_at_ < released_ || out_sent_ < out_.size()) {
-    if (copied_ || (body_at_ == body_begin_ && released_ == body_end_ && body_end_ - body_at_ <= kInlineBodyMax)) {
+    if (copied_ || tls_ || (body_at_ == body_begin_ && released_ == body_end_ && body_end_ - body_at_ <= kInlineBodyMax)) {
       progress = send_copied();
     } else {
       progress = reply.object->file_fd() >= 0 ? send_file() : send_pieces();
@@ -121,7 +121,7 @@ Connection::Progress Connection::after_send(ssize_t sent, uint64_t wanted) {
 
 Connection::Progress Connection::send_head_and_text() {
   const size_t left = out_.size() - out_sent_;
-  const ssize_t n = ::send(fd_, out_.data() + out_sent_, left, MSG_NOSIGNAL);
+  const ssize_t n = send_bytes(out_.data() + out_sent_, left, 0);
   if (n > 0) out_sent_ += static_cast<size_t>(n);
   return after_send(n, left);
 }
@@ -212,6 +212,7 @@ void Connection::finish_reply() {
     step_ = Step::kReadHead;
     return;
   }
+  if (tls_) tls_->shutdown();
   // FIN first: a reset for bytes that were never read must not overtake the reply.
   ::shutdown(fd_, SHUT_WR);
   while (::recv(fd_, context_.body_chunk.data(), context_.body_chunk.size(), MSG_DONTWAIT) > 0) {

@@ -29,6 +29,8 @@ constexpr char kUsage[] =
   --host ADDRESS            127.0.0.1; --port PORT  9000, 0 = any free one; --port-file FILE  writes the port there
   --anonymous               do not check signatures
   --access-key ID           with the secret in $HEADRACE_SERVE_SECRET_KEY; default: headrace / headrace-secret
+  --tls                     HTTPS with a certificate made at start; --tls-out FILE writes it (PEM) for clients to trust;
+                            --tls-cert FILE --tls-key FILE  use these instead
   --read-only               refuse PUT and DELETE
   --profile NAME            zero (default), s3, s3-tail, express, wan; single options override it:
   --first-byte-ms MS --sigma S --tail-probability P --tail-ms MS --connection-mbps MBPS --total-mbps MBPS --seed N
@@ -88,6 +90,9 @@ std::map<std::string, Setter> value_options() {
   o["--threads"] = whole("--threads", 64, [](CommandLine& l, uint64_t n) { l.server.threads = static_cast<uint32_t>(n); });
   o["--seed"] = whole("--seed", UINT64_MAX, [](CommandLine& l, uint64_t n) { l.server.weather.seed = n; });
   o["--port-file"] = [](CommandLine& l, const std::string& v) { return l.port_file = v, Status(); };
+  o["--tls-out"] = [](CommandLine& l, const std::string& v) { return l.server.tls_certificate_out = v, Status(); };
+  o["--tls-cert"] = [](CommandLine& l, const std::string& v) { return l.server.tls_certificate = v, Status(); };
+  o["--tls-key"] = [](CommandLine& l, const std::string& v) { return l.server.tls_key = v, Status(); };
   o["--log"] = [](CommandLine& l, const std::string& v) { return l.server.log_path = v, Status(); };
   o["--first-byte-ms"] = real("--first-byte-ms", &WeatherOptions::first_byte_median_ms, 1);
   o["--sigma"] = real("--sigma", &WeatherOptions::first_byte_sigma, 1);
@@ -142,6 +147,7 @@ Result<CommandLine> read_command_line(int count, char** words) {
     if (word == "--help" || word == "-h") line.help = true;
     else if (word == "--anonymous") line.server.anonymous = true;
     else if (word == "--read-only") line.server.read_only = true;
+    else if (word == "--tls") line.server.tls = true;
     else if (word == "--no-control") line.server.control = false;
     else if (!word.starts_with("-") && line.server.root.empty()) line.server.root = word;
     else if (const auto it = options.find(word); it != options.end() || word == "--profile") {

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "net/http_parser.h"
+#include "net/tls.h"
 #include "serve/beneath.h"
 #include "serve/bucket.h"
 #include "serve/checksum.h"
@@ -29,6 +30,7 @@ struct ServerState {
   FaultPlan faults;
   ServerStats stats;
   std::unique_ptr<RequestLog> log;
+  std::shared_ptr<TlsContext> tls;  // null = plain
   std::vector<std::pair<std::string, std::shared_ptr<const SyntheticData>>> synthetic;
   std::vector<std::pair<std::string, std::shared_ptr<const OwnedFd>>> folders;
   std::atomic<uint64_t> next_request_id{1};

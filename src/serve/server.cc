@@ -55,6 +55,7 @@ class LoopServer final : public FdHandler {
       for (auto& connection : connections_) connection->close();
     });
     loop_.stop();
+    listener_ = OwnedFd();  // whoever waits in its queue is told
   }
 
   void on_events(uint32_t) override {
@@ -121,6 +122,7 @@ class LoopbackS3Server final : public S3Server {
     }
     if (o.threads == 0 || o.threads > 64) return invalid_argument("start server: threads must be in [1, 64]");
     HR_TRY(open_folders());
+    HR_TRY(open_tls());
     for (const FaultRule& rule : o.faults) HR_TRY(check_fault_rule(rule));
     state_.faults.set(o.faults);
     if (!o.log_path.empty()) {
@@ -136,7 +138,7 @@ class LoopbackS3Server final : public S3Server {
   }
 
   uint16_t port() const override { return port_; }
-  std::string url() const override { return "http://" + state_.options.host + ":" + std::to_string(port_); }
+  std::string url() const override { return (state_.tls ? "https://" : "http://") + state_.options.host + ":" + std::to_string(port_); }
   void stop() override {
     for (auto& loop : loops_) loop->stop();
     flush_log();
@@ -152,6 +154,20 @@ class LoopbackS3Server final : public S3Server {
     OwnedFd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!fd.ok()) return file_error("open folder", path);
     return std::make_shared<const OwnedFd>(std::move(fd));
+  }
+
+  Status open_tls() {
+    const ServerOptions& o = state_.options;
+    if (!o.tls) return {};
+    if (o.tls_certificate.empty() != o.tls_key.empty()) {
+      return invalid_argument("start server: a certificate file and a key file come together");
+    }
+    if (o.tls_certificate.empty()) {
+      HR_TRY_ASSIGN(state_.tls, TlsContext::self_signed_server(o.tls_certificate_out));
+    } else {
+      HR_TRY_ASSIGN(state_.tls, TlsContext::server(o.tls_certificate, o.tls_key));
+    }
+    return {};
   }
 
   Status open_folders() {

@@ -33,6 +33,9 @@ struct ServerOptions {
   std::vector<ServeCredential> credentials;    // needed unless anonymous
   bool read_only = false;
   bool control = true;                         // /-/stats and /-/faults
+  bool tls = false;                            // with a certificate made at start, or:
+  std::string tls_certificate, tls_key;        // PEM files to use instead
+  std::string tls_certificate_out;             // where to write the one made at start, for clients to trust
   WeatherOptions weather;
   std::vector<FaultRule> faults;
   std::string log_path;                        // request log; empty = none
@@ -49,7 +52,7 @@ class S3Server {
   virtual ~S3Server() = default;
 
   virtual uint16_t port() const = 0;
-  virtual std::string url() const = 0;  // "http://127.0.0.1:9000"
+  virtual std::string url() const = 0;  // "http://127.0.0.1:9000", or https
   // Closes everything, joins the loops. Idempotent; not from a loop's thread.
   virtual void stop() = 0;
   virtual void set_faults(std::vector<FaultRule> rules) = 0;

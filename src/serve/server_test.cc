@@ -3,11 +3,15 @@
 // The server over a raw socket: semantics, weather and faults as they really arrive. tests/serve has the same against boto3.
 #include "serve/server.h"
 
+#include <fcntl.h>
+#include <poll.h>
+
 #include <gtest/gtest.h>
 
 #include <chrono>
 #include <thread>
 
+#include "net/tls.h"
 #include "serve/test_client.h"
 
 namespace headrace::serve {
@@ -279,6 +283,50 @@ TEST_F(Server, ServesComputedShardsByRange) {
   EXPECT_EQ(client.request("PUT", "/syn/x", "", "y").status, 403);
 }
 
+// ---- TLS ----
+
+// Blocking reads of a non-blocking stream: waits in poll().
+std::string tls_exchange(uint16_t port, const std::string& ca_file, const std::string& text, size_t bytes) {
+  TestClient client(port);
+  ::fcntl(client.fd(), F_SETFL, O_NONBLOCK);
+  auto context = TlsContext::client({.ca_file = ca_file});
+  EXPECT_TRUE(context.ok()) << context.status().message();
+  auto stream = TlsStream::connect(*context, client.fd(), "localhost");
+  EXPECT_TRUE(stream.ok());
+  const auto wait = [&] {
+    pollfd p{client.fd(), POLLIN, 0};
+    EXPECT_EQ(::poll(&p, 1, 5000), 1);
+  };
+  TlsStream::Step step;
+  while ((step = (*stream)->handshake()) == TlsStream::Step::kWantRead) wait();
+  EXPECT_EQ(step, TlsStream::Step::kDone) << (*stream)->error().message();
+  if (step != TlsStream::Step::kDone) return {};
+  EXPECT_EQ((*stream)->write(as_bytes(text)).bytes, text.size());
+  std::string reply;
+  while (reply.find("\r\n\r\n") == reply.npos || reply.size() - reply.find("\r\n\r\n") - 4 < bytes) {
+    std::byte chunk[16384];
+    const TlsStream::Io io = (*stream)->read(chunk);
+    if (io.step == TlsStream::Step::kWantRead) wait();
+    else if (io.step != TlsStream::Step::kDone) break;
+    else reply += as_text({chunk, io.bytes});
+  }
+  return reply.substr(reply.find("\r\n\r\n") + 4);
+}
+
+TEST_F(Server, SpeaksTlsWithACertificateMadeAtStart) {
+  ServerOptions options;
+  options.tls = true;
+  options.tls_certificate_out = folder_.path("ca.pem");
+  start(std::move(options));
+  EXPECT_TRUE(server_->url().starts_with("https://"));
+  EXPECT_TRUE(tls_exchange(port(), folder_.path("ca.pem"), "GET /bkt/big HTTP/1.1\r\nHost: x\r\n\r\n", 3'000'000) == pattern(3'000'000));
+  EXPECT_EQ(tls_exchange(port(), folder_.path("ca.pem"), "PUT /bkt/t HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", 0), "");
+  EXPECT_EQ(tls_exchange(port(), folder_.path("ca.pem"), "GET /bkt/t HTTP/1.1\r\nHost: x\r\n\r\n", 5), "hello");
+  TestClient plain(port());
+  plain.send("GET /bkt/hello HTTP/1.1\r\nHost: x\r\n\r\n");
+  EXPECT_EQ(plain.receive().status, 0);  // no plain HTTP on a TLS port
+}
+
 // ---- weather ----
 
 TEST_F(Server, WaitsBeforeTheFirstByteAndPaces) {
@@ -531,6 +579,8 @@ TEST_F(Server, SaysWhyItDoesNotStart) {
   EXPECT_EQ(why({.anonymous = true, .threads = 0}).code(), Code::kInvalidArgument);
   EXPECT_EQ(why({.anonymous = true, .weather = {.first_byte_sigma = 9}}).code(), Code::kInvalidArgument);
   EXPECT_EQ(why({.anonymous = true, .faults = {{.probability = 2}}}).code(), Code::kInvalidArgument);
+  EXPECT_EQ(why({.anonymous = true, .tls = true, .tls_certificate = "x"}).code(), Code::kInvalidArgument);
+  EXPECT_FALSE(why({.anonymous = true, .tls = true, .tls_certificate = "/none", .tls_key = "/none"}).ok());
   EXPECT_EQ(why({.anonymous = true, .log_path = "/none/log"}).code(), Code::kNotFound);
 }
 
