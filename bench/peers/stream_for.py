@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Streams epochs with headrace for a given time and reports rates; the child of bench/small.py.
+
+Each payload of the synthetic set begins with its sample number: every row is checked against the
+number that the order says, and no number may come twice within an epoch.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from meter import cpu_seconds, ids_of, versions
+
+spec = json.loads(Path(sys.argv[1]).read_text())
+import numpy as np  # noqa: E402
+
+import headrace as hr  # noqa: E402
+
+
+def written_bytes():
+    """Bytes that this process sent towards a disk."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("write_bytes")))
+
+
+def main():
+    opened = time.monotonic()
+    ds = hr.open(spec["url"], endpoint_url=spec["endpoint"], region="us-east-1", **spec["open"])
+    open_s = time.monotonic() - opened
+    loader = ds.loader(decode={"bin": bytes}, **spec["options"])
+    written, cpu, begun = written_bytes(), cpu_seconds(), time.monotonic()
+    seen = np.zeros(len(ds), bool)
+    rows = payload = wrong = repeated = 0
+    first_batch_s = seconds = 0.0
+    while seconds < spec["seconds"]:
+        for batch in loader:
+            column = batch["bin"]
+            ids = ids_of(column.values, column.offsets)
+            wrong += int(np.count_nonzero(ids != batch.ids))
+            repeated += int(np.count_nonzero(seen[ids]))
+            seen[ids] = True
+            rows += len(ids)
+            payload += int(column.offsets[-1])
+            seconds = time.monotonic() - begun
+            first_batch_s = first_batch_s or seconds
+            if seconds >= spec["seconds"]:
+                break
+        else:
+            seen[:] = False
+    cpu = cpu_seconds() - cpu
+    described, stats = str(loader).splitlines(), loader.stats()
+    loader.close()
+    result = {
+        "samples": len(ds),
+        "stored_bytes": ds.nbytes,
+        "open_s": open_s,
+        "rows": rows,
+        "wrong_rows": wrong,
+        "repeated_rows": repeated,
+        "seconds": seconds,
+        "first_batch_s": first_batch_s,
+        "samples_per_s": rows / seconds,
+        "payload_mb_per_s": payload / 1e6 / seconds,
+        "received_mb_per_s": stats["bytes_received"] / 1e6 / seconds,
+        "cpu_s": cpu,
+        "cpu_s_per_payload_gb": cpu / (payload / 1e9),
+        "cpu_us_per_sample": cpu * 1e6 / rows,
+        "disk_written_bytes": written_bytes() - written,
+        "loader": described,
+        "stats_text": str(stats),
+        "versions": versions(["headrace", "numpy"]),
+    }
+    Path(spec["result_file"]).write_text(json.dumps(result))
+
+
+main()

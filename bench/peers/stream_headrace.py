@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Contender: headrace itself, as the README uses it, without torch."""
+
+from meter import Meter, ids_of
+
+meter = Meter()
+import headrace as hr  # noqa: E402  (its import is part of what is measured)
+
+meter.imported()
+spec = meter.spec
+ds = hr.open(spec["url"], endpoint_url=spec["endpoint"], **spec["open_options"])
+loader = ds.loader(batch_size=spec["batch"], decode={"bin": bytes, "cls": int}, **spec["options"])
+meter.begin()
+for batch in loader:
+    rows = batch["bin"]
+    meter.batch(ids_of(rows.values, rows.offsets), batch["cls"], int(rows.offsets[-1]))
+described = str(loader).splitlines()
+stats = dict(loader.stats())
+said = str(loader.stats())
+loader.close()
+meter.finish(["headrace", "numpy"], loader=described, stats=stats, stats_text=said)
