@@ -98,7 +98,6 @@ ObjectMeta meta_of(const std::string& key, const struct stat& info) {
 struct FileStore::Core {
   std::string root;
   std::string name;
-  std::shared_ptr<Executor> io;
   TimedExecutor& executor;
   FileStoreOptions options;
 
@@ -221,10 +220,11 @@ Result<ObjectMeta> FileStore::Core::put_part(const PutRequest& request, const st
 }
 
 FileStore::FileStore(std::string root, std::shared_ptr<Executor> io, TimedExecutor& executor,
-                     FileStoreOptions options) {
+                     FileStoreOptions options)
+    : io_(std::move(io)) {
   while (!root.empty() && root.back() == '/') root.pop_back();  // "/" becomes "": its files are "/" + key
   std::string name = "file://" + root;
-  core_.reset(new Core{std::move(root), std::move(name), std::move(io), executor, options, {}, {}, {}, {}});
+  core_.reset(new Core{std::move(root), std::move(name), executor, options, {}, {}, {}, {}});
 }
 
 FileStore::~FileStore() = default;
@@ -233,7 +233,7 @@ const std::string& FileStore::name() const { return core_->name; }
 
 void FileStore::read(ReadRequest request, UniqueFunction<void(ReadOutcome)> done, std::stop_token stop) {
   HR_ASSERT(!request.range.empty() && scatter_bytes(request.dst) == request.range.size());
-  core_->io->post([core = core_, request = std::move(request), done = std::move(done),
+  io_->post([core = core_, request = std::move(request), done = std::move(done),
                    stop = std::move(stop)]() mutable {
     ReadOutcome outcome = core->read(request, stop);
     core->executor.post([done = std::move(done), outcome = std::move(outcome)]() mutable {
@@ -244,7 +244,7 @@ void FileStore::read(ReadRequest request, UniqueFunction<void(ReadOutcome)> done
 
 template <class T, class Work>
 void FileStore::submit(Work work, Completion<T> done, std::stop_token stop, std::string what) {
-  core_->io->post([core = core_, work = std::move(work), done = std::move(done), stop = std::move(stop),
+  io_->post([core = core_, work = std::move(work), done = std::move(done), stop = std::move(stop),
                    what = std::move(what)]() mutable {
     Result<T> result = stop.stop_requested() ? Result<T>(cancelled(what + ": stopped")) : work(*core);
     core->executor.post([done = std::move(done), result = std::move(result)]() mutable {

@@ -30,9 +30,12 @@ class FileStore final : public ObjectStore {
   const std::string& name() const override;
 
  private:
-  struct Core;  // outlives the store while requests are under way
+  // Outlives the store while requests are under way. Does not hold `io`: the last request ends on a thread of io's,
+  // which could not join itself.
+  struct Core;
   template <class T, class Work>
   void submit(Work work, Completion<T> done, std::stop_token stop, std::string what);
+  const std::shared_ptr<Executor> io_;
   std::shared_ptr<Core> core_;
 };
 
