@@ -55,7 +55,7 @@ void FetchEngine::batch_gone() {
 
 // Many events, one pump: the flag is cleared before the pump looks at the world.
 void FetchEngine::post_pump() {
-  if (pump_posted_.exchange(true)) return;
+  if (closed_ || pump_posted_.exchange(true)) return;
   executor_.post([self = shared_from_this()] {
     self->pump_posted_ = false;
     self->pump();
@@ -259,9 +259,10 @@ void FetchEngine::close() {
   if (listener_ != 0) deps_.budget->unsubscribe(listener_);
   gate_.close();
   std::promise<void> done;
-  executor_.post([self = shared_from_this(), &done] {
-    self->ended_ = true;
-    self->forget_plan();
+  // `this`, not shared: the caller's reference is the last one, so that nothing is taken down on the executor.
+  executor_.post([this, &done] {
+    ended_ = true;
+    forget_plan();
     done.set_value();
   });
   done.get_future().wait();

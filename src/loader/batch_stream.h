@@ -62,6 +62,7 @@ class BatchStream {
   struct Delivered {
     std::shared_ptr<BatchData> batch;
     Position after;  // the state once this batch is in the trainer's hands
+    std::vector<SkippedRow> skipped;  // bad samples of this batch (skip_bad)
   };
   // The next batch; nullopt = the pass is over; kTimeout = not there yet after `wait` (call again). Any other failure
   // is final: the stream is closed.

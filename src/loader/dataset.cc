@@ -24,13 +24,13 @@ class DatasetOpener {
     out_ = std::shared_ptr<Dataset>(new Dataset());
     out_->runtime_ = Runtime::shared();
     out_->store_options_ = options_.store;
-    HR_TRY_ASSIGN(out_->store_, open_store(urls_[0], options_.store, out_->runtime_));
+    HR_TRY_ASSIGN(out_->opened_, open_store(urls_[0], options_.store, out_->runtime_));
     out_->index_dir_ = options_.index_dir.empty() ? default_index_dir() : options_.index_dir;
     LoadedIndex loaded;
     if (!options_.index.empty() && !options_.rebuild) {
       HR_TRY_ASSIGN(loaded, named_index());
     } else {
-      HR_TRY_ASSIGN(found_, find_shards(*out_->store_, urls_, options_.format, stop_));
+      HR_TRY_ASSIGN(found_, find_shards(out_->store(), urls_, options_.format, stop_));
       out_->prefix_ = found_.root;
       out_->listing_hash_ = listing_hash(found_.format, found_.shards);
       HR_TRY_ASSIGN(loaded, index_of_listing());
@@ -59,9 +59,9 @@ class DatasetOpener {
       HR_TRY_ASSIGN(loaded, load_index_file(files_, options_.index));
     } else {
       HR_TRY_ASSIGN(DataUrl url, parse_data_url(options_.index));
-      HR_TRY_ASSIGN(std::shared_ptr<ObjectStore> store, open_store(url, options_.store, out_->runtime_));
-      HR_TRY_ASSIGN(ObjectMeta meta, head_now(*store, url.key, stop_));
-      HR_TRY_ASSIGN(loaded, load_index_object(*store, meta, stop_));
+      HR_TRY_ASSIGN(const OpenedStore opened, open_store(url, options_.store, out_->runtime_));
+      HR_TRY_ASSIGN(ObjectMeta meta, head_now(*opened.store, url.key, stop_));
+      HR_TRY_ASSIGN(loaded, load_index_object(*opened.store, meta, stop_));
     }
     HR_TRY_ASSIGN(out_->prefix_, root_for(*loaded.index));
     out_->listing_hash_ = listing_hash(loaded.index->format(), loaded.index->shards());
@@ -77,13 +77,13 @@ class DatasetOpener {
     if (keys.size() == 1 && (root.ends_with(".tar") || root.ends_with("index.json"))) root = common_folder(keys);
     if (!root.empty() && !root.ends_with('/')) root += '/';
     const ShardEntry& shard = index.shards()[0];
-    Result<ObjectMeta> meta = head_now(*out_->store_, root + shard.key, stop_);
+    Result<ObjectMeta> meta = head_now(out_->store(), root + shard.key, stop_);
     if (!meta.ok() && meta.status().code() != Code::kNotFound) return meta.status();
     if (!meta.ok() || meta->size != shard.size) {
       return precondition_failed(
           "open " + urls_[0].text() + " with index " + options_.index + ": it is the index of another data set: shard " +
           shard.key + (meta.ok() ? " has " + std::to_string(meta->size) + " bytes, the index says " + std::to_string(shard.size)
-                                 : " of the index does not lie under " + out_->store_->name() + "/" + root) +
+                                 : " of the index does not lie under " + out_->store().name() + "/" + root) +
           "; build one with `headrace index`");
     }
     return root;
@@ -104,7 +104,7 @@ class DatasetOpener {
 
   Result<std::optional<LoadedIndex>> beside_index() {
     const std::string folder = beside_folder(out_->prefix_, out_->listing_hash_);
-    auto objects = list_all(*out_->store_, folder, 1000, stop_);
+    auto objects = list_all(out_->store(), folder, 1000, stop_);
     if (!objects.ok()) {
       // A key that may read shards but not list here has no index beside; the local one serves.
       if (objects.status().code() == Code::kPermission || objects.status().code() == Code::kNotFound) {
@@ -115,7 +115,7 @@ class DatasetOpener {
     std::erase_if(*objects, [](const ObjectMeta& o) { return !o.key.ends_with(kIndexSuffix); });
     if (objects->empty()) return std::optional<LoadedIndex>();
     const auto newest = std::ranges::max_element(*objects, {}, &ObjectMeta::modified_unix);
-    HR_TRY_ASSIGN(LoadedIndex loaded, load_index_object(*out_->store_, *newest, stop_));
+    HR_TRY_ASSIGN(LoadedIndex loaded, load_index_object(out_->store(), *newest, stop_));
     HR_TRY(check_listing(*loaded.index, found_.shards, options_.trust_copy)
                .with_context("index " + loaded.where));
     if (options_.trust_copy) out_->pin_versions_ = false;
@@ -158,7 +158,7 @@ class DatasetOpener {
       log_line(LogLevel::kInfo, "no index for " + urls_[0].text() + ": reading its " + std::to_string(bytes) +
                                     " bytes once to build one");
     }
-    HR_TRY_ASSIGN(auto index, build_index(*out_->store_, *out_->runtime_->buffers(), files_, spec, stop_));
+    HR_TRY_ASSIGN(auto index, build_index(out_->store(), *out_->runtime_->buffers(), files_, spec, stop_));
     LoadedIndex loaded{index, "", "built now"};
     const std::string encoded = encode_index(*index);
     loaded.name = index_file_name(as_bytes(encoded));
@@ -227,7 +227,7 @@ Result<RawSample> Dataset::raw(uint64_t i, std::stop_token stop) const {
   const uint64_t stride = index_->stride_of_row(at.row);
   const ShardEntry& shard = index_->shards()[at.shard];
   HR_TRY_ASSIGN(const std::string bytes,
-                read_all(*store_, prefix_ + shard.key, {extent.offset, extent.offset + extent.length},
+                read_all(store(), prefix_ + shard.key, {extent.offset, extent.offset + extent.length},
                          pin_versions_ ? shard.etag : "", stop));
   HR_TRY(index_->verify(at.shard, stride, 1, as_bytes(bytes)));
   SampleBatchView view;
@@ -246,18 +246,18 @@ Result<RawSample> Dataset::raw(uint64_t i, std::stop_token stop) const {
 Result<std::string> Dataset::save_index(const std::string& where, std::stop_token stop) const {
   const std::string encoded = encode_index(*index_);
   RealFileSystem files;
-  if (where == "beside") return save_index_beside(*store_, prefix_, listing_hash_, encoded, stop);
+  if (where == "beside") return save_index_beside(store(), prefix_, listing_hash_, encoded, stop);
   if (where == "local" || where.find("://") == std::string::npos) {
     const std::string path = where == "local" ? local_index_path(index_dir_, listing_hash_) : where;
     HR_TRY(files.write_atomic(path, encoded).with_context("save the index"));
     return path;
   }
   HR_TRY_ASSIGN(DataUrl url, parse_data_url(where));
-  HR_TRY_ASSIGN(std::shared_ptr<ObjectStore> store, open_store(url, store_options_, runtime_));
+  HR_TRY_ASSIGN(const OpenedStore opened, open_store(url, store_options_, runtime_));
   PutRequest put;
   put.key = url.key;
   put.content = encoded;
-  HR_TRY(put_now(*store, std::move(put), stop).status());
+  HR_TRY(put_now(*opened.store, std::move(put), stop).status());
   return where;
 }
 

@@ -16,6 +16,7 @@
 #include "base/secret.h"
 #include "format/dataset_index.h"
 #include "format/sample.h"
+#include "loader/open_store.h"
 #include "loader/runtime.h"
 #include "loader/store_options.h"
 #include "plan/shard_counts.h"
@@ -74,7 +75,9 @@ class Dataset {
   std::shared_ptr<const ShardCounts> counts() const { return counts_; }
   const Cutter& cutter() const { return *cutter_; }
   std::shared_ptr<const Cutter> cutter_ptr() const { return cutter_; }
-  ObjectStore& store() const { return *store_; }
+  ObjectStore& store() const { return *opened_.store; }
+  const std::shared_ptr<ObjectStore>& store_ptr() const { return opened_.store; }
+  const StoreMetrics& store_metrics() const { return *opened_.metrics; }
   const std::shared_ptr<Runtime>& runtime() const { return runtime_; }
 
   const std::string& url() const { return url_; }                    // the data set's root, "s3://bucket/prefix"
@@ -101,7 +104,7 @@ class Dataset {
   Dataset() = default;
 
   std::shared_ptr<Runtime> runtime_;
-  std::shared_ptr<ObjectStore> store_;
+  OpenedStore opened_;
   std::string url_;
   std::string prefix_;  // of the shards' keys inside the store
   std::string index_source_;

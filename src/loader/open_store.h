@@ -10,11 +10,16 @@
 #include "loader/runtime.h"
 #include "loader/store_options.h"
 #include "store/object_store.h"
+#include "sys/metrics.h"
 
 namespace headrace {
 
-// The store that holds `url`'s bucket (or the file system). It keeps `runtime` alive.
-Result<std::shared_ptr<ObjectStore>> open_store(const DataUrl& url, const StoreOptions& options,
-                                                std::shared_ptr<Runtime> runtime);
+struct OpenedStore {
+  std::shared_ptr<ObjectStore> store;      // keeps the runtime and its transports alive
+  std::shared_ptr<StoreMetrics> metrics;
+};
+
+// The store that holds `url`'s bucket (or the file system).
+Result<OpenedStore> open_store(const DataUrl& url, const StoreOptions& options, std::shared_ptr<Runtime> runtime);
 
 }  // namespace headrace

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <mutex>
 #include <string>
+#include <thread>
 
 #include "loader/host.h"
 
@@ -47,6 +48,26 @@ Runtime::~Runtime() {
   workers_->close();
 }
 
+bool Runtime::on_own_thread() const {
+  for (const auto& loop : loops_) {
+    if (loop->on_loop_thread()) return true;
+  }
+  return workers_->on_worker_thread();
+}
+
+namespace {
+
+// The last reference may go with a task on one of the runtime's own threads, which cannot join itself.
+void retire(Runtime* runtime) {
+  if (runtime->pid() == ::getpid() && runtime->on_own_thread()) {
+    std::thread([runtime] { delete runtime; }).detach();
+  } else {
+    delete runtime;
+  }
+}
+
+}  // namespace
+
 std::shared_ptr<Runtime> Runtime::shared() {
   static std::mutex mutex;
   static std::weak_ptr<Runtime> current;
@@ -60,14 +81,16 @@ std::shared_ptr<Runtime> Runtime::shared() {
   std::lock_guard lock(mutex);
   std::shared_ptr<Runtime> runtime = current.lock();
   if (!runtime) {
-    runtime = std::make_shared<Runtime>(defaults());
+    runtime = std::shared_ptr<Runtime>(new Runtime(defaults()), retire);
     current = runtime;
   }
   return runtime;
 }
 
 void Runtime::raise_memory(uint64_t bytes) {
-  if (bytes > budget_->bytes_max()) budget_->set_bytes_max(bytes);
+  if (bytes <= budget_->bytes_max()) return;
+  budget_->set_bytes_max(bytes);
+  buffers_->set_mapped_max(bytes + kPoolSlack);
 }
 
 }  // namespace headrace

@@ -44,6 +44,8 @@ class Runtime {
   const std::shared_ptr<Budget>& budget() { return budget_; }
   const std::shared_ptr<BufferPool>& buffers() { return buffers_; }
   pid_t pid() const { return pid_; }
+  // Is the caller one of the threads that the destructor would join?
+  bool on_own_thread() const;
   // Raises the process's budget to at least `bytes` (a loader's stated memory=).
   void raise_memory(uint64_t bytes);
 

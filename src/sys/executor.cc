@@ -81,6 +81,11 @@ void ThreadPool::close() {
   }
 }
 
+bool ThreadPool::on_worker_thread() const {
+  const auto me = std::this_thread::get_id();
+  return std::ranges::any_of(workers_, [me](const std::thread& worker) { return worker.get_id() == me; });
+}
+
 void ThreadPool::run() {
   for (;;) {
     Task task;

@@ -67,6 +67,7 @@ class ThreadPool final : public Executor {
   void post(Task task) override;
   void close();
   size_t threads() const { return threads_; }
+  bool on_worker_thread() const;
 
  private:
   void run();

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "loader/assembly_line.h"
+
+#include "format/dataset_index.h"
+#include "plan/integers.h"
+
+namespace headrace {
+namespace {
+// How often a batch that waits for memory looks again although no release was seen, and asks other claimants.
+constexpr Nanos kMemoryRetry = std::chrono::milliseconds(20);
+}  // namespace
+
+struct AssemblyLine::Job {
+  std::shared_ptr<FetchedBatch> fetched;
+  std::shared_ptr<Assembly> assembly;
+  uint64_t stored_bytes = 0;
+  Position after;
+};
+
+AssemblyLine::AssemblyLine(std::shared_ptr<BatchAssembler> assembler, std::shared_ptr<const DatasetIndex> index,
+                           std::shared_ptr<Budget> budget, Executor& workers, TimedExecutor& timers, uint64_t seed)
+    : assembler_(std::move(assembler)), index_(std::move(index)), budget_(std::move(budget)), workers_(workers),
+      timers_(timers), seed_(seed) {}
+
+void AssemblyLine::attach(const std::shared_ptr<FetchEngine>& engine) {
+  engine_ = engine;
+  listener_ = budget_->subscribe({[weak = weak_from_this()] {
+                                    if (auto self = weak.lock()) self->on_release();
+                                  },
+                                  nullptr});
+}
+
+void AssemblyLine::on_batch(FetchedBatch batch) {
+  std::lock_guard lock(mutex_);
+  if (closed_) return;
+  queue_.push_back(std::make_shared<FetchedBatch>(std::move(batch)));
+  start_next_locked();
+}
+
+void AssemblyLine::on_end(Status status) {
+  std::lock_guard lock(mutex_);
+  fetch_over_ = true;
+  // Batches that were fetched before a failure are still delivered.
+  if (failure_.ok()) failure_ = std::move(status);
+  changed_.notify_all();
+}
+
+void AssemblyLine::start_next_locked() {
+  if (current_ || queue_.empty() || closed_) return;
+  current_ = std::make_shared<Job>();
+  current_->fetched = std::move(queue_.front());
+  current_->after = current_->fetched->after;
+  queue_.pop_front();
+  running_ = true;
+  workers_.post([self = shared_from_this(), job = current_] { self->advance(job); });
+}
+
+BatchRequest AssemblyLine::request_of(const std::shared_ptr<FetchedBatch>& batch) const {
+  BatchRequest request;
+  request.rows.reserve(batch->rows.size());
+  request.epoch = batch->rows.empty() ? batch->after.epoch : batch->rows.front().epoch;
+  request.position = batch->rows.empty() ? batch->after.position : batch->rows.front().position;
+  for (const FetchedRow& row : batch->rows) {
+    BatchRow out;
+    out.id = row.sample;
+    out.random_key = order_key(seed_, row.epoch, OrderTag::kSample, row.sample);
+    out.valid = row.valid;
+    out.shard = index_->shards()[row.piece->shard].key;
+    if (row.piece->status.ok()) {
+      out.sample = row.piece->view[row.row];
+    } else {
+      out.fault = row.piece->status;
+    }
+    request.rows.push_back(std::move(out));
+  }
+  request.hold = batch;
+  return request;
+}
+
+void AssemblyLine::advance(std::shared_ptr<Job> job) {
+  if (!job->assembly) {
+    for (const FetchedRow& row : job->fetched->rows) {
+      job->stored_bytes += row.piece->buffer.bytes().size() / (row.piece->row_end - row.piece->row_begin);
+    }
+    job->assembly = assembler_->start(request_of(job->fetched));
+    job->fetched.reset();  // the request holds it
+  }
+  Assembly& assembly = *job->assembly;
+  assembly.advance([self = shared_from_this(), job](Assembly::State state) { self->on_state(job, state); });
+}
+
+void AssemblyLine::on_state(const std::shared_ptr<Job>& job, Assembly::State state) {
+  HR_ASSERT(state != Assembly::State::kWorking);
+  if (state == Assembly::State::kWaitingForMemory) {
+    ask_for_memory(job);
+    return;
+  }
+  // The batch's memory is let go outside the lock: releasing tells listeners, of which we are one.
+  std::optional<Finished> finished;
+  if (state == Assembly::State::kReady) {
+    finished = Finished{job->assembly->take_batch(), job->after, job->assembly->take_skipped(), job->stored_bytes};
+  }
+  std::lock_guard lock(mutex_);
+  running_ = false;
+  current_.reset();
+  if (finished && !closed_) {
+    finished_.push_back(*std::move(finished));
+  } else if (state == Assembly::State::kFailed) {
+    failure_ = job->assembly->status();
+    fetch_over_ = true;
+    queue_.clear();
+  }
+  if (!fetch_over_ || failure_.ok() || state != Assembly::State::kFailed) start_next_locked();
+  changed_.notify_all();
+}
+
+void AssemblyLine::ask_for_memory(const std::shared_ptr<Job>& job) {
+  const uint64_t bytes = job->assembly->bytes_wanted();
+  bool again;
+  {
+    std::lock_guard lock(mutex_);
+    again = std::exchange(released_, false) && !closed_;
+    waiting_ = !again;
+    running_ = again;
+    if (closed_) current_.reset();
+    changed_.notify_all();
+  }
+  if (again) {
+    workers_.post([self = shared_from_this(), job] { self->advance(job); });
+    return;
+  }
+  if (auto engine = engine_.lock()) engine->give_back(bytes);
+  budget_->shortfall(listener_, bytes);
+  timers_.post_at(timers_.clock().now() + kMemoryRetry, [weak = weak_from_this()] {
+    if (auto self = weak.lock()) self->on_release();
+  });
+}
+
+void AssemblyLine::on_release() {
+  std::shared_ptr<Job> job;
+  {
+    std::lock_guard lock(mutex_);
+    if (closed_ || !current_) return;
+    if (!waiting_) {
+      released_ = running_;
+      return;
+    }
+    waiting_ = false;
+    running_ = true;
+    released_ = false;
+    job = current_;
+  }
+  workers_.post([self = shared_from_this(), job] { self->advance(job); });
+}
+
+AssemblyLine::Taken AssemblyLine::take(Nanos wait) {
+  std::unique_lock lock(mutex_);
+  const auto there = [this] { return !finished_.empty() || closed_ || (fetch_over_ && !current_ && queue_.empty()); };
+  changed_.wait_for(lock, wait, there);
+  Taken taken;
+  if (!finished_.empty()) {
+    taken.batch = std::move(finished_.front());
+    finished_.pop_front();
+  } else if (there()) {
+    taken.over = true;
+    taken.status = closed_ ? cancelled("next: the stream is closed") : failure_;
+  }
+  return taken;
+}
+
+AssemblyLine::Stage AssemblyLine::stage() const {
+  std::lock_guard lock(mutex_);
+  if (waiting_) return Stage::kMemory;
+  return current_ || !queue_.empty() ? Stage::kAssembling : Stage::kFetching;
+}
+
+void AssemblyLine::close() {
+  if (listener_ != 0) budget_->unsubscribe(std::exchange(listener_, 0));
+  std::deque<std::shared_ptr<FetchedBatch>> queue;
+  std::deque<Finished> finished;
+  std::shared_ptr<Job> waiting;
+  {
+    std::unique_lock lock(mutex_);
+    closed_ = true;
+    queue.swap(queue_);
+    if (waiting_) {
+      waiting = std::move(current_);
+      waiting_ = false;
+    }
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return !running_; });
+    finished.swap(finished_);
+  }
+}
+
+}  // namespace headrace

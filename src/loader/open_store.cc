@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "loader/open_store.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "net/epoll_transport.h"
+#include "net/resolver.h"
+#include "s3/s3_store.h"
+#include "store/file_store.h"
+#include "store/retry_store.h"
+#include "sys/file_system.h"
+#include "sys/random.h"
+
+namespace headrace {
+namespace {
+
+// preads block: a few threads keep a disk busy and cost nothing when idle.
+constexpr size_t kFileThreads = 8;
+
+// Everything under one opened store, taken down in the reverse order: first the store, then its transports, then what
+// they run on.
+struct S3Stack {
+  std::shared_ptr<Runtime> runtime;
+  RealFileSystem files;
+  std::shared_ptr<Resolver> resolver;
+  std::vector<std::unique_ptr<EpollTransport>> transports;
+  std::shared_ptr<StoreMetrics> metrics = std::make_shared<StoreMetrics>();
+  std::shared_ptr<ObjectStore> store;
+
+  ~S3Stack() {
+    if (runtime && runtime->pid() != ::getpid()) {
+      // In a forked child the loops' threads do not exist: closing would wait for them for ever.
+      for (auto& transport : transports) static_cast<void>(transport.release());
+    }
+  }
+};
+
+struct FileStack {
+  std::shared_ptr<Runtime> runtime;
+  std::shared_ptr<StoreMetrics> metrics = std::make_shared<StoreMetrics>();
+  std::shared_ptr<ThreadPool> io = std::make_shared<ThreadPool>(kFileThreads, "hr-file");
+  std::shared_ptr<ObjectStore> store;
+};
+
+RetryOptions retry_options(const StoreOptions& options) {
+  RetryOptions retry;
+  retry.attempts_max = std::max<uint32_t>(1, options.attempts_max);
+  retry.elapsed_max = std::chrono::seconds(options.retry_seconds_max);
+  return retry;
+}
+
+Result<OpenedStore> open_s3(const DataUrl& url, const StoreOptions& options, std::shared_ptr<Runtime> runtime) {
+  auto stack = std::make_shared<S3Stack>();
+  stack->runtime = std::move(runtime);
+  S3Options s3;
+  s3.bucket = url.bucket;
+  s3.region = options.region;
+  s3.endpoint_url = options.endpoint_url;
+  s3.profile = options.profile;
+  s3.access_key_id = options.access_key_id;
+  s3.secret_access_key = options.secret_access_key;
+  s3.session_token = options.session_token;
+  s3.anonymous = options.anonymous;
+  const Environment environment = Environment::of_process();
+  HR_TRY_ASSIGN(s3, with_aws_settings(std::move(s3), environment, stack->files));
+  HR_TRY_ASSIGN(std::shared_ptr<CredentialsProvider> credentials,
+                resolve_credentials(s3, environment, stack->files));
+  stack->resolver = std::make_shared<SystemResolver>();
+  TransportLimits limits;
+  limits.connections_max = limits.connections_idle_max = options.connections_max;
+  TlsOptions tls;
+  tls.ca_file = options.ca_file;
+  tls.verify = options.verify_tls;
+  std::vector<HttpTransport*> transports;
+  for (size_t i = 0; i < stack->runtime->loops(); ++i) {
+    stack->transports.push_back(
+        std::make_unique<EpollTransport>(stack->runtime->loop(i), stack->resolver, limits, tls));
+    transports.push_back(stack->transports.back().get());
+  }
+  HR_TRY_ASSIGN(std::shared_ptr<S3Store> store,
+                S3Store::make(std::move(s3), std::move(credentials), std::move(transports), stack->metrics.get()));
+  stack->store = std::make_shared<RetryStore>(std::move(store), retry_options(options),
+                                              std::make_unique<SeededRandom>(entropy_seed()), stack->metrics.get());
+  return OpenedStore{{stack, stack->store.get()}, {stack, stack->metrics.get()}};
+}
+
+Result<OpenedStore> open_files(const StoreOptions& options, std::shared_ptr<Runtime> runtime) {
+  auto stack = std::make_shared<FileStack>();
+  stack->runtime = std::move(runtime);
+  auto files = std::make_shared<FileStore>("/", stack->io, stack->runtime->loop(0));
+  stack->store = std::make_shared<RetryStore>(std::move(files), retry_options(options),
+                                              std::make_unique<SeededRandom>(entropy_seed()), stack->metrics.get());
+  return OpenedStore{{stack, stack->store.get()}, {stack, stack->metrics.get()}};
+}
+
+}  // namespace
+
+Result<OpenedStore> open_store(const DataUrl& url, const StoreOptions& options, std::shared_ptr<Runtime> runtime) {
+  return url.scheme == "s3" ? open_s3(url, options, std::move(runtime)) : open_files(options, std::move(runtime));
+}
+
+}  // namespace headrace
