@@ -23,14 +23,15 @@ OwnedFd::~OwnedFd() {
 }
 
 bool key_is_path(const std::string& key) {
-  constexpr size_t kKeyBytesMax = 1024;  // S3's limit
+  constexpr size_t kKeyBytesMax = 1024;     // S3's limit
   constexpr size_t kSegmentBytesMax = 255;  // NAME_MAX
   if (key.empty() || key.size() > kKeyBytesMax || key.find('\0') != key.npos) return false;
   if (key.starts_with(kUploadPrefix)) return false;
   for (size_t begin = 0; begin <= key.size();) {
     const size_t end = std::min(key.find('/', begin), key.size());
     const std::string_view segment(key.data() + begin, end - begin);
-    if (segment.empty() || segment == "." || segment == ".." || segment.size() > kSegmentBytesMax) return false;
+    if (segment.empty() || segment == "." || segment == ".." || segment.size() > kSegmentBytesMax)
+      return false;
     begin = end + 1;
   }
   return true;
@@ -42,19 +43,25 @@ Status file_error(std::string_view action, const std::string& path) {
   switch (error) {
     case ENOENT:
     case ENOTDIR:
-    case EISDIR: return not_found(std::move(text));
+    case EISDIR:
+      return not_found(std::move(text));
     case EXDEV:  // RESOLVE_BENEATH: the path leads out
     case ELOOP:
     case EACCES:
     case EPERM:
-    case EROFS: return permission_denied(std::move(text));
-    case EEXIST: return precondition_failed(std::move(text));
+    case EROFS:
+      return permission_denied(std::move(text));
+    case EEXIST:
+      return precondition_failed(std::move(text));
     case ENOSPC:
     case EDQUOT:
     case EMFILE:
-    case ENFILE: return exhausted(std::move(text));
-    case ENAMETOOLONG: return invalid_argument(std::move(text));
-    default: return unavailable(std::move(text));
+    case ENFILE:
+      return exhausted(std::move(text));
+    case ENAMETOOLONG:
+      return invalid_argument(std::move(text));
+    default:
+      return unavailable(std::move(text));
   }
 }
 
@@ -81,7 +88,8 @@ Result<ParentFolder> open_parent(int dir_fd, const std::string& path, bool make)
     Result<OwnedFd> next = open_beneath(dir_fd, folder, O_PATH | O_DIRECTORY);
     if (!next.ok() && next.status().code() == Code::kNotFound && make) {
       const std::string segment = path.substr(begin, slash - begin);
-      if (::mkdirat(parent.fd.get(), segment.c_str(), 0777) != 0 && errno != EEXIST) return file_error("make", folder);
+      if (::mkdirat(parent.fd.get(), segment.c_str(), 0777) != 0 && errno != EEXIST)
+        return file_error("make", folder);
       next = open_beneath(dir_fd, folder, O_PATH | O_DIRECTORY);
     }
     if (!next.ok()) return next.status();

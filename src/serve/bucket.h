@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What a bucket is to the server: objects by key, keys in S3's byte order, and (where it can) writing. Implementations:
-// DirBucket (files in place) and SyntheticBucket (bytes computed). Used from one loop's thread only; every loop has its
-// own instances.
+// What a bucket is to the server: objects by key, keys in S3's byte order, and (where it can)
+// writing. Implementations: DirBucket (files in place) and SyntheticBucket (bytes computed). Used
+// from one loop's thread only; every loop has its own instances.
 #pragma once
 
 #include <sys/uio.h>
@@ -26,8 +26,8 @@ struct ObjectInfo {
   int64_t modified_unix = 0;
 };
 
-// Where a window of an object's bytes lies in memory. `scratch` holds what has to be made up; it is never reallocated
-// while in use, so iovecs may point into it.
+// Where a window of an object's bytes lies in memory. `scratch` holds what has to be made up; it is
+// never reallocated while in use, so iovecs may point into it.
 struct Pieces {
   static constexpr size_t kPiecesMax = 64;
   static constexpr size_t kScratchBytes = 64 << 10;
@@ -60,9 +60,13 @@ class Object {
 
   // A descriptor that sendfile can read at the object's own offsets, or -1: then use pieces().
   virtual int file_fd() const { return -1; }
-  // Some of the bytes from `offset` (< size) on, at least one, at most `bytes_max`; sets `out`. Objects without file only.
-  virtual void pieces(uint64_t offset, uint64_t bytes_max, Pieces& out) const { (void)offset, (void)bytes_max, out.clear(); }
-  // Fills `dst` from `offset` on; the caller keeps inside the object. kUnavailable when the file shrank.
+  // Some of the bytes from `offset` (< size) on, at least one, at most `bytes_max`; sets `out`.
+  // Objects without file only.
+  virtual void pieces(uint64_t offset, uint64_t bytes_max, Pieces& out) const {
+    (void)offset, (void)bytes_max, out.clear();
+  }
+  // Fills `dst` from `offset` on; the caller keeps inside the object. kUnavailable when the file
+  // shrank.
   virtual Status read_at(uint64_t offset, MutableBytes dst) const = 0;
 
  protected:
@@ -76,8 +80,10 @@ class Object {
 class KeyWalk {
  public:
   virtual ~KeyWalk() = default;
-  // The first object whose key is >= `bound` (byte order) and begins with `prefix`; nullopt = there is none.
-  virtual Result<std::optional<ObjectInfo>> next(const std::string& bound, const std::string& prefix) = 0;
+  // The first object whose key is >= `bound` (byte order) and begins with `prefix`; nullopt = there
+  // is none.
+  virtual Result<std::optional<ObjectInfo>> next(const std::string& bound,
+                                                 const std::string& prefix) = 0;
 };
 
 // A body on its way into a bucket. Destroying it without commit() leaves no trace.

@@ -19,12 +19,15 @@ namespace headrace::serve {
 namespace {
 
 DirBucket bucket_in(const TestFolder& folder) {
-  return DirBucket(std::make_shared<const OwnedFd>(OwnedFd(::open(folder.path().c_str(), O_RDONLY | O_DIRECTORY))), "");
+  return DirBucket(std::make_shared<const OwnedFd>(
+                       OwnedFd(::open(folder.path().c_str(), O_RDONLY | O_DIRECTORY))),
+                   "");
 }
 
 std::string content_of(const Object& object) {
   std::string content(object.info().size, '\0');
-  EXPECT_TRUE(object.read_at(0, {reinterpret_cast<std::byte*>(content.data()), content.size()}).ok());
+  EXPECT_TRUE(
+      object.read_at(0, {reinterpret_cast<std::byte*>(content.data()), content.size()}).ok());
   return content;
 }
 
@@ -64,7 +67,8 @@ TEST(DirBucket, NothingLeadsOutOfTheFolder) {
   std::filesystem::create_symlink(outside.path(), folder.path("out"));
   std::filesystem::create_symlink("in/file", folder.path("inside"));
   DirBucket bucket = bucket_in(folder);
-  for (const char* key : {"../secret", "in/../../secret", "/etc/passwd", "in/", "in//file", "./in/file", "", "in"}) {
+  for (const char* key :
+       {"../secret", "in/../../secret", "/etc/passwd", "in/", "in//file", "./in/file", "", "in"}) {
     EXPECT_EQ(bucket.open(key).status().code(), Code::kNotFound) << key;
   }
   EXPECT_EQ(bucket.open(std::string("in\0file", 7)).status().code(), Code::kNotFound);
@@ -106,7 +110,8 @@ TEST(DirBucket, KeepsNoMoreThanItsLimitOfFilesOpen) {
   for (int i = 0; i < 600; ++i) folder.write(std::to_string(i), std::to_string(i));
   DirBucket bucket = bucket_in(folder);
   for (int round = 0; round < 2; ++round) {
-    for (int i = 0; i < 600; ++i) ASSERT_EQ(content_of(**bucket.open(std::to_string(i))), std::to_string(i));
+    for (int i = 0; i < 600; ++i)
+      ASSERT_EQ(content_of(**bucket.open(std::to_string(i))), std::to_string(i));
   }
   const auto open_files = std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
   EXPECT_LT(open_files, 560);
@@ -149,8 +154,10 @@ TEST(DirBucket, OfManyWritersThatWantANewObjectOneWins) {
       DirBucket bucket = bucket_in(folder);
       auto upload = *bucket.upload("deep/key");
       const auto info = upload->commit(true);
-      if (info.ok()) ++won;
-      else if (info.status().code() == Code::kPrecondition) ++lost;
+      if (info.ok())
+        ++won;
+      else if (info.status().code() == Code::kPrecondition)
+        ++lost;
     });
   }
   for (std::thread& writer : writers) writer.join();
@@ -185,7 +192,8 @@ struct Listed {
   std::string next;
 };
 
-std::vector<std::string> tags(const std::string& xml, const std::string& open, const std::string& close) {
+std::vector<std::string> tags(const std::string& xml, const std::string& open,
+                              const std::string& close) {
   std::vector<std::string> values;
   for (size_t at = 0; (at = xml.find(open, at)) != xml.npos;) {
     at += open.size();
@@ -200,8 +208,10 @@ Listed list(Bucket& bucket, const QueryPairs& query) {
   EXPECT_TRUE(error.ok()) << error.message;
   const auto next = tags(xml, "<NextContinuationToken>", "</NextContinuationToken>");
   EXPECT_EQ(xml.find("<IsTruncated>true") != xml.npos, !next.empty());
-  Listed listed{tags(xml, "<Key>", "</Key>"), tags(xml, "<CommonPrefixes><Prefix>", "</Prefix>"), next.empty() ? "" : next[0]};
-  EXPECT_EQ(tags(xml, "<KeyCount>", "</KeyCount>")[0], std::to_string(listed.keys.size() + listed.prefixes.size()));
+  Listed listed{tags(xml, "<Key>", "</Key>"), tags(xml, "<CommonPrefixes><Prefix>", "</Prefix>"),
+                next.empty() ? "" : next[0]};
+  EXPECT_EQ(tags(xml, "<KeyCount>", "</KeyCount>")[0],
+            std::to_string(listed.keys.size() + listed.prefixes.size()));
   return listed;
 }
 
@@ -209,8 +219,9 @@ using Strings = std::vector<std::string>;
 
 TEST(List, GroupsByDelimiterLikeTheUserGuidesExample) {
   TestFolder folder;  // S3 user guide, "Organizing objects using prefixes"
-  for (const char* key : {"sample.jpg", "photos/2006/January/sample.jpg", "photos/2006/February/sample2.jpg",
-                          "photos/2006/February/sample3.jpg", "photos/2006/February/sample4.jpg"}) {
+  for (const char* key :
+       {"sample.jpg", "photos/2006/January/sample.jpg", "photos/2006/February/sample2.jpg",
+        "photos/2006/February/sample3.jpg", "photos/2006/February/sample4.jpg"}) {
     folder.write(key, "x");
   }
   DirBucket bucket = bucket_in(folder);
@@ -224,7 +235,8 @@ TEST(List, GroupsByDelimiterLikeTheUserGuidesExample) {
 
 TEST(List, PagesOfAnySizeGiveTheSameKeysOnceEach) {
   TestFolder folder;
-  for (const char* key : {"a-b", "a.txt", "a/x", "a/y/z", "a/y/zz", "a0", "b/1", "b/2", "c"}) folder.write(key, "x");
+  for (const char* key : {"a-b", "a.txt", "a/x", "a/y/z", "a/y/zz", "a0", "b/1", "b/2", "c"})
+    folder.write(key, "x");
   DirBucket bucket = bucket_in(folder);
   for (const char* delimiter : {"", "/", "y"}) {
     const Listed whole = list(bucket, {{"delimiter", delimiter}});
@@ -251,13 +263,16 @@ TEST(List, StartAfterEncodingAndLimits) {
   for (const char* key : {"a b", "a+b&<c>", "d"}) folder.write(key, "x");
   DirBucket bucket = bucket_in(folder);
   EXPECT_EQ(list(bucket, {{"start-after", "a b"}}).keys, (Strings{"a+b&amp;&lt;c&gt;", "d"}));
-  EXPECT_EQ(list(bucket, {{"encoding-type", "url"}}).keys, (Strings{"a%20b", "a%2Bb%26%3Cc%3E", "d"}));
+  EXPECT_EQ(list(bucket, {{"encoding-type", "url"}}).keys,
+            (Strings{"a%20b", "a%2Bb%26%3Cc%3E", "d"}));
   EXPECT_EQ(list(bucket, {{"max-keys", "0"}}).keys, Strings{});
   std::string xml;
-  for (const QueryPairs& bad : {QueryPairs{{"max-keys", "-1"}}, QueryPairs{{"max-keys", "x"}},
-                                QueryPairs{{"encoding-type", "xml"}}, QueryPairs{{"continuation-token", "zz"}},
-                                QueryPairs{{"continuation-token", ""}}}) {
-    EXPECT_EQ(list_objects_v2(*bucket.walk(), "b", bad, xml).code, "InvalidArgument") << bad[0].second;
+  for (const QueryPairs& bad :
+       {QueryPairs{{"max-keys", "-1"}}, QueryPairs{{"max-keys", "x"}},
+        QueryPairs{{"encoding-type", "xml"}}, QueryPairs{{"continuation-token", "zz"}},
+        QueryPairs{{"continuation-token", ""}}}) {
+    EXPECT_EQ(list_objects_v2(*bucket.walk(), "b", bad, xml).code, "InvalidArgument")
+        << bad[0].second;
   }
 }
 
@@ -279,18 +294,21 @@ TEST(AfterPrefix, IsTheNextStringThatDoesNotBeginWithIt) {
 
 // ---- synthetic ----
 
-SyntheticSpec small_spec() { return *parse_synthetic_spec("samples=25,bytes=3000,shard=40KB,classes=7"); }
+SyntheticSpec small_spec() {
+  return *parse_synthetic_spec("samples=25,bytes=3000,shard=40KB,classes=7");
+}
 
 TEST(Synthetic, ReadsSpecs) {
-  const SyntheticSpec spec = *parse_synthetic_spec("samples=870000,bytes=115000,shard=64MB,format=tar,order=sorted,seed=3");
+  const SyntheticSpec spec = *parse_synthetic_spec(
+      "samples=870000,bytes=115000,shard=64MB,format=tar,order=sorted,seed=3");
   EXPECT_EQ(spec.samples, 870000u);
   EXPECT_EQ(spec.shard_bytes, 64000000u);
   EXPECT_TRUE(spec.sorted_classes);
   EXPECT_EQ(*parse_bytes("1MiB"), 1048576u);
   EXPECT_EQ(*parse_bytes("2Gi"), 2147483648u);
   EXPECT_EQ(*parse_bytes("7"), 7u);
-  for (const char* bad : {"samples=0", "bytes=15", "samples=-1", "shard=1XB", "colour=red", "classes=0", "bytes=99999999999GB",
-                          "format=zip", "samples"}) {
+  for (const char* bad : {"samples=0", "bytes=15", "samples=-1", "shard=1XB", "colour=red",
+                          "classes=0", "bytes=99999999999GB", "format=zip", "samples"}) {
     EXPECT_EQ(parse_synthetic_spec(bad).status().code(), Code::kInvalidArgument) << bad;
   }
 }
@@ -307,7 +325,8 @@ TEST(Synthetic, ShardsAreTarsWhosePayloadsProveThemselves) {
       const std::string name = tar.c_str() + at;
       const uint64_t size = std::strtoull(tar.substr(at + 124, 11).c_str(), nullptr, 8);
       unsigned sum = 8 * ' ';
-      for (size_t i = 0; i < 512; ++i) sum += i >= 148 && i < 156 ? 0 : static_cast<uint8_t>(tar[at + i]);
+      for (size_t i = 0; i < 512; ++i)
+        sum += i >= 148 && i < 156 ? 0 : static_cast<uint8_t>(tar[at + i]);
       EXPECT_EQ(std::strtoul(tar.substr(at + 148, 6).c_str(), nullptr, 8), sum);
       EXPECT_EQ(tar.substr(at + 257, 5), "ustar");
       const std::string_view body(tar.data() + at + 512, size);
@@ -331,8 +350,10 @@ TEST(Synthetic, ShardsAreTarsWhosePayloadsProveThemselves) {
 }
 
 TEST(Synthetic, AnyTwoWaysOfReadingAgree) {
-  for (const char* text : {"samples=25,bytes=3000,shard=40KB", "samples=9,bytes=16,shard=1", "samples=5,bytes=700000,shard=2MB",
-                           "samples=5,bytes=1000,format=objects", "samples=300,bytes=100,shard=1MB"}) {
+  for (const char* text :
+       {"samples=25,bytes=3000,shard=40KB", "samples=9,bytes=16,shard=1",
+        "samples=5,bytes=700000,shard=2MB", "samples=5,bytes=1000,format=objects",
+        "samples=300,bytes=100,shard=1MB"}) {
     const auto data = std::make_shared<const SyntheticData>(*parse_synthetic_spec(text));
     SyntheticBucket bucket(data);
     for (const std::string& key : keys_of(bucket)) {
@@ -341,14 +362,16 @@ TEST(Synthetic, AnyTwoWaysOfReadingAgree) {
       uint64_t step = 1;
       for (uint64_t at = 0; at < whole.size(); at += step, step = step * 7 % 65537 + 1) {
         std::string part(std::min<uint64_t>(step, whole.size() - at), '\0');
-        ASSERT_TRUE(object->read_at(at, {reinterpret_cast<std::byte*>(part.data()), part.size()}).ok());
+        ASSERT_TRUE(
+            object->read_at(at, {reinterpret_cast<std::byte*>(part.data()), part.size()}).ok());
         ASSERT_EQ(part, whole.substr(at, part.size())) << text << " " << key << " at " << at;
         Pieces pieces;
         object->pieces(at, 100'000, pieces);
         ASSERT_GT(pieces.bytes, 0u);
         ASSERT_LE(pieces.bytes, 100'000u);
         std::string joined;
-        for (size_t i = 0; i < pieces.count; ++i) joined.append(static_cast<char*>(pieces.iov[i].iov_base), pieces.iov[i].iov_len);
+        for (size_t i = 0; i < pieces.count; ++i)
+          joined.append(static_cast<char*>(pieces.iov[i].iov_base), pieces.iov[i].iov_len);
         ASSERT_EQ(joined, whole.substr(at, joined.size()));
       }
     }
@@ -361,9 +384,11 @@ TEST(Synthetic, SortedClassesAreSorted) {
 }
 
 TEST(Synthetic, HugeBucketsCostNothingToListAndCannotBeWritten) {
-  const auto data = std::make_shared<const SyntheticData>(*parse_synthetic_spec("samples=1000000000000,bytes=100000,shard=64MB"));
+  const auto data = std::make_shared<const SyntheticData>(
+      *parse_synthetic_spec("samples=1000000000000,bytes=100000,shard=64MB"));
   SyntheticBucket bucket(data);
-  // A sample takes 512 + 100,352 + 1,024 bytes; 628 of them and 1,024 fit into 64,000,000; ceil(10^12 / 628).
+  // A sample takes 512 + 100,352 + 1,024 bytes; 628 of them and 1,024 fit into 64,000,000;
+  // ceil(10^12 / 628).
   EXPECT_EQ(data->objects(), 1592356688u);
   EXPECT_FALSE(bucket.open("shard-9999999999.tar").ok());
   EXPECT_FALSE(bucket.open("shard-1.tar").ok());

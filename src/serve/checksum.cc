@@ -29,7 +29,8 @@ ChecksumChecker::ChecksumChecker(const HttpHeaders& headers)
 
 void ChecksumChecker::update(Bytes bytes) {
   if (!want_crc32_.empty()) {
-    crc32_ = static_cast<uint32_t>(::crc32_z(crc32_, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
+    crc32_ = static_cast<uint32_t>(
+        ::crc32_z(crc32_, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
   }
   if (!want_crc32c_.empty()) crc32c_ = crc32c(bytes, crc32c_);
   if (!want_sha256_.empty()) sha256_.update(as_text(bytes));
@@ -40,7 +41,8 @@ std::string ChecksumChecker::disagreement() {
   if (!want_crc32c_.empty() && base64_of(crc32c_) != want_crc32c_) return "x-amz-checksum-crc32c";
   if (want_sha256_.empty()) return {};
   const Digest256 digest = sha256_.finish();
-  return base64(digest.data(), digest.size()) == want_sha256_ ? std::string() : "x-amz-checksum-sha256";
+  return base64(digest.data(), digest.size()) == want_sha256_ ? std::string()
+                                                              : "x-amz-checksum-sha256";
 }
 
 }  // namespace headrace::serve

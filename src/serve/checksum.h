@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The x-amz-checksum-* headers of an upload: CRC-32, CRC-32C and SHA-256 of the body, base64. Others (SHA-1, CRC-64/NVME)
-// are not checked, as S3-compatible stores do.
+// The x-amz-checksum-* headers of an upload: CRC-32, CRC-32C and SHA-256 of the body, base64.
+// Others (SHA-1, CRC-64/NVME) are not checked, as S3-compatible stores do.
 #pragma once
 
 #include <optional>

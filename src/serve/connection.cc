@@ -15,8 +15,8 @@
 namespace headrace::serve {
 namespace {
 
-constexpr size_t kInBytes = 16 << 10;       // most heads are below 1 KiB
-constexpr size_t kInBytesMax = 48 << 10;    // the parser refuses heads above 32 KiB
+constexpr size_t kInBytes = 16 << 10;        // most heads are below 1 KiB
+constexpr size_t kInBytesMax = 48 << 10;     // the parser refuses heads above 32 KiB
 constexpr uint64_t kThrowAwayMax = 1 << 20;  // of a refused body, to keep the connection
 
 }  // namespace
@@ -78,12 +78,22 @@ void Connection::advance() {
   Progress progress = Progress::kMore;
   while (progress == Progress::kMore) {
     switch (step_) {
-      case Step::kHandshake: progress = handshake(); break;
-      case Step::kReadHead: progress = read_head(); break;
-      case Step::kReadBody: progress = read_body(); break;
-      case Step::kSend: progress = send_some(); break;
+      case Step::kHandshake:
+        progress = handshake();
+        break;
+      case Step::kReadHead:
+        progress = read_head();
+        break;
+      case Step::kReadBody:
+        progress = read_body();
+        break;
+      case Step::kSend:
+        progress = send_some();
+        break;
       case Step::kWait:
-      case Step::kClosed: progress = Progress::kBlocked; break;
+      case Step::kClosed:
+        progress = Progress::kBlocked;
+        break;
     }
   }
   advancing_ = false;
@@ -91,15 +101,19 @@ void Connection::advance() {
 
 Connection::Progress Connection::handshake() {
   switch (tls_->handshake()) {
-    case TlsStream::Step::kDone: step_ = Step::kReadHead; return Progress::kMore;
+    case TlsStream::Step::kDone:
+      step_ = Step::kReadHead;
+      return Progress::kMore;
     case TlsStream::Step::kWantRead:
-    case TlsStream::Step::kWantWrite: return Progress::kBlocked;
-    default: return close(), Progress::kBlocked;
+    case TlsStream::Step::kWantWrite:
+      return Progress::kBlocked;
+    default:
+      return close(), Progress::kBlocked;
   }
 }
 
-// As recv(): bytes, 0 at the end, or -1 and errno. A short read has drained a plain socket; TLS comes in records, so
-// there only "would block" means empty.
+// As recv(): bytes, 0 at the end, or -1 and errno. A short read has drained a plain socket; TLS
+// comes in records, so there only "would block" means empty.
 ssize_t Connection::receive(char* into, size_t size) {
   if (tls_ == nullptr) {
     const ssize_t n = ::recv(fd_, into, size, 0);
@@ -118,11 +132,13 @@ ssize_t Connection::send_bytes(const char* bytes, size_t size, int flags) {
   if (tls_ == nullptr) return ::send(fd_, bytes, size, MSG_NOSIGNAL | flags);
   size_t sent = 0;
   while (sent < size) {
-    const TlsStream::Io io = tls_->write({reinterpret_cast<const std::byte*>(bytes) + sent, size - sent});
+    const TlsStream::Io io =
+        tls_->write({reinterpret_cast<const std::byte*>(bytes) + sent, size - sent});
     sent += io.bytes;
     if (io.step == TlsStream::Step::kDone) continue;
     if (sent > 0) break;
-    const bool blocked = io.step == TlsStream::Step::kWantWrite || io.step == TlsStream::Step::kWantRead;
+    const bool blocked =
+        io.step == TlsStream::Step::kWantWrite || io.step == TlsStream::Step::kWantRead;
     errno = blocked ? EAGAIN : ECONNRESET;
     return -1;
   }
@@ -155,8 +171,9 @@ bool Connection::fill() {
 
 Connection::Progress Connection::read_head() {
   const std::string_view unread(in_.data() + in_begin_, in_end_ - in_begin_);
-  Result<std::optional<size_t>> size =
-      unread.empty() ? Result<std::optional<size_t>>(std::optional<size_t>()) : parser_.parse(unread, request_);
+  Result<std::optional<size_t>> size = unread.empty()
+                                           ? Result<std::optional<size_t>>(std::optional<size_t>())
+                                           : parser_.parse(unread, request_);
   if (size.ok() && !*size) return fill() ? Progress::kMore : Progress::kBlocked;
   arrived_ = context_.loop->clock().now();
   context_.state->stats.enter();
@@ -171,7 +188,8 @@ Connection::Progress Connection::read_head() {
   }
   in_begin_ += **size;
   context_.service->begin(request_, exchange_);
-  if (request_.framing == BodyFraming::kNone || (request_.framing == BodyFraming::kLength && request_.content_length == 0)) {
+  if (request_.framing == BodyFraming::kNone ||
+      (request_.framing == BodyFraming::kLength && request_.content_length == 0)) {
     if (exchange_.wants_body) context_.service->finish_body(request_, exchange_);
     begin_reply();
     return Progress::kMore;
@@ -181,7 +199,8 @@ Connection::Progress Connection::read_head() {
   aws_chunks_.reset();
   step_ = Step::kReadBody;
   throw_away_ = !exchange_.wants_body;
-  if (throw_away_ && (request_.expect_continue || body_left_ > kThrowAwayMax || request_.framing == BodyFraming::kChunked)) {
+  if (throw_away_ && (request_.expect_continue || body_left_ > kThrowAwayMax ||
+                      request_.framing == BodyFraming::kChunked)) {
     // Nobody reads this body: answer now and close, rather than wait for bytes that may never come.
     exchange_.reply.close = true;
     begin_reply();
@@ -236,8 +255,10 @@ Connection::Progress Connection::read_body() {
     if (peer_done_) close();  // the body ends early
     return Progress::kBlocked;
   }
-  // Never past the body's end, so that what follows is found in in_; a chunked body goes through in_.
-  if (request_.framing == BodyFraming::kChunked) return fill() ? Progress::kMore : Progress::kBlocked;
+  // Never past the body's end, so that what follows is found in in_; a chunked body goes through
+  // in_.
+  if (request_.framing == BodyFraming::kChunked)
+    return fill() ? Progress::kMore : Progress::kBlocked;
   std::vector<char>& chunk = context_.body_chunk;
   const ssize_t n = receive(chunk.data(), std::min<uint64_t>(chunk.size(), body_left_));
   if (n > 0) {
@@ -254,7 +275,8 @@ Connection::Progress Connection::read_body() {
 
 void Connection::end_of_body() {
   if (exchange_.incoming) {
-    context_.state->stats.upload_bytes.fetch_add(exchange_.incoming->bytes, std::memory_order_relaxed);
+    context_.state->stats.upload_bytes.fetch_add(exchange_.incoming->bytes,
+                                                 std::memory_order_relaxed);
   }
   if (!throw_away_) context_.service->finish_body(request_, exchange_);
   begin_reply();
@@ -280,16 +302,21 @@ void Connection::on_timer() {
 void Connection::record() const {
   ServerState& state = *context_.state;
   const Reply& reply = exchange_.reply;
-  state.stats.requests[static_cast<size_t>(exchange_.call.op)].fetch_add(1, std::memory_order_relaxed);
-  state.stats.by_class[static_cast<size_t>(reply.status / 100)].fetch_add(1, std::memory_order_relaxed);
+  state.stats.requests[static_cast<size_t>(exchange_.call.op)].fetch_add(1,
+                                                                         std::memory_order_relaxed);
+  state.stats.by_class[static_cast<size_t>(reply.status / 100)].fetch_add(
+      1, std::memory_order_relaxed);
   const uint64_t sent = reply.object ? body_at_ - body_begin_ : reply.text.size();
   state.stats.body_bytes.fetch_add(sent, std::memory_order_relaxed);
   if (state.log == nullptr || exchange_.call.op == S3Op::kControl) return;
   const TimePoint now = context_.loop->clock().now();
-  const auto ms = [&](TimePoint end) { return static_cast<double>((end - arrived_).count()) * 1e-6; };
+  const auto ms = [&](TimePoint end) {
+    return static_cast<double>((end - arrived_).count()) * 1e-6;
+  };
   timespec wall;
   ::clock_gettime(CLOCK_REALTIME, &wall);
-  state.log->add({.t = static_cast<double>(wall.tv_sec) + static_cast<double>(wall.tv_nsec) * 1e-9 - ms(now) * 1e-3,
+  state.log->add({.t = static_cast<double>(wall.tv_sec) + static_cast<double>(wall.tv_nsec) * 1e-9 -
+                       ms(now) * 1e-3,
                   .op = exchange_.call.op,
                   .bucket = exchange_.call.bucket,
                   .key = exchange_.call.key,

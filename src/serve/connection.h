@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One client connection: reads requests, keeps to the weather's times, sends replies, spoils them where a fault rule
-// says so. HTTP/1.1 with keep-alive and pipelining (one reply at a time). Lives on its loop's thread; objects are reused.
+// One client connection: reads requests, keeps to the weather's times, sends replies, spoils them
+// where a fault rule says so. HTTP/1.1 with keep-alive and pipelining (one reply at a time). Lives
+// on its loop's thread; objects are reused.
 //
-// Steps:  (kHandshake ->) kReadHead -> (kReadBody ->) kWait -> kSend -> kReadHead ...   and kClosed from any of them.
+// Steps:  (kHandshake ->) kReadHead -> (kReadBody ->) kWait -> kSend -> kReadHead ...   and kClosed
+// from any of them.
 #pragma once
 
 #include <string>
@@ -24,9 +26,9 @@ struct LoopContext {
   EventLoop* loop = nullptr;
   S3Service* service = nullptr;
   SharedLine line;
-  Pieces pieces;                 // scratch of one send
+  Pieces pieces;                                                // scratch of one send
   std::vector<char> body_chunk = std::vector<char>(256 << 10);  // scratch of one receive of a body
-  std::vector<Connection*> idle;  // closed, for reuse
+  std::vector<Connection*> idle;                                // closed, for reuse
 };
 
 class Connection final : public FdHandler {
@@ -71,7 +73,7 @@ class Connection final : public FdHandler {
   std::unique_ptr<TlsStream> tls_;
   uint64_t generation_ = 0;  // of timers: an older one is ignored
   bool readable_ = false;
-  bool peer_done_ = false;   // FIN seen
+  bool peer_done_ = false;  // FIN seen
   bool advancing_ = false;
 
   RequestParser parser_;
@@ -84,13 +86,13 @@ class Connection final : public FdHandler {
   bool in_flight_ = false;
   bool throw_away_ = false;  // a body whose reply is ready already
 
-  std::string out_;          // head and text, or head and a small body
+  std::string out_;  // head and text, or head and a small body
   size_t out_sent_ = 0;
   uint64_t body_at_ = 0, body_end_ = 0;  // of the object, not yet sent
-  uint64_t released_ = 0;    // body may go up to here now
-  uint64_t fault_at_ = 0;    // body offset (absolute) where a fault strikes
+  uint64_t released_ = 0;                // body may go up to here now
+  uint64_t fault_at_ = 0;                // body offset (absolute) where a fault strikes
   bool fault_armed_ = false;
-  bool copied_ = false;      // the body goes through a copy (flips)
+  bool copied_ = false;  // the body goes through a copy (flips)
   Pacer pacer_;
   TimePoint arrived_{}, first_byte_{};
   uint64_t body_begin_ = 0;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Sending a reply: when (weather, pacing), from where (text, file, computed pieces), and spoiled how (faults).
+// Sending a reply: when (weather, pacing), from where (text, file, computed pieces), and spoiled
+// how (faults).
 //
-// Ways out, by cost: a small body is copied behind its head and leaves in one send; a file's larger body goes by
-// sendfile, which over loopback hands the page cache's own pages to the receiver (one copy instead of two); computed
-// bodies by sendmsg from the hot pattern; flipped ones through a copy.
+// Ways out, by cost: a small body is copied behind its head and leaves in one send; a file's larger
+// body goes by sendfile, which over loopback hands the page cache's own pages to the receiver (one
+// copy instead of two); computed bodies by sendmsg from the hot pattern; flipped ones through a
+// copy.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/sendfile.h>
@@ -17,8 +19,9 @@
 namespace headrace::serve {
 namespace {
 
-constexpr uint64_t kInlineBodyMax = 16 << 10;    // copied behind the head: 16 KiB costs less than a second system call
-constexpr uint64_t kTurnBytesMax = 1 << 20;      // of one connection before others get their turn
+constexpr uint64_t kInlineBodyMax =
+    16 << 10;  // copied behind the head: 16 KiB costs less than a second system call
+constexpr uint64_t kTurnBytesMax = 1 << 20;  // of one connection before others get their turn
 constexpr Nanos kNow{std::chrono::microseconds(20)};  // what is due that soon goes at once
 
 }  // namespace
@@ -39,8 +42,8 @@ void Connection::begin_reply() {
   if (reply.fault && reply.object) {
     const FaultKind kind = reply.fault->kind;
     fault_at_ = body_begin_ + std::min(reply.fault->at_byte, body_end_ - body_begin_);
-    fault_armed_ = kind == FaultKind::kReset || kind == FaultKind::kStall || kind == FaultKind::kTruncate ||
-                   kind == FaultKind::kDrip;
+    fault_armed_ = kind == FaultKind::kReset || kind == FaultKind::kStall ||
+                   kind == FaultKind::kTruncate || kind == FaultKind::kDrip;
     copied_ = kind == FaultKind::kFlip;
   } else if (reply.fault && reply.fault->kind == FaultKind::kReset) {
     return reset_hard();  // a reply without a body is not sent at all
@@ -58,11 +61,14 @@ void Connection::begin_reply() {
 void Connection::schedule_release() {
   const TimePoint now = context_.loop->clock().now();
   const uint64_t limit = fault_armed_ ? fault_at_ : body_end_;
-  const Pacer::Chunk chunk = pacer_.paced() ? pacer_.next(limit - released_, now)
-                                            : Pacer::Chunk{limit - released_, arrived_ + exchange_.reply.delay};
+  const Pacer::Chunk chunk =
+      pacer_.paced() ? pacer_.next(limit - released_, now)
+                     : Pacer::Chunk{limit - released_, arrived_ + exchange_.reply.delay};
   released_ += chunk.bytes;
-  if (chunk.when > now + kNow) wait_until(chunk.when);
-  else step_ = Step::kSend;
+  if (chunk.when > now + kNow)
+    wait_until(chunk.when);
+  else
+    step_ = Step::kSend;
 }
 
 Connection::Progress Connection::send_some() {
@@ -72,7 +78,9 @@ Connection::Progress Connection::send_some() {
   if (!reply.object) {
     progress = send_head_and_text();
   } else if (body_at_ < released_ || out_sent_ < out_.size()) {
-    if (copied_ || tls_ || (body_at_ == body_begin_ && released_ == body_end_ && body_end_ - body_at_ <= kInlineBodyMax)) {
+    if (copied_ || tls_ ||
+        (body_at_ == body_begin_ && released_ == body_end_ &&
+         body_end_ - body_at_ <= kInlineBodyMax)) {
       progress = send_copied();
     } else {
       progress = reply.object->file_fd() >= 0 ? send_file() : send_pieces();
@@ -89,15 +97,19 @@ Connection::Progress Connection::end_of_release() {
   if (fault_armed_ && body_at_ == fault_at_) {
     const FaultRule& fault = *exchange_.reply.fault;
     switch (fault.kind) {
-      case FaultKind::kReset: reset_hard(); return Progress::kBlocked;
+      case FaultKind::kReset:
+        reset_hard();
+        return Progress::kBlocked;
       case FaultKind::kTruncate:
         record();
         close();
         return Progress::kBlocked;
       case FaultKind::kStall:
         fault_armed_ = false;
-        wait_until(fault.ms > 0 ? context_.loop->clock().now() + Nanos(static_cast<int64_t>(fault.ms * 1e6))
-                                : TimePoint(Nanos(std::chrono::hours(24 * 365)) + context_.loop->clock().now().time_since_epoch()));
+        wait_until(fault.ms > 0
+                       ? context_.loop->clock().now() + Nanos(static_cast<int64_t>(fault.ms * 1e6))
+                       : TimePoint(Nanos(std::chrono::hours(24 * 365)) +
+                                   context_.loop->clock().now().time_since_epoch()));
         if (!pacer_.paced()) released_ = body_end_;
         return Progress::kBlocked;
       default:  // kDrip
@@ -159,7 +171,9 @@ Connection::Progress Connection::send_file() {
     auto offset = static_cast<off_t>(body_at_);
     const uint64_t want = std::min(released_ - body_at_, turn);
     const ssize_t n = ::sendfile(fd_, exchange_.reply.object->file_fd(), &offset, want);
-    if (n == 0) return close(), Progress::kBlocked;  // the file became shorter: a broken reply, never a wrong one
+    if (n == 0)
+      return close(),
+             Progress::kBlocked;  // the file became shorter: a broken reply, never a wrong one
     if (n > 0) body_at_ += static_cast<uint64_t>(n);
     if (n < 0) return after_send(n, want);
     turn -= static_cast<uint64_t>(n);
@@ -180,7 +194,9 @@ Connection::Progress Connection::send_pieces() {
       return Progress::kBlocked;
     }
     pieces.clear();
-    if (body_at_ < released_) exchange_.reply.object->pieces(body_at_, std::min(released_ - body_at_, kTurnBytesMax), pieces);
+    if (body_at_ < released_)
+      exchange_.reply.object->pieces(body_at_, std::min(released_ - body_at_, kTurnBytesMax),
+                                     pieces);
     iovec iov[Pieces::kPiecesMax + 1];
     size_t count = 0;
     const size_t head = out_.size() - out_sent_;
@@ -197,7 +213,8 @@ Connection::Progress Connection::send_pieces() {
       body_at_ += static_cast<uint64_t>(n) - of_head;
       turn += static_cast<uint64_t>(n);
     }
-    if (const Progress progress = after_send(n, head + pieces.bytes); progress != Progress::kDone) return progress;
+    if (const Progress progress = after_send(n, head + pieces.bytes); progress != Progress::kDone)
+      return progress;
   }
   return Progress::kDone;
 }

@@ -31,7 +31,9 @@ Digest256 Sha256::finish() {
 }
 
 Md5::Md5() { MD5_Init(md5_context(state_.data())); }
-void Md5::update(std::string_view data) { MD5_Update(md5_context(state_.data()), data.data(), data.size()); }
+void Md5::update(std::string_view data) {
+  MD5_Update(md5_context(state_.data()), data.data(), data.size());
+}
 Digest128 Md5::finish() {
   Digest128 digest;
   MD5_Final(digest.data(), md5_context(state_.data()));

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The digests that an S3 server has to check: SHA-256 and HMAC-SHA-256 (Signature Version 4), MD5 (Content-MD5), CRC-32
-// (x-amz-checksum-crc32). Low-level contexts are used on purpose: a signature check per request must cost microseconds,
-// and OpenSSL 3's EVP look-up alone costs more than hashing a request.
+// The digests that an S3 server has to check: SHA-256 and HMAC-SHA-256 (Signature Version 4), MD5
+// (Content-MD5), CRC-32 (x-amz-checksum-crc32). Low-level contexts are used on purpose: a signature
+// check per request must cost microseconds, and OpenSSL 3's EVP look-up alone costs more than
+// hashing a request.
 #pragma once
 
 #include <array>

@@ -19,7 +19,8 @@ ObjectInfo info_of(const struct stat& st, std::string key) {
   info.modified_unix = st.st_mtim.tv_sec;
   FieldHasher hasher;
   hasher.add(static_cast<uint64_t>(st.st_ino)).add(info.size);
-  hasher.add(static_cast<uint64_t>(st.st_mtim.tv_sec)).add(static_cast<uint64_t>(st.st_mtim.tv_nsec));
+  hasher.add(static_cast<uint64_t>(st.st_mtim.tv_sec))
+      .add(static_cast<uint64_t>(st.st_mtim.tv_nsec));
   info.etag = hasher.hash().hex() + "-1";
   return info;
 }
@@ -30,8 +31,9 @@ FileObject::FileObject(OwnedFd fd, const struct stat& st, std::string key)
 }
 
 bool FileObject::is(const struct stat& st) const {
-  return st.st_ino == inode_ && st.st_dev == device_ && static_cast<uint64_t>(st.st_size) == info_.size &&
-         st.st_mtim.tv_sec == modified_.tv_sec && st.st_mtim.tv_nsec == modified_.tv_nsec;
+  return st.st_ino == inode_ && st.st_dev == device_ &&
+         static_cast<uint64_t>(st.st_size) == info_.size && st.st_mtim.tv_sec == modified_.tv_sec &&
+         st.st_mtim.tv_nsec == modified_.tv_nsec;
 }
 
 Status FileObject::read_at(uint64_t offset, MutableBytes dst) const {
@@ -39,7 +41,8 @@ Status FileObject::read_at(uint64_t offset, MutableBytes dst) const {
     const ssize_t n = ::pread(fd_.get(), dst.data(), dst.size(), static_cast<off_t>(offset));
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return file_error("read", info_.key);
-    if (n == 0) return unavailable("read " + info_.key + ": the file became shorter while it was served");
+    if (n == 0)
+      return unavailable("read " + info_.key + ": the file became shorter while it was served");
     offset += static_cast<uint64_t>(n);
     dst = dst.subspan(static_cast<size_t>(n));
   }
@@ -52,7 +55,8 @@ DirBucket::DirBucket(std::shared_ptr<const OwnedFd> root, std::string folder)
 bool DirBucket::exists() {
   if (folder_.empty()) return true;
   struct stat st;
-  return ::fstatat(root_->get(), folder_.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode);
+  return ::fstatat(root_->get(), folder_.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+         S_ISDIR(st.st_mode);
 }
 
 int64_t DirBucket::created_unix() const {
@@ -61,7 +65,8 @@ int64_t DirBucket::created_unix() const {
   return ::fstatat(root_->get(), path, &st, AT_SYMLINK_NOFOLLOW) == 0 ? st.st_mtim.tv_sec : 0;
 }
 
-// One stat a request keeps the cache honest: a file that was replaced, changed or removed by anybody is seen at once.
+// One stat a request keeps the cache honest: a file that was replaced, changed or removed by
+// anybody is seen at once.
 Result<std::shared_ptr<const Object>> DirBucket::open(const std::string& key) {
   if (!key_is_path(key)) return not_found("open " + key + ": no file can have this key");
   const std::string path = path_of(key);
@@ -98,8 +103,10 @@ std::unique_ptr<KeyWalk> DirBucket::walk() { return std::make_unique<DirWalk>(ro
 
 Result<std::unique_ptr<Upload>> DirBucket::upload(const std::string& key) {
   if (!key_is_path(key)) {
-    return invalid_argument("put " + key.substr(0, 64) + ": a key that no file path can spell (empty, '.' or '..' segment, "
-                            "trailing '/', or a segment above 255 bytes) cannot be stored in a folder");
+    return invalid_argument(
+        "put " + key.substr(0, 64) +
+        ": a key that no file path can spell (empty, '.' or '..' segment, "
+        "trailing '/', or a segment above 255 bytes) cannot be stored in a folder");
   }
   return DirUpload::begin(root_, folder_, key);
 }
@@ -110,9 +117,13 @@ Status DirBucket::remove(const std::string& key) {
   Result<ParentFolder> parent = open_parent(root_->get(), path_of(key), false);
   if (!parent.ok()) return parent.status().code() == Code::kNotFound ? Status() : parent.status();
   struct stat st;
-  if (::fstatat(parent->fd.get(), parent->name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0 || S_ISDIR(st.st_mode)) return {};
-  if (::unlinkat(parent->fd.get(), parent->name.c_str(), 0) != 0 && errno != ENOENT) return file_error("remove", key);
-  // Folders that S3 does not have go with their last object; rmdir refuses the first that is not empty.
+  if (::fstatat(parent->fd.get(), parent->name.c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+      S_ISDIR(st.st_mode))
+    return {};
+  if (::unlinkat(parent->fd.get(), parent->name.c_str(), 0) != 0 && errno != ENOENT)
+    return file_error("remove", key);
+  // Folders that S3 does not have go with their last object; rmdir refuses the first that is not
+  // empty.
   for (size_t end = key.rfind('/'); end != key.npos && end > 0; end = key.rfind('/', end - 1)) {
     const std::string folder = path_of(key.substr(0, end));
     Result<ParentFolder> above = open_parent(root_->get(), folder, false);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A folder as a bucket, its files in place as objects: key = path below the folder. Keys that no path can spell (empty
-// segments, "." and "..", a trailing '/') do not exist and cannot be written. ETags are opaque: a hash of inode, size
-// and modification time, in the form of a multipart ETag ("...-1") so that no client takes it for the content's MD5.
+// A folder as a bucket, its files in place as objects: key = path below the folder. Keys that no
+// path can spell (empty segments, "." and "..", a trailing '/') do not exist and cannot be written.
+// ETags are opaque: a hash of inode, size and modification time, in the form of a multipart ETag
+// ("...-1") so that no client takes it for the content's MD5.
 #pragma once
 
 #include <list>
@@ -35,7 +36,8 @@ ObjectInfo info_of(const struct stat& st, std::string key);
 
 class DirBucket final : public Bucket {
  public:
-  // Objects lie below `folder` of the directory `root_fd` (shared, stays open); folder "" = the directory itself.
+  // Objects lie below `folder` of the directory `root_fd` (shared, stays open); folder "" = the
+  // directory itself.
   DirBucket(std::shared_ptr<const OwnedFd> root, std::string folder);
 
   bool exists() override;
@@ -52,7 +54,9 @@ class DirBucket final : public Bucket {
     std::shared_ptr<const FileObject> object;
     std::list<std::string>::iterator use;
   };
-  std::string path_of(const std::string& key) const { return folder_.empty() ? key : folder_ + "/" + key; }
+  std::string path_of(const std::string& key) const {
+    return folder_.empty() ? key : folder_ + "/" + key;
+  }
   void forget(std::unordered_map<std::string, Cached>::iterator it);
   void remember(const std::string& key, std::shared_ptr<const FileObject> object);
 

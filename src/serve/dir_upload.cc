@@ -14,17 +14,20 @@ namespace {
 std::atomic<uint64_t> next_upload{0};
 }
 
-Result<std::unique_ptr<Upload>> DirUpload::begin(std::shared_ptr<const OwnedFd> root, const std::string& folder,
+Result<std::unique_ptr<Upload>> DirUpload::begin(std::shared_ptr<const OwnedFd> root,
+                                                 const std::string& folder,
                                                  const std::string& key) {
   std::unique_ptr<DirUpload> upload(new DirUpload);
   upload->root_ = std::move(root);
   upload->key_ = key;
   upload->path_ = folder.empty() ? key : folder + "/" + key;
-  HR_TRY_ASSIGN(upload->folder_fd_,
-                open_beneath(upload->root_->get(), folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY));
+  HR_TRY_ASSIGN(
+      upload->folder_fd_,
+      open_beneath(upload->root_->get(), folder.empty() ? "." : folder, O_RDONLY | O_DIRECTORY));
   const std::string name =
       kUploadPrefix + std::to_string(::getpid()) + "-" + std::to_string(next_upload.fetch_add(1));
-  upload->file_ = OwnedFd(::openat(upload->folder_fd_.get(), name.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  upload->file_ = OwnedFd(::openat(upload->folder_fd_.get(), name.c_str(),
+                                   O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
   if (!upload->file_.ok()) return file_error("create", name);
   upload->temporary_ = name;
   return std::unique_ptr<Upload>(std::move(upload));
@@ -47,11 +50,13 @@ Status DirUpload::write(Bytes bytes) {
 Result<ObjectInfo> DirUpload::commit(bool if_none_match) {
   HR_TRY_ASSIGN(const ParentFolder parent, open_parent(root_->get(), path_, true));
   if (if_none_match) {
-    if (::linkat(folder_fd_.get(), temporary_.c_str(), parent.fd.get(), parent.name.c_str(), 0) != 0) {
+    if (::linkat(folder_fd_.get(), temporary_.c_str(), parent.fd.get(), parent.name.c_str(), 0) !=
+        0) {
       return file_error("create", key_);
     }
     ::unlinkat(folder_fd_.get(), temporary_.c_str(), 0);
-  } else if (::renameat(folder_fd_.get(), temporary_.c_str(), parent.fd.get(), parent.name.c_str()) != 0) {
+  } else if (::renameat(folder_fd_.get(), temporary_.c_str(), parent.fd.get(),
+                        parent.name.c_str()) != 0) {
     return file_error("rename to", key_);
   }
   temporary_.clear();

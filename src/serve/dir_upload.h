@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// An object being written into a folder: a hidden file in the bucket's folder, linked or renamed to its key when whole.
-// link() fails when the name exists, which is what makes If-None-Match: * exact among any number of writers.
+// An object being written into a folder: a hidden file in the bucket's folder, linked or renamed to
+// its key when whole. link() fails when the name exists, which is what makes If-None-Match: * exact
+// among any number of writers.
 #pragma once
 
 #include <memory>
@@ -14,8 +15,8 @@ namespace headrace::serve {
 
 class DirUpload final : public Upload {
  public:
-  static Result<std::unique_ptr<Upload>> begin(std::shared_ptr<const OwnedFd> root, const std::string& folder,
-                                               const std::string& key);
+  static Result<std::unique_ptr<Upload>> begin(std::shared_ptr<const OwnedFd> root,
+                                               const std::string& folder, const std::string& key);
   ~DirUpload() override;
   Status write(Bytes bytes) override;
   Result<ObjectInfo> commit(bool if_none_match) override;

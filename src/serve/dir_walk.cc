@@ -15,9 +15,10 @@
 namespace headrace::serve {
 namespace {
 
-// Folders read lately on this thread, so that the pages of one long listing read a big folder once. An entry is used
-// only while the folder's modification time stands, and only if that time was old enough when the folder was read that
-// a later change could not carry the same time (file systems stamp with the kernel's tick, at most 10 ms).
+// Folders read lately on this thread, so that the pages of one long listing read a big folder once.
+// An entry is used only while the folder's modification time stands, and only if that time was old
+// enough when the folder was read that a later change could not carry the same time (file systems
+// stamp with the kernel's tick, at most 10 ms).
 struct KnownFolder {
   dev_t device;
   ino_t inode;
@@ -82,7 +83,8 @@ Result<FolderNames> read_names(OwnedFd fd, const std::string& what) {
 std::vector<std::string> folder_names(const OwnedFd& root) {
   std::vector<std::string> folders;
   Result<OwnedFd> fd = open_beneath(root.get(), ".", O_RDONLY | O_DIRECTORY);
-  const Result<FolderNames> names = fd.ok() ? read_names(*std::move(fd), ".") : Result<FolderNames>(fd.status());
+  const Result<FolderNames> names =
+      fd.ok() ? read_names(*std::move(fd), ".") : Result<FolderNames>(fd.status());
   if (!names.ok()) return folders;
   for (const std::string& name : **names) {
     if (name.ends_with('/')) folders.push_back(name.substr(0, name.size() - 1));
@@ -100,7 +102,8 @@ std::string DirWalk::path_of(const std::string& key) const {
 Result<FolderNames> DirWalk::names_of(const std::string& folder_key) {
   if (auto it = read_.find(folder_key); it != read_.end()) return it->second;
   FolderNames names = std::make_shared<const std::vector<std::string>>();
-  Result<OwnedFd> fd = open_beneath(root_->get(), path_of(folder_key), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+  Result<OwnedFd> fd =
+      open_beneath(root_->get(), path_of(folder_key), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   if (fd.ok()) {
     struct stat st;
     if (::fstat(fd->get(), &st) != 0) return file_error("stat", folder_key);
@@ -119,7 +122,8 @@ Result<FolderNames> DirWalk::names_of(const std::string& folder_key) {
 
 std::optional<ObjectInfo> DirWalk::file_info(const std::string& key) {
   struct stat st;
-  if (::fstatat(root_->get(), path_of(key).c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0) return std::nullopt;
+  if (::fstatat(root_->get(), path_of(key).c_str(), &st, AT_SYMLINK_NOFOLLOW) != 0)
+    return std::nullopt;
   if (S_ISLNK(st.st_mode)) {
     const Result<OwnedFd> fd = open_beneath(root_->get(), path_of(key), O_PATH);
     if (!fd.ok() || ::fstat(fd->get(), &st) != 0) return std::nullopt;
@@ -128,10 +132,12 @@ std::optional<ObjectInfo> DirWalk::file_info(const std::string& key) {
   return info_of(st, key);
 }
 
-Result<std::optional<ObjectInfo>> DirWalk::first_in(const std::string& folder_key, const std::string& bound,
+Result<std::optional<ObjectInfo>> DirWalk::first_in(const std::string& folder_key,
+                                                    const std::string& bound,
                                                     const std::string& prefix) {
   HR_TRY_ASSIGN(const FolderNames names, names_of(folder_key));
-  // Below this folder, what is wanted is >= low; a folder is of interest also when low lies inside it.
+  // Below this folder, what is wanted is >= low; a folder is of interest also when low lies inside
+  // it.
   const std::string& low = std::max(bound, prefix);
   size_t i = 0;
   if (low.size() > folder_key.size() && low.starts_with(folder_key)) {
@@ -158,7 +164,8 @@ Result<std::optional<ObjectInfo>> DirWalk::first_in(const std::string& folder_ke
   return std::optional<ObjectInfo>();
 }
 
-Result<std::optional<ObjectInfo>> DirWalk::next(const std::string& bound, const std::string& prefix) {
+Result<std::optional<ObjectInfo>> DirWalk::next(const std::string& bound,
+                                                const std::string& prefix) {
   return first_in("", bound, prefix);
 }
 

@@ -31,7 +31,8 @@ Result<std::vector<FaultRule>> parse_fault_rules_json(std::string_view json) {
   if (!document.is_object() || !document.contains("rules") || !document["rules"].is_array()) {
     return invalid_argument("read fault rules: want a JSON object {\"rules\": [...]}");
   }
-  if (document["rules"].size() > kRulesMax) return exhausted("read fault rules: more than 1000 rules");
+  if (document["rules"].size() > kRulesMax)
+    return exhausted("read fault rules: more than 1000 rules");
   std::vector<FaultRule> rules;
   for (const nlohmann::json& object : document["rules"]) {
     HR_TRY_ASSIGN(FaultRule rule, rule_of(object));

@@ -27,21 +27,24 @@ constexpr std::array<std::pair<std::string_view, FaultKind>, 10> kKinds = {{
 constexpr uint64_t kFaultPurpose = 1000;  // rule i draws from purpose 1000 + i
 
 Status bad_field(std::string_view word, std::string_view value, std::string_view want) {
-  return invalid_argument("read fault rule: '" + std::string(word) + "=" + std::string(value) + "': " +
-                          std::string(want));
+  return invalid_argument("read fault rule: '" + std::string(word) + "=" + std::string(value) +
+                          "': " + std::string(want));
 }
 
 Status set_kind(FaultRule& rule, std::string_view value) {
   for (const auto& [name, kind] : kKinds) {
     if (name == value) return rule.kind = kind, Status();
   }
-  return bad_field("kind", value, "one of status, reset, stall, truncate, wrong-range, flip, whole, drip, delay, etag");
+  return bad_field(
+      "kind", value,
+      "one of status, reset, stall, truncate, wrong-range, flip, whole, drip, delay, etag");
 }
 
 Status set_real(double& field, std::string_view word, std::string_view value) {
   double number = 0;
   const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
-  if (error != std::errc() || end != value.data() + value.size()) return bad_field(word, value, "want a number");
+  if (error != std::errc() || end != value.data() + value.size())
+    return bad_field(word, value, "want a number");
   field = number;
   return {};
 }
@@ -55,7 +58,8 @@ Status set_count(uint64_t& field, std::string_view word, std::string_view value)
 
 Status set_small(int& field, std::string_view word, std::string_view value) {
   const auto number = parse_decimal(value);
-  if (!number || *number > 1'000'000) return bad_field(word, value, "want a whole number up to 1000000");
+  if (!number || *number > 1'000'000)
+    return bad_field(word, value, "want a whole number up to 1000000");
   field = static_cast<int>(*number);
   return {};
 }
@@ -88,15 +92,20 @@ Status set_fault_field(FaultRule& rule, std::string_view word, std::string_view 
     rule.attempts_below = static_cast<uint32_t>(attempts);
     return {};
   }
-  return bad_field(word, value, "known words are kind, op, key, nth, every, times, attempts_below, probability, status, "
-                                "retry_after_s, at, ms, bytes_per_s");
+  return bad_field(
+      word, value,
+      "known words are kind, op, key, nth, every, times, attempts_below, probability, status, "
+      "retry_after_s, at, ms, bytes_per_s");
 }
 
 Status check_fault_rule(const FaultRule& rule) {
-  if (!(rule.probability >= 0 && rule.probability <= 1)) return invalid_argument("read fault rule: probability not in [0, 1]");
-  if (!(rule.ms >= 0 && rule.ms <= 3.6e6)) return invalid_argument("read fault rule: ms not in [0, 3600000]");
+  if (!(rule.probability >= 0 && rule.probability <= 1))
+    return invalid_argument("read fault rule: probability not in [0, 1]");
+  if (!(rule.ms >= 0 && rule.ms <= 3.6e6))
+    return invalid_argument("read fault rule: ms not in [0, 3600000]");
   if (!(rule.bytes_per_s >= 1)) return invalid_argument("read fault rule: bytes_per_s below 1");
-  if (rule.status < 300 || rule.status > 599) return invalid_argument("read fault rule: status not in [300, 599]");
+  if (rule.status < 300 || rule.status > 599)
+    return invalid_argument("read fault rule: status not in [300, 599]");
   return {};
 }
 
@@ -108,8 +117,10 @@ Result<FaultRule> parse_fault_rule(std::string_view text) {
     text.remove_prefix(std::min(end + 1, text.size()));
     const size_t equals = part.find('=');
     // A lone word is a kind: "reset,at=1000".
-    if (equals == part.npos) HR_TRY(set_fault_field(rule, "kind", part));
-    else HR_TRY(set_fault_field(rule, part.substr(0, equals), part.substr(equals + 1)));
+    if (equals == part.npos)
+      HR_TRY(set_fault_field(rule, "kind", part));
+    else
+      HR_TRY(set_fault_field(rule, part.substr(0, equals), part.substr(equals + 1)));
   }
   HR_TRY(check_fault_rule(rule));
   return rule;
@@ -142,8 +153,8 @@ void FaultPlan::set(std::vector<FaultRule> rules) {
   empty_ = entries_.empty();
 }
 
-std::optional<FaultRule> FaultPlan::next(std::string_view op, std::string_view bucket_and_key, uint64_t seed,
-                                         uint64_t request_hash, uint32_t attempt) {
+std::optional<FaultRule> FaultPlan::next(std::string_view op, std::string_view bucket_and_key,
+                                         uint64_t seed, uint64_t request_hash, uint32_t attempt) {
   if (empty_.load(std::memory_order_relaxed)) return std::nullopt;
   std::lock_guard lock(mutex_);
   for (size_t i = 0; i < entries_.size(); ++i) {
@@ -156,7 +167,8 @@ std::optional<FaultRule> FaultPlan::next(std::string_view op, std::string_view b
     if (rule.every != 0 && entry.matched % rule.every != 0) continue;
     if (rule.times != 0 && entry.fired >= rule.times) continue;
     if (rule.attempts_below != 0 && attempt >= rule.attempts_below) continue;
-    if (rule.probability < 1 && uniform_of(draw(seed, request_hash, attempt, kFaultPurpose + i)) >= rule.probability) {
+    if (rule.probability < 1 &&
+        uniform_of(draw(seed, request_hash, attempt, kFaultPurpose + i)) >= rule.probability) {
       continue;
     }
     ++entry.fired;
@@ -174,7 +186,8 @@ std::string FaultPlan::json() const {
     append_json_string(text, entry.rule.op);
     text += ", \"key\": ";
     append_json_string(text, entry.rule.key);
-    text += ", \"matched\": " + std::to_string(entry.matched) + ", \"fired\": " + std::to_string(entry.fired) + "}";
+    text += ", \"matched\": " + std::to_string(entry.matched) +
+            ", \"fired\": " + std::to_string(entry.fired) + "}";
   }
   return text + "]}\n";
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Fault rules: which requests the server spoils, and how. For drills ("what does my job do when ...?") and for the
-// tests of every client of this server. Rules are tried in order, the first that fires wins; probabilities are drawn
-// from (seed, rule, request, attempt), so a drill can be repeated.
+// Fault rules: which requests the server spoils, and how. For drills ("what does my job do when
+// ...?") and for the tests of every client of this server. Rules are tried in order, the first that
+// fires wins; probabilities are drawn from (seed, rule, request, attempt), so a drill can be
+// repeated.
 #pragma once
 
 #include <atomic>
@@ -33,16 +34,18 @@ enum class FaultKind {
 
 struct FaultRule {
   FaultKind kind = FaultKind::kStatus;
-  std::string op;               // "GetObject", ...; empty = any S3 operation
-  std::string key = "*";        // glob over "bucket/key": * any run, ? one character
-  uint64_t nth = 0;             // fires only at the nth request that matches op and key (1 = first); 0 = at any
-  uint64_t every = 0;           // fires at every k-th that matches; 0 = at any
-  uint64_t times = 0;           // fires so often at most; 0 = without end
-  uint32_t attempts_below = 0;  // fires only while this is one of the first k-1 attempts for these bytes; 0 = any
+  std::string op;         // "GetObject", ...; empty = any S3 operation
+  std::string key = "*";  // glob over "bucket/key": * any run, ? one character
+  uint64_t nth =
+      0;  // fires only at the nth request that matches op and key (1 = first); 0 = at any
+  uint64_t every = 0;  // fires at every k-th that matches; 0 = at any
+  uint64_t times = 0;  // fires so often at most; 0 = without end
+  uint32_t attempts_below =
+      0;  // fires only while this is one of the first k-1 attempts for these bytes; 0 = any
   double probability = 1;
   int status = 503;
-  int retry_after_s = 0;        // with kStatus: a Retry-After header
-  uint64_t at_byte = 0;         // of the reply's body
+  int retry_after_s = 0;  // with kStatus: a Retry-After header
+  uint64_t at_byte = 0;   // of the reply's body
   double ms = 0;
   double bytes_per_s = 1000;
 };

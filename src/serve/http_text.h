@@ -14,7 +14,8 @@
 
 namespace headrace::serve {
 
-// Percent-decoding, once; with `plus_is_space` as in query strings. nullopt on a broken escape or a NUL byte.
+// Percent-decoding, once; with `plus_is_space` as in query strings. nullopt on a broken escape or a
+// NUL byte.
 std::optional<std::string> percent_decoded(std::string_view text, bool plus_is_space);
 // AWS's UriEncode: everything but A-Z a-z 0-9 - . _ ~ (and '/' where kept) as %XX, upper case.
 void append_percent_encoded(std::string& out, std::string_view text, bool keep_slash);
@@ -25,10 +26,11 @@ using QueryPairs = std::vector<std::pair<std::string, std::string>>;  // decoded
 std::optional<QueryPairs> parse_query(std::string_view query);
 const std::string* find_pair(const QueryPairs& pairs, std::string_view name);
 
-std::string http_date(int64_t unix_seconds);                       // "Sun, 06 Nov 1994 08:49:37 GMT"
-std::optional<int64_t> parse_http_date(std::string_view text);     // that form only (RFC 9110 IMF-fixdate)
-std::string iso_date(int64_t unix_seconds);                        // "1994-11-06T08:49:37.000Z"
-std::optional<int64_t> parse_amz_date(std::string_view text);      // "19941106T084937Z"
+std::string http_date(int64_t unix_seconds);  // "Sun, 06 Nov 1994 08:49:37 GMT"
+std::optional<int64_t> parse_http_date(
+    std::string_view text);                  // that form only (RFC 9110 IMF-fixdate)
+std::string iso_date(int64_t unix_seconds);  // "1994-11-06T08:49:37.000Z"
+std::optional<int64_t> parse_amz_date(std::string_view text);  // "19941106T084937Z"
 
 // What a Range header means for an object of `size` bytes.
 struct RangeAnswer {

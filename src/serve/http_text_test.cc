@@ -37,8 +37,9 @@ TEST(Range, BeyondTheEndIsUnsatisfiable) {
 }
 
 TEST(Range, MalformedOrMultipleIsIgnored) {
-  for (const char* header : {"", "bytes", "bytes=", "bytes=-", "bytes=5-2", "bytes=a-b", "items=0-1", "bytes=0-1,3-4",
-                             "bytes=0-18446744073709551616", "bytes=+1-2", "bytes= 0-1"}) {
+  for (const char* header :
+       {"", "bytes", "bytes=", "bytes=-", "bytes=5-2", "bytes=a-b", "items=0-1", "bytes=0-1,3-4",
+        "bytes=0-18446744073709551616", "bytes=+1-2", "bytes= 0-1"}) {
     EXPECT_EQ(resolve_range(header, 10).kind, Kind::kWhole) << header;
   }
 }
@@ -47,7 +48,8 @@ TEST(PercentCoding, DecodesOnceAndRefusesBrokenEscapes) {
   EXPECT_EQ(percent_decoded("a%2525b", false), "a%25b");
   EXPECT_EQ(percent_decoded("a+b%2B", false), "a+b+");
   EXPECT_EQ(percent_decoded("a+b%2B", true), "a b+");
-  for (const char* bad : {"%", "%4", "%zz", "a%00b"}) EXPECT_EQ(percent_decoded(bad, false), std::nullopt) << bad;
+  for (const char* bad : {"%", "%4", "%zz", "a%00b"})
+    EXPECT_EQ(percent_decoded(bad, false), std::nullopt) << bad;
 }
 
 TEST(PercentCoding, EncodesAsAwsUriEncode) {
@@ -71,7 +73,8 @@ TEST(Dates, AreTheRfcsExample) {
   EXPECT_EQ(parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT"), 784111777);
   EXPECT_EQ(iso_date(784111777), "1994-11-06T08:49:37.000Z");
   EXPECT_EQ(parse_amz_date("19941106T084937Z"), 784111777);
-  for (const char* bad : {"", "Sun, 06 Nov 1994 08:49:37", "Sun, 06 Now 1994 08:49:37 GMT", "Sun, 06 Nov 1994 25:49:37 GMT"}) {
+  for (const char* bad : {"", "Sun, 06 Nov 1994 08:49:37", "Sun, 06 Now 1994 08:49:37 GMT",
+                          "Sun, 06 Nov 1994 25:49:37 GMT"}) {
     EXPECT_EQ(parse_http_date(bad), std::nullopt) << bad;
   }
   for (const char* bad : {"", "19941106T084937", "19941306T084937Z", "1994110xT084937Z"}) {
@@ -102,11 +105,13 @@ TEST(Json, EscapesQuotesControlsAndBrokenUtf8) {
 
 TEST(Digests, ArePublishedValues) {
   const auto text = [](const Digest256& d) { return hex(d); };
-  EXPECT_EQ(text(sha256("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");  // FIPS 180-2
+  EXPECT_EQ(text(sha256("abc")),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");  // FIPS 180-2
   // RFC 4231, test cases 1 and 6 (key longer than a block)
   EXPECT_EQ(text(HmacKey(std::string(20, '\x0b')).sign("Hi There")),
             "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7");
-  EXPECT_EQ(text(HmacKey(std::string(131, '\xaa')).sign("Test Using Larger Than Block-Size Key - Hash Key First")),
+  EXPECT_EQ(text(HmacKey(std::string(131, '\xaa'))
+                     .sign("Test Using Larger Than Block-Size Key - Hash Key First")),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
   Md5 md5;
   md5.update("message digest");  // RFC 1321
@@ -119,11 +124,13 @@ TEST(Digests, ArePublishedValues) {
   EXPECT_EQ(base64(bytes, 4), "Zm9vYg==");
 }
 
-// "123456789": CRC-32 CBF43926, CRC-32C E3069283 (the catalogue's check values), SHA-256 by sha256sum.
+// "123456789": CRC-32 CBF43926, CRC-32C E3069283 (the catalogue's check values), SHA-256 by
+// sha256sum.
 TEST(Checksums, AgreeWithTheCatalogue) {
-  const HttpHeaders good = {{"x-amz-checksum-crc32", "y/Q5Jg=="},
-                            {"x-amz-checksum-crc32c", "4waSgw=="},
-                            {"x-amz-checksum-sha256", "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="}};
+  const HttpHeaders good = {
+      {"x-amz-checksum-crc32", "y/Q5Jg=="},
+      {"x-amz-checksum-crc32c", "4waSgw=="},
+      {"x-amz-checksum-sha256", "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="}};
   const auto verdict = [](const HttpHeaders& headers, std::string_view body) {
     ChecksumChecker checker(headers);
     checker.update(headrace::as_bytes(body.substr(0, 4)));
@@ -137,7 +144,8 @@ TEST(Checksums, AgreeWithTheCatalogue) {
 
 TEST(BucketNames, FollowS3sRules) {
   for (const char* good : {"abc", "my-bucket.1"}) EXPECT_TRUE(is_bucket_name(good)) << good;
-  for (const char* bad : {"ab", "Abc", "-abc", "abc-", "a..b", "a_b", "../x"}) EXPECT_FALSE(is_bucket_name(bad)) << bad;
+  for (const char* bad : {"ab", "Abc", "-abc", "abc-", "a..b", "a_b", "../x"})
+    EXPECT_FALSE(is_bucket_name(bad)) << bad;
 }
 
 }  // namespace

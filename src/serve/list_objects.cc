@@ -15,7 +15,8 @@ struct ListOptions {
   bool fetch_owner = false;
 };
 
-// A token is hex of one letter and a key: 'k' = go on after that key, 'p' = after everything below that prefix.
+// A token is hex of one letter and a key: 'k' = go on after that key, 'p' = after everything below
+// that prefix.
 std::string make_token(char kind, const std::string& key) {
   constexpr char kDigits[] = "0123456789abcdef";
   std::string token;
@@ -48,15 +49,18 @@ S3Error read_options(const QueryPairs& query, ListOptions& options) {
   if (const std::string* count = find_pair(query, "max-keys")) {
     const auto parsed = parse_decimal(*count);
     if (!parsed || *parsed > INT32_MAX) {
-      return s3_errors::invalid_argument("Provided max-keys not an integer or within integer range");
+      return s3_errors::invalid_argument(
+          "Provided max-keys not an integer or within integer range");
     }
     options.keys_max = std::min(*parsed, kKeysMax);
   }
   if (const std::string* encoding = find_pair(query, "encoding-type")) {
-    if (*encoding != "url") return s3_errors::invalid_argument("Invalid Encoding Method specified in Request");
+    if (*encoding != "url")
+      return s3_errors::invalid_argument("Invalid Encoding Method specified in Request");
     options.url_encoded = true;
   }
-  if (const std::string* owner = find_pair(query, "fetch-owner")) options.fetch_owner = *owner == "true";
+  if (const std::string* owner = find_pair(query, "fetch-owner"))
+    options.fetch_owner = *owner == "true";
   if (find_pair(query, "continuation-token") != nullptr && !read_token(options.continuation)) {
     return s3_errors::invalid_argument("The continuation token provided is incorrect");
   }
@@ -90,7 +94,8 @@ void add_object(Page& page, const ObjectInfo& info, const ListOptions& options) 
   add_text(xml, "LastModified", iso_date(info.modified_unix));
   xml += "<ETag>&quot;" + info.etag + "&quot;</ETag>";
   xml += "<Size>" + std::to_string(info.size) + "</Size>";
-  if (options.fetch_owner) xml += "<Owner><ID>headrace</ID><DisplayName>headrace</DisplayName></Owner>";
+  if (options.fetch_owner)
+    xml += "<Owner><ID>headrace</ID><DisplayName>headrace</DisplayName></Owner>";
   xml += "<StorageClass>STANDARD</StorageClass></Contents>";
 }
 
@@ -124,8 +129,9 @@ Result<Page> read_page(KeyWalk& walk, const ListOptions& options) {
       return page;
     }
     ++page.keys;
-    const size_t cut = options.delimiter.empty() ? std::string::npos
-                                                 : info->key.find(options.delimiter, options.prefix.size());
+    const size_t cut = options.delimiter.empty()
+                           ? std::string::npos
+                           : info->key.find(options.delimiter, options.prefix.size());
     if (cut == std::string::npos) {
       add_object(page, *info, options);
       last_token = make_token('k', info->key);
@@ -133,9 +139,12 @@ Result<Page> read_page(KeyWalk& walk, const ListOptions& options) {
       continue;
     }
     const std::string group = info->key.substr(0, cut + options.delimiter.size());
-    // S3 shows a group again when start-after lies inside it only if the group itself is greater than start-after.
-    if (options.continuation.empty() && group <= options.start_after) --page.keys;
-    else add_prefix(page, group, options);
+    // S3 shows a group again when start-after lies inside it only if the group itself is greater
+    // than start-after.
+    if (options.continuation.empty() && group <= options.start_after)
+      --page.keys;
+    else
+      add_prefix(page, group, options);
     last_token = make_token('p', group);
     bound = after_prefix(group);
     if (bound.empty()) return page;
@@ -150,23 +159,28 @@ std::string after_prefix(std::string prefix) {
   return prefix;
 }
 
-S3Error list_objects_v2(KeyWalk& walk, const std::string& bucket, const QueryPairs& query, std::string& xml) {
+S3Error list_objects_v2(KeyWalk& walk, const std::string& bucket, const QueryPairs& query,
+                        std::string& xml) {
   ListOptions options;
   if (S3Error error = read_options(query, options); !error.ok()) return error;
   const Result<Page> page = read_page(walk, options);
   if (!page.ok()) return s3_errors::internal_error(page.status().message());
-  xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-        "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">";
+  xml =
+      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+      "<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">";
   add_text(xml, "Name", bucket);
   add_name(xml, "Prefix", options.prefix, options.url_encoded);
-  if (!options.delimiter.empty()) add_name(xml, "Delimiter", options.delimiter, options.url_encoded);
-  if (!options.start_after.empty()) add_name(xml, "StartAfter", options.start_after, options.url_encoded);
+  if (!options.delimiter.empty())
+    add_name(xml, "Delimiter", options.delimiter, options.url_encoded);
+  if (!options.start_after.empty())
+    add_name(xml, "StartAfter", options.start_after, options.url_encoded);
   if (!options.continuation.empty()) add_text(xml, "ContinuationToken", options.continuation);
   if (!page->next_token.empty()) add_text(xml, "NextContinuationToken", page->next_token);
   xml += "<KeyCount>" + std::to_string(page->keys) + "</KeyCount>";
   xml += "<MaxKeys>" + std::to_string(options.keys_max) + "</MaxKeys>";
   if (options.url_encoded) xml += "<EncodingType>url</EncodingType>";
-  xml += page->next_token.empty() ? "<IsTruncated>false</IsTruncated>" : "<IsTruncated>true</IsTruncated>";
+  xml += page->next_token.empty() ? "<IsTruncated>false</IsTruncated>"
+                                  : "<IsTruncated>true</IsTruncated>";
   xml += page->contents + page->prefixes + "</ListBucketResult>";
   return {};
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// headrace-serve: the embedded S3 server as a program. Reads the command line, starts S3Server, waits for a signal.
+// headrace-serve: the embedded S3 server as a program. Reads the command line, starts S3Server,
+// waits for a signal.
 #include <sys/resource.h>
 
 #include <cerrno>
@@ -55,9 +56,11 @@ Result<double> number_of(const std::string& word, const std::string& value) {
   return number;
 }
 
-Result<std::pair<std::string, std::string>> name_and_value(const std::string& word, const std::string& text) {
+Result<std::pair<std::string, std::string>> name_and_value(const std::string& word,
+                                                           const std::string& text) {
   const size_t equals = text.find('=');
-  if (equals == 0 || equals == text.npos) return invalid_argument("read " + word + " '" + text + "': want NAME=...");
+  if (equals == 0 || equals == text.npos)
+    return invalid_argument("read " + word + " '" + text + "': want NAME=...");
   return std::pair(text.substr(0, equals), text.substr(equals + 1));
 }
 
@@ -76,7 +79,8 @@ Setter whole(const std::string& word, uint64_t most, Field field) {
   return [=](CommandLine& line, const std::string& value) -> Status {
     const auto number = parse_decimal(value);
     if (!number || *number > most) {
-      return invalid_argument("read " + word + " '" + value + "': want a whole number up to " + std::to_string(most));
+      return invalid_argument("read " + word + " '" + value + "': want a whole number up to " +
+                              std::to_string(most));
     }
     field(line, *number);
     return {};
@@ -86,13 +90,23 @@ Setter whole(const std::string& word, uint64_t most, Field field) {
 std::map<std::string, Setter> value_options() {
   std::map<std::string, Setter> o;
   o["--host"] = [](CommandLine& l, const std::string& v) { return l.server.host = v, Status(); };
-  o["--port"] = whole("--port", 65535, [](CommandLine& l, uint64_t n) { l.server.port = static_cast<uint16_t>(n); });
-  o["--threads"] = whole("--threads", 64, [](CommandLine& l, uint64_t n) { l.server.threads = static_cast<uint32_t>(n); });
-  o["--seed"] = whole("--seed", UINT64_MAX, [](CommandLine& l, uint64_t n) { l.server.weather.seed = n; });
+  o["--port"] = whole("--port", 65535,
+                      [](CommandLine& l, uint64_t n) { l.server.port = static_cast<uint16_t>(n); });
+  o["--threads"] = whole("--threads", 64, [](CommandLine& l, uint64_t n) {
+    l.server.threads = static_cast<uint32_t>(n);
+  });
+  o["--seed"] =
+      whole("--seed", UINT64_MAX, [](CommandLine& l, uint64_t n) { l.server.weather.seed = n; });
   o["--port-file"] = [](CommandLine& l, const std::string& v) { return l.port_file = v, Status(); };
-  o["--tls-out"] = [](CommandLine& l, const std::string& v) { return l.server.tls_certificate_out = v, Status(); };
-  o["--tls-cert"] = [](CommandLine& l, const std::string& v) { return l.server.tls_certificate = v, Status(); };
-  o["--tls-key"] = [](CommandLine& l, const std::string& v) { return l.server.tls_key = v, Status(); };
+  o["--tls-out"] = [](CommandLine& l, const std::string& v) {
+    return l.server.tls_certificate_out = v, Status();
+  };
+  o["--tls-cert"] = [](CommandLine& l, const std::string& v) {
+    return l.server.tls_certificate = v, Status();
+  };
+  o["--tls-key"] = [](CommandLine& l, const std::string& v) {
+    return l.server.tls_key = v, Status();
+  };
   o["--log"] = [](CommandLine& l, const std::string& v) { return l.server.log_path = v, Status(); };
   o["--first-byte-ms"] = real("--first-byte-ms", &WeatherOptions::first_byte_median_ms, 1);
   o["--sigma"] = real("--sigma", &WeatherOptions::first_byte_sigma, 1);
@@ -119,7 +133,8 @@ std::map<std::string, Setter> value_options() {
   o["--access-key"] = [](CommandLine& l, const std::string& v) -> Status {
     const char* secret = std::getenv("HEADRACE_SERVE_SECRET_KEY");
     if (secret == nullptr || *secret == '\0') {
-      return invalid_argument("read --access-key: put its secret into the environment as HEADRACE_SERVE_SECRET_KEY");
+      return invalid_argument(
+          "read --access-key: put its secret into the environment as HEADRACE_SERVE_SECRET_KEY");
     }
     l.server.credentials.push_back({v, Secret(secret), ""});
     return {};
@@ -144,12 +159,18 @@ Result<CommandLine> read_command_line(int count, char** words) {
   const std::map<std::string, Setter> options = value_options();
   for (int i = 1; i < count; ++i) {
     std::string word = words[i];
-    if (word == "--help" || word == "-h") line.help = true;
-    else if (word == "--anonymous") line.server.anonymous = true;
-    else if (word == "--read-only") line.server.read_only = true;
-    else if (word == "--tls") line.server.tls = true;
-    else if (word == "--no-control") line.server.control = false;
-    else if (!word.starts_with("-") && line.server.root.empty()) line.server.root = word;
+    if (word == "--help" || word == "-h")
+      line.help = true;
+    else if (word == "--anonymous")
+      line.server.anonymous = true;
+    else if (word == "--read-only")
+      line.server.read_only = true;
+    else if (word == "--tls")
+      line.server.tls = true;
+    else if (word == "--no-control")
+      line.server.control = false;
+    else if (!word.starts_with("-") && line.server.root.empty())
+      line.server.root = word;
     else if (const auto it = options.find(word); it != options.end() || word == "--profile") {
       if (++i == count) return invalid_argument("read " + word + ": it wants a value");
       if (word != "--profile") HR_TRY(it->second(line, words[i]));
@@ -191,15 +212,19 @@ int run(int count, char** words) {
   for (int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&ends, signal);
   pthread_sigmask(SIG_BLOCK, &ends, nullptr);
   Result<std::unique_ptr<S3Server>> server = S3Server::start(line->server);
-  if (!server.ok()) return fail(server.status(), server.status().code() == Code::kInvalidArgument ? 2 : 1);
+  if (!server.ok())
+    return fail(server.status(), server.status().code() == Code::kInvalidArgument ? 2 : 1);
   if (!line->port_file.empty()) {
     std::ofstream file(line->port_file);
     file << (*server)->port() << "\n";
     file.close();
-    if (!file) return fail(unavailable("write " + line->port_file + ": " + std::strerror(errno)), 1);
+    if (!file)
+      return fail(unavailable("write " + line->port_file + ": " + std::strerror(errno)), 1);
   }
-  std::fprintf(stderr, "serving %s at %s (%s)\n", line->server.root.empty() ? "buckets" : line->server.root.c_str(),
-               (*server)->url().c_str(), line->server.anonymous ? "anonymous" : "signatures checked");
+  std::fprintf(stderr, "serving %s at %s (%s)\n",
+               line->server.root.empty() ? "buckets" : line->server.root.c_str(),
+               (*server)->url().c_str(),
+               line->server.anonymous ? "anonymous" : "signatures checked");
   int signal = 0;
   sigwait(&ends, &signal);
   (*server)->stop();

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// When how many bytes of a body may leave: bytes per second of a connection and of the whole loop. Works in chunks of
-// about 2 ms of line rate: a chunk leaves when its last byte would have arrived, so the time of a whole body is exact
-// and a thousand paced connections need few timers. Pure arithmetic on the times it is given.
+// When how many bytes of a body may leave: bytes per second of a connection and of the whole loop.
+// Works in chunks of about 2 ms of line rate: a chunk leaves when its last byte would have arrived,
+// so the time of a whole body is exact and a thousand paced connections need few timers. Pure
+// arithmetic on the times it is given.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +21,8 @@ struct SharedLine {
   // Takes `bytes` from `now` on; returns when their last one is through.
   TimePoint take(uint64_t bytes, TimePoint now) {
     if (bytes_per_s <= 0) return now;
-    free_at = std::max(free_at, now) + Nanos(static_cast<int64_t>(static_cast<double>(bytes) / bytes_per_s * 1e9));
+    free_at = std::max(free_at, now) +
+              Nanos(static_cast<int64_t>(static_cast<double>(bytes) / bytes_per_s * 1e9));
     return free_at;
   }
 };
@@ -39,10 +41,12 @@ class Pacer {
     uint64_t bytes = 0;
     TimePoint when{};
   };
-  // The next chunk of a body of which `left` bytes have not been released; times never lie before `now`.
+  // The next chunk of a body of which `left` bytes have not been released; times never lie before
+  // `now`.
   Chunk next(uint64_t left, TimePoint now) {
     const double rate = rate_ > 0 ? rate_ : line_->bytes_per_s;
-    const auto quantum = static_cast<uint64_t>(std::max(rate * kChunkSeconds, rate < kSmallestFullChunk ? 1.0 : 4096.0));
+    const auto quantum = static_cast<uint64_t>(
+        std::max(rate * kChunkSeconds, rate < kSmallestFullChunk ? 1.0 : 4096.0));
     Chunk chunk{std::min(left, std::max<uint64_t>(quantum, 1)), at_};
     // A client that did not read for a while gets no burst for it: at most one chunk of credit.
     if (rate_ > 0) {
@@ -56,7 +60,8 @@ class Pacer {
 
  private:
   static constexpr double kChunkSeconds = 0.002;
-  static constexpr double kSmallestFullChunk = 100'000;  // slower lines drip byte by byte rather than 4 KiB a time
+  static constexpr double kSmallestFullChunk =
+      100'000;  // slower lines drip byte by byte rather than 4 KiB a time
 
   double rate_ = 0;
   SharedLine* line_ = nullptr;

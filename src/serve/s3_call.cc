@@ -9,12 +9,15 @@ namespace {
 constexpr size_t kKeyBytesMax = 1024;
 
 constexpr std::array<std::string_view, kS3OpCount> kNames = {
-    "GetObject",   "HeadObject",  "PutObject",   "DeleteObject",      "ListObjectsV2", "HeadBucket",
-    "CreateBucket", "GetBucketLocation", "ListBuckets", "Control", "Unknown"};
+    "GetObject",     "HeadObject", "PutObject",    "DeleteObject",
+    "ListObjectsV2", "HeadBucket", "CreateBucket", "GetBucketLocation",
+    "ListBuckets",   "Control",    "Unknown"};
 
-// Query words that change nothing here: SDK markers, presigned signatures, response header overrides.
+// Query words that change nothing here: SDK markers, presigned signatures, response header
+// overrides.
 bool is_harmless(std::string_view name) {
-  return name == "x-id" || name == "versionId" || name.starts_with("X-Amz-") || name.starts_with("response-");
+  return name == "x-id" || name == "versionId" || name.starts_with("X-Amz-") ||
+         name.starts_with("response-");
 }
 
 bool has_only_harmless(const QueryPairs& query) {
@@ -25,21 +28,30 @@ bool has_only_harmless(const QueryPairs& query) {
 }
 
 S3Error not_this_one(const ParsedRequest& request, const S3Call& call) {
-  const std::string what = call.query.empty() ? request.method : request.method + " with ?" + call.query[0].first;
-  return s3_errors::not_implemented("A header or query you provided implies functionality that is not implemented: " +
-                                    what.substr(0, 80));
+  const std::string what =
+      call.query.empty() ? request.method : request.method + " with ?" + call.query[0].first;
+  return s3_errors::not_implemented(
+      "A header or query you provided implies functionality that is not implemented: " +
+      what.substr(0, 80));
 }
 
 S3Error read_object_call(const ParsedRequest& request, S3Call& call) {
   if (call.key.size() > kKeyBytesMax) return s3_errors::key_too_long();
   if (!has_only_harmless(call.query)) return not_this_one(request, call);
-  if (request.method == "GET") call.op = S3Op::kGetObject;
-  else if (request.method == "HEAD") call.op = S3Op::kHeadObject;
-  else if (request.method == "PUT") call.op = S3Op::kPutObject;
-  else if (request.method == "DELETE") call.op = S3Op::kDeleteObject;
-  else if (request.method == "POST") return not_this_one(request, call);
-  else return s3_errors::method_not_allowed();
-  if (const std::string* version = find_pair(call.query, "versionId"); version != nullptr && *version != "null") {
+  if (request.method == "GET")
+    call.op = S3Op::kGetObject;
+  else if (request.method == "HEAD")
+    call.op = S3Op::kHeadObject;
+  else if (request.method == "PUT")
+    call.op = S3Op::kPutObject;
+  else if (request.method == "DELETE")
+    call.op = S3Op::kDeleteObject;
+  else if (request.method == "POST")
+    return not_this_one(request, call);
+  else
+    return s3_errors::method_not_allowed();
+  if (const std::string* version = find_pair(call.query, "versionId");
+      version != nullptr && *version != "null") {
     return s3_errors::no_such_version();
   }
   return {};
@@ -47,13 +59,17 @@ S3Error read_object_call(const ParsedRequest& request, S3Call& call) {
 
 S3Error read_bucket_call(const ParsedRequest& request, S3Call& call) {
   if (request.method == "HEAD") return call.op = S3Op::kHeadBucket, S3Error{};
-  if (request.method == "PUT" && has_only_harmless(call.query)) return call.op = S3Op::kCreateBucket, S3Error{};
+  if (request.method == "PUT" && has_only_harmless(call.query))
+    return call.op = S3Op::kCreateBucket, S3Error{};
   if (request.method == "GET") {
     const std::string* type = find_pair(call.query, "list-type");
     if (type != nullptr && *type == "2") return call.op = S3Op::kListObjectsV2, S3Error{};
-    if (find_pair(call.query, "location") != nullptr) return call.op = S3Op::kGetBucketLocation, S3Error{};
-    if (has_only_harmless(call.query) || find_pair(call.query, "marker") || find_pair(call.query, "prefix")) {
-      return s3_errors::not_implemented("ListObjects (version 1) is not implemented; use list-type=2.");
+    if (find_pair(call.query, "location") != nullptr)
+      return call.op = S3Op::kGetBucketLocation, S3Error{};
+    if (has_only_harmless(call.query) || find_pair(call.query, "marker") ||
+        find_pair(call.query, "prefix")) {
+      return s3_errors::not_implemented(
+          "ListObjects (version 1) is not implemented; use list-type=2.");
     }
     return not_this_one(request, call);
   }
@@ -68,7 +84,8 @@ S3Error read_bucket_call(const ParsedRequest& request, S3Call& call) {
 std::string_view op_name(S3Op op) { return kNames[static_cast<size_t>(op)]; }
 
 bool is_bucket_name(std::string_view name) {
-  if (name.size() < 3 || name.size() > 63 || name.front() == '.' || name.front() == '-') return false;
+  if (name.size() < 3 || name.size() > 63 || name.front() == '.' || name.front() == '-')
+    return false;
   if (name.back() == '.' || name.back() == '-' || name.find("..") != name.npos) return false;
   return name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789.-") == name.npos;
 }

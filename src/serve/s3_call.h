@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which S3 operation an HTTP request is. Path-style only: /bucket/key. Keys are percent-decoded exactly once.
+// Which S3 operation an HTTP request is. Path-style only: /bucket/key. Keys are percent-decoded
+// exactly once.
 #pragma once
 
 #include <string>

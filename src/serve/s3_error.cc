@@ -20,11 +20,18 @@ S3Error entity_too_large() {
 }
 S3Error internal_error(std::string message) { return {500, "InternalError", std::move(message)}; }
 S3Error invalid_access_key() {
-  return {403, "InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records."};
+  return {403, "InvalidAccessKeyId",
+          "The AWS Access Key Id you provided does not exist in our records."};
 }
-S3Error invalid_argument(std::string message) { return {400, "InvalidArgument", std::move(message)}; }
-S3Error invalid_bucket_name() { return {400, "InvalidBucketName", "The specified bucket is not valid."}; }
-S3Error invalid_digest() { return {400, "InvalidDigest", "The Content-MD5 you specified was invalid."}; }
+S3Error invalid_argument(std::string message) {
+  return {400, "InvalidArgument", std::move(message)};
+}
+S3Error invalid_bucket_name() {
+  return {400, "InvalidBucketName", "The specified bucket is not valid."};
+}
+S3Error invalid_digest() {
+  return {400, "InvalidDigest", "The Content-MD5 you specified was invalid."};
+}
 S3Error invalid_range() { return {416, "InvalidRange", "The requested range is not satisfiable"}; }
 S3Error invalid_request(std::string message) { return {400, "InvalidRequest", std::move(message)}; }
 S3Error invalid_uri() { return {400, "InvalidURI", "Couldn't parse the specified URI."}; }
@@ -42,12 +49,15 @@ S3Error content_sha256_mismatch() {
 }
 S3Error no_such_bucket() { return {404, "NoSuchBucket", "The specified bucket does not exist"}; }
 S3Error no_such_key() { return {404, "NoSuchKey", "The specified key does not exist."}; }
-S3Error no_such_version() { return {404, "NoSuchVersion", "The specified version does not exist."}; }
+S3Error no_such_version() {
+  return {404, "NoSuchVersion", "The specified version does not exist."};
+}
 S3Error not_implemented(std::string message) { return {501, "NotImplemented", std::move(message)}; }
 S3Error not_modified() { return {304, "NotModified", ""}; }
 S3Error precondition_failed(std::string_view condition) {
-  return {412, "PreconditionFailed",
-          "At least one of the pre-conditions you specified did not hold: " + std::string(condition)};
+  return {
+      412, "PreconditionFailed",
+      "At least one of the pre-conditions you specified did not hold: " + std::string(condition)};
 }
 S3Error request_time_too_skewed() {
   return {403, "RequestTimeTooSkewed",
@@ -59,21 +69,51 @@ S3Error signature_does_not_match() {
           "Check your key and signing method."};
 }
 S3Error slow_down() { return {503, "SlowDown", "Please reduce your request rate."}; }
-S3Error service_unavailable(std::string message) { return {503, "ServiceUnavailable", std::move(message)}; }
+S3Error service_unavailable(std::string message) {
+  return {503, "ServiceUnavailable", std::move(message)};
+}
+
+S3Error of_status(const Status& status) {
+  switch (status.code()) {
+    case Code::kNotFound:
+      return no_such_key();
+    case Code::kPermission:
+      return access_denied();
+    case Code::kPrecondition:
+      return precondition_failed("If-None-Match");
+    case Code::kInvalidArgument:
+      return invalid_argument(status.message());
+    case Code::kExhausted:
+      return service_unavailable(status.message());
+    default:
+      return internal_error(status.message());
+  }
+}
 
 S3Error for_status(int http_status) {
   switch (http_status) {
-    case 400: return {400, "RequestTimeout", "Your socket connection to the server was not read from or written to "
-                                             "within the timeout period."};
-    case 403: return access_denied();
-    case 404: return no_such_key();
-    case 412: return precondition_failed("If-Match");
-    case 429: return {429, "TooManyRequests", "Please reduce your request rate."};
-    case 500: return internal_error("We encountered an internal error. Please try again.");
-    case 502: return {502, "BadGateway", "Bad Gateway"};
-    case 503: return slow_down();
-    case 504: return {504, "GatewayTimeout", "Gateway Timeout"};
-    default: return {http_status, "InjectedFault", "A fault rule of this server asked for this status."};
+    case 400:
+      return {400, "RequestTimeout",
+              "Your socket connection to the server was not read from or written to "
+              "within the timeout period."};
+    case 403:
+      return access_denied();
+    case 404:
+      return no_such_key();
+    case 412:
+      return precondition_failed("If-Match");
+    case 429:
+      return {429, "TooManyRequests", "Please reduce your request rate."};
+    case 500:
+      return internal_error("We encountered an internal error. Please try again.");
+    case 502:
+      return {502, "BadGateway", "Bad Gateway"};
+    case 503:
+      return slow_down();
+    case 504:
+      return {504, "GatewayTimeout", "Gateway Timeout"};
+    default:
+      return {http_status, "InjectedFault", "A fault rule of this server asked for this status."};
   }
 }
 
@@ -81,25 +121,44 @@ S3Error for_status(int http_status) {
 
 std::string_view reason_phrase(int http_status) {
   switch (http_status) {
-    case 200: return "OK";
-    case 204: return "No Content";
-    case 206: return "Partial Content";
-    case 304: return "Not Modified";
-    case 400: return "Bad Request";
-    case 403: return "Forbidden";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 409: return "Conflict";
-    case 411: return "Length Required";
-    case 412: return "Precondition Failed";
-    case 416: return "Requested Range Not Satisfiable";
-    case 429: return "Too Many Requests";
-    case 500: return "Internal Server Error";
-    case 501: return "Not Implemented";
-    case 502: return "Bad Gateway";
-    case 503: return "Slow Down";
-    case 504: return "Gateway Timeout";
-    default: return "Unknown";
+    case 200:
+      return "OK";
+    case 204:
+      return "No Content";
+    case 206:
+      return "Partial Content";
+    case 304:
+      return "Not Modified";
+    case 400:
+      return "Bad Request";
+    case 403:
+      return "Forbidden";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 409:
+      return "Conflict";
+    case 411:
+      return "Length Required";
+    case 412:
+      return "Precondition Failed";
+    case 416:
+      return "Requested Range Not Satisfiable";
+    case 429:
+      return "Too Many Requests";
+    case 500:
+      return "Internal Server Error";
+    case 501:
+      return "Not Implemented";
+    case 502:
+      return "Bad Gateway";
+    case 503:
+      return "Slow Down";
+    case 504:
+      return "Gateway Timeout";
+    default:
+      return "Unknown";
   }
 }
 

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The S3 errors this server answers with: code, HTTP status and text as the S3 API reference ("Error responses") has
-// them, so that a client's own error handling is what is tested.
+// The S3 errors this server answers with: code, HTTP status and text as the S3 API reference
+// ("Error responses") has them, so that a client's own error handling is what is tested.
 #pragma once
 
 #include <string>
 #include <string_view>
+
+#include "base/result.h"
 
 namespace headrace::serve {
 
@@ -46,6 +48,8 @@ S3Error request_time_too_skewed();
 S3Error signature_does_not_match();
 S3Error slow_down();
 S3Error service_unavailable(std::string message);
+// What a bucket said (kNotFound: the key; kPrecondition: If-None-Match).
+S3Error of_status(const Status& status);
 // What a fault rule asks for: S3's usual code for a status ("SlowDown" for 503, ...).
 S3Error for_status(int http_status);
 }  // namespace s3_errors

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The half of S3Service that writes replies: heads, error documents, ranges, and the lies that fault rules ask for.
+// The half of S3Service that writes replies: heads, error documents, ranges, and the lies that
+// fault rules ask for.
 #include <cinttypes>
 #include <cstdio>
 
@@ -46,12 +47,14 @@ void S3Service::start_head(Reply& reply, int status) {
   reply.head += "\r\n";
   reply.head += date_line();
   reply.head += "x-amz-request-id: ";
-  append_hex16(reply.head, state_.next_request_id.fetch_add(1, std::memory_order_relaxed) * 0x9E3779B97F4A7C15ull);
+  append_hex16(reply.head, state_.next_request_id.fetch_add(1, std::memory_order_relaxed) *
+                               0x9E3779B97F4A7C15ull);
   reply.head += "\r\n";
   if (reply.close) reply.head += "Connection: close\r\n";
 }
 
-void S3Service::reply_text(Reply& reply, int status, std::string_view type, std::string text, bool head_only) {
+void S3Service::reply_text(Reply& reply, int status, std::string_view type, std::string text,
+                           bool head_only) {
   start_head(reply, status);
   reply.head += "Content-Type: ";
   reply.head += type;
@@ -61,7 +64,8 @@ void S3Service::reply_text(Reply& reply, int status, std::string_view type, std:
   if (!head_only) reply.text = std::move(text);
 }
 
-void S3Service::reply_error(const ParsedRequest& request, Exchange& exchange, const S3Error& error) {
+void S3Service::reply_error(const ParsedRequest& request, Exchange& exchange,
+                            const S3Error& error) {
   Reply& reply = exchange.reply;
   reply.object.reset();
   exchange.wants_body = false;
@@ -70,8 +74,8 @@ void S3Service::reply_error(const ParsedRequest& request, Exchange& exchange, co
     reply.head += "\r\n";
     return;
   }
-  std::string xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>" + std::string(error.code) +
-                    "</Code><Message>";
+  std::string xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>" +
+                    std::string(error.code) + "</Code><Message>";
   append_xml_escaped(xml, error.message);
   xml += "</Message>";
   if (!exchange.call.key.empty()) {
@@ -87,19 +91,21 @@ void S3Service::reply_error(const ParsedRequest& request, Exchange& exchange, co
   xml += "<HostId>headrace-serve</HostId></Error>";
   reply_text(reply, error.http_status, "application/xml", std::move(xml), request.method == "HEAD");
   if (reply.fault && reply.fault->kind == FaultKind::kStatus && reply.fault->retry_after_s > 0) {
-    reply.head.insert(reply.head.size() - 2, "Retry-After: " + std::to_string(reply.fault->retry_after_s) + "\r\n");
+    reply.head.insert(reply.head.size() - 2,
+                      "Retry-After: " + std::to_string(reply.fault->retry_after_s) + "\r\n");
   }
 }
 
-void S3Service::reply_object(const ParsedRequest& request, Exchange& exchange, std::shared_ptr<const Object> object,
-                             const RangeAnswer& answer) {
+void S3Service::reply_object(const ParsedRequest& request, Exchange& exchange,
+                             std::shared_ptr<const Object> object, const RangeAnswer& answer) {
   Reply& reply = exchange.reply;
   RangeAnswer range = answer;
   const uint64_t size = object->info().size;
   const FaultKind fault = reply.fault ? reply.fault->kind : FaultKind::kDelay;
   if (fault == FaultKind::kWhole) range = {RangeAnswer::Kind::kWhole, {0, size}};
   // One byte further, or back where there is no further.
-  if (fault == FaultKind::kWrongRange && range.kind == RangeAnswer::Kind::kPart && range.range.size() < size) {
+  if (fault == FaultKind::kWrongRange && range.kind == RangeAnswer::Kind::kPart &&
+      range.range.size() < size) {
     const bool room = range.range.end < size;
     range.range = room ? ByteRange{range.range.begin + 1, range.range.end + 1}
                        : ByteRange{range.range.begin - 1, range.range.end - 1};
@@ -131,7 +137,8 @@ void S3Service::reply_object(const ParsedRequest& request, Exchange& exchange, s
 // Faults in a text body are made here; those of object bodies while they are sent.
 void S3Service::apply_fault(Exchange& exchange) {
   Reply& reply = exchange.reply;
-  if (reply.fault && reply.fault->kind == FaultKind::kFlip && reply.fault->at_byte < reply.text.size()) {
+  if (reply.fault && reply.fault->kind == FaultKind::kFlip &&
+      reply.fault->at_byte < reply.text.size()) {
     reply.text[reply.fault->at_byte] = static_cast<char>(reply.text[reply.fault->at_byte] ^ 1);
   }
 }

@@ -5,7 +5,6 @@
 #include <cinttypes>
 #include <cstdio>
 
-#include "base/checked.h"
 #include "base/hash.h"
 #include "serve/dir_bucket.h"
 #include "serve/dir_walk.h"
@@ -13,8 +12,6 @@
 
 namespace headrace::serve {
 namespace {
-
-constexpr size_t kControlBodyMax = 1 << 20;
 
 std::string_view header_of(const ParsedRequest& request, std::string_view name) {
   const std::string* value = find_header(request.headers, name);
@@ -38,17 +35,6 @@ S3Error check_conditions(const ParsedRequest& request, const ObjectInfo& info) {
   return {};
 }
 
-S3Error error_of(const Status& status) {
-  switch (status.code()) {
-    case Code::kNotFound: return s3_errors::no_such_key();
-    case Code::kPermission: return s3_errors::access_denied();
-    case Code::kPrecondition: return s3_errors::precondition_failed("If-None-Match");
-    case Code::kInvalidArgument: return s3_errors::invalid_argument(status.message());
-    case Code::kExhausted: return s3_errors::service_unavailable(status.message());
-    default: return s3_errors::internal_error(status.message());
-  }
-}
-
 }  // namespace
 
 void Reply::clear() {
@@ -65,14 +51,17 @@ void Reply::clear() {
 
 S3Service::S3Service(ServerState& state)
     : state_(state), checker_(state.options.credentials), weather_(state.options.weather) {
-  for (const auto& [name, data] : state.synthetic) buckets_[name] = std::make_unique<SyntheticBucket>(data);
+  for (const auto& [name, data] : state.synthetic)
+    buckets_[name] = std::make_unique<SyntheticBucket>(data);
   for (const auto& [name, fd] : state.folders) buckets_[name] = std::make_unique<DirBucket>(fd, "");
 }
 
 // Named buckets, then subfolders of the root; those are looked up again when they vanish.
 Bucket* S3Service::find_bucket(const std::string& name) {
   if (auto it = buckets_.find(name); it != buckets_.end()) return it->second.get();
-  if (state_.root == nullptr || !key_is_path(name) || name.find('/') != name.npos || name.front() == '.') return nullptr;
+  if (state_.root == nullptr || !key_is_path(name) || name.find('/') != name.npos ||
+      name.front() == '.')
+    return nullptr;
   auto bucket = std::make_unique<DirBucket>(state_.root, name);
   if (!bucket->exists()) return nullptr;
   return (buckets_[name] = std::move(bucket)).get();
@@ -91,14 +80,16 @@ void S3Service::begin(const ParsedRequest& request, Exchange& exchange) {
   } else {
     PayloadPromise promise = payload_promise_of(header_of(request, "x-amz-content-sha256"));
     S3Error refused;
-    if (!state_.options.anonymous) refused = checker_.check(request, state_.clock->unix_seconds(), promise);
+    if (!state_.options.anonymous)
+      refused = checker_.check(request, state_.clock->unix_seconds(), promise);
     if (!refused.ok()) error = std::move(refused);  // who is not known is not told what exists
     choose_weather(exchange);
     if (exchange.reply.fault && exchange.reply.fault->kind == FaultKind::kStatus) {
       error = s3_errors::for_status(exchange.reply.fault->status);
     }
     if (error.ok()) {
-      error = exchange.call.op == S3Op::kPutObject ? begin_put(request, exchange, promise) : run(request, exchange);
+      error = exchange.call.op == S3Op::kPutObject ? begin_put(request, exchange, promise)
+                                                   : run(request, exchange);
     }
   }
   if (!error.ok()) reply_error(request, exchange, error);
@@ -113,9 +104,12 @@ S3Error S3Service::run(const ParsedRequest& request, Exchange& exchange) {
   if (bucket == nullptr) return s3_errors::no_such_bucket();
   switch (call.op) {
     case S3Op::kGetObject:
-    case S3Op::kHeadObject: return get_object(request, exchange);
-    case S3Op::kDeleteObject: return delete_object(exchange);
-    case S3Op::kListObjectsV2: return list_objects(exchange);
+    case S3Op::kHeadObject:
+      return get_object(request, exchange);
+    case S3Op::kDeleteObject:
+      return delete_object(exchange);
+    case S3Op::kListObjectsV2:
+      return list_objects(exchange);
     case S3Op::kHeadBucket:
       if (!bucket->exists()) return s3_errors::no_such_bucket();
       start_head(exchange.reply, 200);
@@ -126,7 +120,8 @@ S3Error S3Service::run(const ParsedRequest& request, Exchange& exchange) {
                  "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
                  "<LocationConstraint xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"/>");
       return {};
-    default: return s3_errors::not_implemented("This operation is not implemented.");
+    default:
+      return s3_errors::not_implemented("This operation is not implemented.");
   }
 }
 
@@ -134,8 +129,9 @@ S3Error S3Service::get_object(const ParsedRequest& request, Exchange& exchange) 
   Bucket* bucket = find_bucket(exchange.call.bucket);
   Result<std::shared_ptr<const Object>> object = bucket->open(exchange.call.key);
   if (!object.ok()) {
-    if (object.status().code() == Code::kNotFound && !bucket->exists()) return s3_errors::no_such_bucket();
-    return error_of(object.status());
+    if (object.status().code() == Code::kNotFound && !bucket->exists())
+      return s3_errors::no_such_bucket();
+    return s3_errors::of_status(object.status());
   }
   const ObjectInfo& info = (*object)->info();
   const bool lie = exchange.reply.fault && exchange.reply.fault->kind == FaultKind::kEtag;
@@ -149,7 +145,7 @@ S3Error S3Service::get_object(const ParsedRequest& request, Exchange& exchange) 
 S3Error S3Service::delete_object(Exchange& exchange) {
   if (state_.options.read_only) return s3_errors::access_denied();
   const Status status = find_bucket(exchange.call.bucket)->remove(exchange.call.key);
-  if (!status.ok()) return error_of(status);
+  if (!status.ok()) return s3_errors::of_status(status);
   start_head(exchange.reply, 204);
   exchange.reply.head += "\r\n";
   return {};
@@ -159,7 +155,9 @@ S3Error S3Service::list_objects(Exchange& exchange) {
   Bucket* bucket = find_bucket(exchange.call.bucket);
   if (!bucket->exists()) return s3_errors::no_such_bucket();
   std::string xml;
-  if (S3Error e = list_objects_v2(*bucket->walk(), exchange.call.bucket, exchange.call.query, xml); !e.ok()) return e;
+  if (S3Error e = list_objects_v2(*bucket->walk(), exchange.call.bucket, exchange.call.query, xml);
+      !e.ok())
+    return e;
   reply_text(exchange.reply, 200, "application/xml", std::move(xml));
   return {};
 }
@@ -168,8 +166,9 @@ S3Error S3Service::create_bucket(Exchange& exchange) {
   if (find_bucket(exchange.call.bucket) != nullptr) return s3_errors::bucket_already_owned();
   if (state_.options.read_only || state_.root == nullptr) return s3_errors::access_denied();
   if (!is_bucket_name(exchange.call.bucket)) return s3_errors::invalid_bucket_name();
-  const Result<ParentFolder> made = open_parent(state_.root->get(), exchange.call.bucket + "/x", true);
-  if (!made.ok()) return error_of(made.status());
+  const Result<ParentFolder> made =
+      open_parent(state_.root->get(), exchange.call.bucket + "/x", true);
+  if (!made.ok()) return s3_errors::of_status(made.status());
   start_head(exchange.reply, 200);
   exchange.reply.head += "Location: /" + exchange.call.bucket + "\r\nContent-Length: 0\r\n\r\n";
   return {};
@@ -180,12 +179,14 @@ void S3Service::list_buckets(Exchange& exchange) {
   for (const auto& [name, bucket] : buckets_) {
     if (bucket->exists()) names[name] = bucket->created_unix();
   }
-  for (const std::string& name : state_.root == nullptr ? std::vector<std::string>() : folder_names(*state_.root)) {
+  for (const std::string& name :
+       state_.root == nullptr ? std::vector<std::string>() : folder_names(*state_.root)) {
     if (Bucket* bucket = find_bucket(name)) names[name] = bucket->created_unix();
   }
-  std::string xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-                    "<ListAllMyBucketsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
-                    "<Owner><ID>headrace</ID><DisplayName>headrace</DisplayName></Owner><Buckets>";
+  std::string xml =
+      "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
+      "<ListAllMyBucketsResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
+      "<Owner><ID>headrace</ID><DisplayName>headrace</DisplayName></Owner><Buckets>";
   for (const auto& [name, created] : names) {
     xml += "<Bucket><Name>";
     append_xml_escaped(xml, name);
@@ -197,134 +198,26 @@ void S3Service::list_buckets(Exchange& exchange) {
 S3Error S3Service::control(const ParsedRequest& request, Exchange& exchange) {
   const std::string& what = exchange.call.key;
   Reply& reply = exchange.reply;
-  if (!state_.options.control) return s3_errors::access_denied("The control endpoints are switched off.");
+  if (!state_.options.control)
+    return s3_errors::access_denied("The control endpoints are switched off.");
   if (what == "stats" && (request.method == "GET" || request.method == "DELETE")) {
     const std::string json = state_.stats.json();
     if (request.method == "DELETE") state_.stats.reset();
     return reply_text(reply, 200, "application/json", json), S3Error{};
   }
-  if (what == "log" && request.method == "POST") {  // everything so far is in the file when the reply is there
+  if (what == "log" &&
+      request.method == "POST") {  // everything so far is in the file when the reply is there
     if (state_.log) state_.log->flush();
     return reply_text(reply, 200, "application/json", "{}\n"), S3Error{};
   }
-  if (what != "faults") return s3_errors::invalid_argument("control endpoints are /-/stats, /-/faults and /-/log");
+  if (what != "faults")
+    return s3_errors::invalid_argument("control endpoints are /-/stats, /-/faults and /-/log");
   if (request.method == "DELETE") state_.faults.set({});
   if (request.method == "POST" || request.method == "PUT") {
     if (request.framing != BodyFraming::kNone) return exchange.wants_body = true, S3Error{};
     return s3_errors::invalid_argument("send the rules as the request's body");
   }
   return reply_text(reply, 200, "application/json", state_.faults.json()), S3Error{};
-}
-
-void S3Service::take_body(Exchange& exchange, Bytes bytes) {
-  if (exchange.incoming == nullptr) {
-    if (exchange.control_body.size() <= kControlBodyMax) exchange.control_body += as_text(bytes);
-    return;
-  }
-  IncomingObject& incoming = *exchange.incoming;
-  if (!incoming.error.ok()) return;
-  incoming.bytes += bytes.size();
-  if (incoming.bytes > state_.options.put_bytes_max) {
-    incoming.error = s3_errors::entity_too_large();
-    return;
-  }
-  if (incoming.sha256) incoming.sha256->update(as_text(bytes));
-  if (incoming.md5) incoming.md5->update(as_text(bytes));
-  incoming.checksums.update(bytes);
-  if (const Status status = incoming.upload->write(bytes); !status.ok()) incoming.error = error_of(status);
-}
-
-S3Error S3Service::begin_put(const ParsedRequest& request, Exchange& exchange, const PayloadPromise& promise) {
-  if (state_.options.read_only) return s3_errors::access_denied();
-  Bucket* bucket = find_bucket(exchange.call.bucket);
-  if (bucket == nullptr || !bucket->exists()) return s3_errors::no_such_bucket();
-  if (find_header(request.headers, "x-amz-copy-source") != nullptr) {
-    return s3_errors::not_implemented("CopyObject is not implemented.");
-  }
-  if (request.framing == BodyFraming::kNone && !promise.aws_chunked && find_header(request.headers, "content-length") == nullptr) {
-    return s3_errors::missing_content_length();
-  }
-  if (request.content_length > state_.options.put_bytes_max) return s3_errors::entity_too_large();
-  auto incoming = std::make_unique<IncomingObject>(request.headers);
-  incoming->promise = promise;
-  if (promise.checked) incoming->sha256.emplace();
-  incoming->md5_base64 = header_of(request, "content-md5");
-  if (!incoming->md5_base64.empty()) {
-    if (incoming->md5_base64.size() != 24) return s3_errors::invalid_digest();
-    incoming->md5.emplace();
-  }
-  if (promise.aws_chunked) {
-    incoming->decoded_length = parse_decimal(header_of(request, "x-amz-decoded-content-length"));
-    if (!incoming->decoded_length) return s3_errors::missing_content_length();
-  }
-  const std::string_view if_none_match = header_of(request, "if-none-match");
-  if (!if_none_match.empty() && if_none_match != "*") {
-    return s3_errors::not_implemented("If-None-Match of a PUT can only be *.");
-  }
-  if (find_header(request.headers, "if-match") != nullptr) {
-    return s3_errors::not_implemented("If-Match of a PUT is not implemented.");
-  }
-  incoming->if_none_match = !if_none_match.empty();
-  Result<std::unique_ptr<Upload>> upload = bucket->upload(exchange.call.key);
-  if (!upload.ok()) return error_of(upload.status());
-  incoming->upload = *std::move(upload);
-  exchange.incoming = std::move(incoming);
-  exchange.wants_body = true;
-  return {};
-}
-
-S3Error S3Service::finish_put(Exchange& exchange, std::string& etag) {
-  IncomingObject& incoming = *exchange.incoming;
-  if (!incoming.error.ok()) return incoming.error;
-  if (incoming.decoded_length && *incoming.decoded_length != incoming.bytes) {
-    return {400, "IncompleteBody", "The body has another length than x-amz-decoded-content-length says."};
-  }
-  if (incoming.sha256 && !equal_constant_time(hex(incoming.sha256->finish()), incoming.promise.sha256_hex)) {
-    return s3_errors::content_sha256_mismatch();
-  }
-  if (incoming.md5) {
-    const Digest128 digest = incoming.md5->finish();
-    if (base64(digest.data(), digest.size()) != incoming.md5_base64) {
-      return s3_errors::bad_digest("The Content-MD5 you specified did not match what we received.");
-    }
-  }
-  if (const std::string name = incoming.checksums.disagreement(); !name.empty()) {
-    return s3_errors::bad_digest("The " + name + " you specified did not match the calculated checksum.");
-  }
-  const Result<ObjectInfo> info = incoming.upload->commit(incoming.if_none_match);
-  if (!info.ok()) {
-    if (info.status().code() == Code::kNotFound) {
-      return s3_errors::invalid_request("The key needs a folder where a file lies: " + info.status().message());
-    }
-    return error_of(info.status());
-  }
-  etag = info->etag;
-  return {};
-}
-
-void S3Service::finish_body(const ParsedRequest& request, Exchange& exchange) {
-  exchange.wants_body = false;
-  S3Error error;
-  std::string etag;
-  if (exchange.incoming) {
-    error = finish_put(exchange, etag);
-    exchange.incoming.reset();
-    if (error.ok()) {
-      start_head(exchange.reply, 200);
-      exchange.reply.head += "ETag: \"" + etag + "\"\r\nContent-Length: 0\r\n\r\n";
-    }
-  } else {
-    Result<std::vector<FaultRule>> rules = parse_fault_rules_json(exchange.control_body);
-    if (exchange.control_body.size() > kControlBodyMax) rules = exhausted("read fault rules: more than 1 MiB");
-    if (rules.ok()) {
-      state_.faults.set(*std::move(rules));
-      reply_text(exchange.reply, 200, "application/json", state_.faults.json());
-    } else {
-      error = s3_errors::invalid_argument(rules.status().message());
-    }
-  }
-  if (!error.ok()) reply_error(request, exchange, error);
-  apply_fault(exchange);
 }
 
 void S3Service::choose_weather(Exchange& exchange) {
@@ -338,7 +231,8 @@ void S3Service::choose_weather(Exchange& exchange) {
   hash_text_ += ' ';
   hash_text_ += exchange.range;
   if (exchange.call.op == S3Op::kListObjectsV2) {
-    for (const auto& [name, value] : exchange.call.query) hash_text_.append(1, '&').append(name).append(1, '=').append(value);
+    for (const auto& [name, value] : exchange.call.query)
+      hash_text_.append(1, '&').append(name).append(1, '=').append(value);
   }
   const Hash128 hash = hash128(as_bytes(hash_text_));
   uint64_t bits = 0;

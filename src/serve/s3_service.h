@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// S3's semantics: a parsed request in, a reply out. No sockets, no timers: a Reply says what to send, when, and how a
-// fault rule wants it spoiled; connection.cc does it. One per loop.
+// S3's semantics: a parsed request in, a reply out. No sockets, no timers: a Reply says what to
+// send, when, and how a fault rule wants it spoiled; connection.cc does it. One per loop.
 #pragma once
 
 #include <map>
@@ -42,8 +42,8 @@ struct Reply {
   std::string text;                      // the body, or
   std::shared_ptr<const Object> object;  // the body is `range` of it
   ByteRange range;
-  bool close = false;                    // after the reply
-  Nanos delay{};                         // before the first byte
+  bool close = false;  // after the reply
+  Nanos delay{};       // before the first byte
   std::optional<FaultRule> fault;
   uint32_t attempt = 0;
 
@@ -64,15 +64,16 @@ struct IncomingObject {
   uint64_t bytes = 0;
   std::optional<uint64_t> decoded_length;  // x-amz-decoded-content-length
   bool if_none_match = false;
-  S3Error error;           // the first that went wrong; the rest of the body is then thrown away
+  S3Error error;  // the first that went wrong; the rest of the body is then thrown away
 };
 
 struct Exchange {
   S3Call call;
-  std::string range;     // header, as given
+  std::string range;  // header, as given
   uint64_t request_hash = 0;
   Reply reply;
-  std::unique_ptr<IncomingObject> incoming;  // the body goes here: take_body() until its end, then finish_body()
+  std::unique_ptr<IncomingObject>
+      incoming;  // the body goes here: take_body() until its end, then finish_body()
   std::string control_body;
   bool wants_body = false;
 };
@@ -92,7 +93,8 @@ class S3Service {
   Bucket* find_bucket(const std::string& name);
   S3Error run(const ParsedRequest& request, Exchange& exchange);
   S3Error get_object(const ParsedRequest& request, Exchange& exchange);
-  S3Error begin_put(const ParsedRequest& request, Exchange& exchange, const PayloadPromise& promise);
+  S3Error begin_put(const ParsedRequest& request, Exchange& exchange,
+                    const PayloadPromise& promise);
   S3Error finish_put(Exchange& exchange, std::string& etag);
   S3Error delete_object(Exchange& exchange);
   S3Error list_objects(Exchange& exchange);
@@ -103,10 +105,11 @@ class S3Service {
   void apply_fault(Exchange& exchange);
 
   void start_head(Reply& reply, int status);
-  void reply_text(Reply& reply, int status, std::string_view type, std::string text, bool head_only = false);
+  void reply_text(Reply& reply, int status, std::string_view type, std::string text,
+                  bool head_only = false);
   void reply_error(const ParsedRequest& request, Exchange& exchange, const S3Error& error);
-  void reply_object(const ParsedRequest& request, Exchange& exchange, std::shared_ptr<const Object> object,
-                    const RangeAnswer& range);
+  void reply_object(const ParsedRequest& request, Exchange& exchange,
+                    std::shared_ptr<const Object> object, const RangeAnswer& range);
   const std::string& date_line();
 
   ServerState& state_;

@@ -21,12 +21,15 @@
 namespace headrace::serve {
 namespace {
 
-// Accepts on one loop and owns that loop's connections. With several loops each has its own listening socket
-// (SO_REUSEPORT): the kernel spreads the connections.
+// Accepts on one loop and owns that loop's connections. With several loops each has its own
+// listening socket (SO_REUSEPORT): the kernel spreads the connections.
 class LoopServer final : public FdHandler {
  public:
   LoopServer(ServerState& state, OwnedFd listener, uint32_t number)
-      : state_(state), listener_(std::move(listener)), service_(state), loop_(("serve-" + std::to_string(number)).c_str()) {
+      : state_(state),
+        listener_(std::move(listener)),
+        service_(state),
+        loop_(("serve-" + std::to_string(number)).c_str()) {
     context_.state = &state;
     context_.loop = &loop_;
     context_.service = &service_;
@@ -93,7 +96,8 @@ Result<OwnedFd> listen_on(const std::string& host, uint16_t port, bool shared, u
   address.sin_port = htons(port);
   const std::string where = host + ":" + std::to_string(port);
   if (::inet_pton(AF_INET, host.c_str(), &address.sin_addr) != 1) {
-    return invalid_argument("listen on " + where + ": the host must be an IPv4 address, such as 127.0.0.1 or 0.0.0.0");
+    return invalid_argument("listen on " + where +
+                            ": the host must be an IPv4 address, such as 127.0.0.1 or 0.0.0.0");
   }
   OwnedFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   const int on = 1;
@@ -101,7 +105,8 @@ Result<OwnedFd> listen_on(const std::string& host, uint16_t port, bool shared, u
   if (fd.ok() && shared) ::setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
   socklen_t size = sizeof address;
   if (!fd.ok() || ::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
-      ::listen(fd.get(), 4096) != 0 || ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+      ::listen(fd.get(), 4096) != 0 ||
+      ::getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
     return unavailable("listen on " + where + ": " + std::strerror(errno));
   }
   bound = ntohs(address.sin_port);
@@ -120,7 +125,8 @@ class LoopbackS3Server final : public S3Server {
     if (!o.anonymous && o.credentials.empty()) {
       return invalid_argument("start server: without credentials it can only be anonymous");
     }
-    if (o.threads == 0 || o.threads > 64) return invalid_argument("start server: threads must be in [1, 64]");
+    if (o.threads == 0 || o.threads > 64)
+      return invalid_argument("start server: threads must be in [1, 64]");
     HR_TRY(open_folders());
     HR_TRY(open_tls());
     for (const FaultRule& rule : o.faults) HR_TRY(check_fault_rule(rule));
@@ -138,7 +144,10 @@ class LoopbackS3Server final : public S3Server {
   }
 
   uint16_t port() const override { return port_; }
-  std::string url() const override { return (state_.tls ? "https://" : "http://") + state_.options.host + ":" + std::to_string(port_); }
+  std::string url() const override {
+    return (state_.tls ? "https://" : "http://") + state_.options.host + ":" +
+           std::to_string(port_);
+  }
   void stop() override {
     for (auto& loop : loops_) loop->stop();
     flush_log();

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// S3Server: an S3 endpoint on this machine, for development, CI, fault drills, and as the test bench of headrace.
-// Not a store for production: no replication, no versions, no multipart uploads, no access policies.
+// S3Server: an S3 endpoint on this machine, for development, CI, fault drills, and as the test
+// bench of headrace. Not a store for production: no replication, no versions, no multipart uploads,
+// no access policies.
 //
 //   auto server = S3Server::start({.root = dir, .anonymous = true});   // port 0 = any free one
 //   ... (*server)->url() ...
@@ -27,18 +28,18 @@ struct ServerOptions {
   std::string host = "127.0.0.1";  // an IPv4 address of this machine
   uint16_t port = 0;               // 0 = any free one
   std::string root;                // its subfolders are buckets; empty = none
-  std::vector<std::pair<std::string, std::string>> buckets;         // name, folder
-  std::vector<std::pair<std::string, SyntheticSpec>> synthetic;     // name, spec
-  bool anonymous = false;                      // signatures are not looked at
-  std::vector<ServeCredential> credentials;    // needed unless anonymous
+  std::vector<std::pair<std::string, std::string>> buckets;      // name, folder
+  std::vector<std::pair<std::string, SyntheticSpec>> synthetic;  // name, spec
+  bool anonymous = false;                                        // signatures are not looked at
+  std::vector<ServeCredential> credentials;                      // needed unless anonymous
   bool read_only = false;
-  bool control = true;                         // /-/stats and /-/faults
-  bool tls = false;                            // with a certificate made at start, or:
-  std::string tls_certificate, tls_key;        // PEM files to use instead
-  std::string tls_certificate_out;             // where to write the one made at start, for clients to trust
+  bool control = true;                   // /-/stats and /-/faults
+  bool tls = false;                      // with a certificate made at start, or:
+  std::string tls_certificate, tls_key;  // PEM files to use instead
+  std::string tls_certificate_out;  // where to write the one made at start, for clients to trust
   WeatherOptions weather;
   std::vector<FaultRule> faults;
-  std::string log_path;                        // request log; empty = none
+  std::string log_path;  // request log; empty = none
   uint32_t threads = 1;
   uint32_t connections_max = 16384;            // a loop; more are closed at once
   uint64_t put_bytes_max = uint64_t{5} << 30;  // S3's limit for one PUT
@@ -47,7 +48,8 @@ struct ServerOptions {
 
 class S3Server {
  public:
-  // Listens when it returns. kInvalidArgument for options, kNotFound for folders, kUnavailable for the address.
+  // Listens when it returns. kInvalidArgument for options, kNotFound for folders, kUnavailable for
+  // the address.
   static Result<std::unique_ptr<S3Server>> start(ServerOptions options);
   virtual ~S3Server() = default;
 

@@ -1,57 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The server over a raw socket: semantics, weather and faults as they really arrive. tests/serve has the same against boto3.
-#include "serve/server.h"
-
+// The server over a raw socket: semantics as they really arrive. tests/serve has the same against
+// boto3.
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <poll.h>
 
-#include <gtest/gtest.h>
-
-#include <chrono>
 #include <thread>
 
 #include "net/tls.h"
-#include "serve/test_client.h"
+#include "serve/test_server.h"
 
 namespace headrace::serve {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-double ms_since(Clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-}
-
-std::string pattern(size_t size) {
-  std::string text(size, '\0');
-  for (size_t i = 0; i < size; ++i) text[i] = static_cast<char>(i * 2654435761u >> 24);
-  return text;
-}
-
-class Server : public testing::Test {
- protected:
-  void SetUp() override {
-    folder_.write("bkt/hello", "hello world");
-    folder_.write("bkt/empty", "");
-    folder_.write("bkt/big", pattern(3'000'000));
-  }
-  void start(ServerOptions options = {}) {
-    options.root = folder_.path();
-    if (options.credentials.empty()) options.anonymous = true;
-    auto server = S3Server::start(std::move(options));
-    ASSERT_TRUE(server.ok()) << server.status().message();
-    server_ = *std::move(server);
-  }
-  void start_with_fault(const std::string& rule) {
-    ServerOptions options;
-    options.faults = {*parse_fault_rule(rule)};
-    start(std::move(options));
-  }
-  uint16_t port() const { return server_->port(); }
-
-  TestFolder folder_;
-  std::unique_ptr<S3Server> server_;
-};
+using Server = TestServer;
 
 TEST_F(Server, GetsWholesAndRanges) {
   start();
@@ -73,16 +36,19 @@ TEST_F(Server, GetsWholesAndRanges) {
   reply = client.request("HEAD", "/bkt/big", "Range: bytes=0-9\r\n");
   EXPECT_EQ(reply.status, 206);
   EXPECT_EQ(reply.header("Content-Length"), "10");
-  EXPECT_EQ(client.request("GET", "/bkt/hello").body, "hello world");  // nothing was left over from HEAD
+  EXPECT_EQ(client.request("GET", "/bkt/hello").body,
+            "hello world");  // nothing was left over from HEAD
 }
 
 TEST_F(Server, AnswersErrorsAsS3Does) {
   start();
   TestClient client(port());
-  const auto expect = [&](const char* method, const char* target, const char* headers, int status, const char* code) {
+  const auto expect = [&](const char* method, const char* target, const char* headers, int status,
+                          const char* code) {
     const TestReply reply = client.request(method, target, headers);
     EXPECT_EQ(reply.status, status) << target;
-    EXPECT_NE(reply.body.find(std::string("<Code>") + code + "</Code>"), std::string::npos) << target << reply.body;
+    EXPECT_NE(reply.body.find(std::string("<Code>") + code + "</Code>"), std::string::npos)
+        << target << reply.body;
     EXPECT_FALSE(reply.header("x-amz-request-id").empty());
   };
   expect("GET", "/bkt/none", "", 404, "NoSuchKey");
@@ -121,11 +87,23 @@ TEST_F(Server, ConditionsFollowRfc9110) {
   EXPECT_EQ(client.request("GET", "/bkt/hello", "If-None-Match: " + tag + "\r\n").status, 304);
   EXPECT_EQ(client.request("GET", "/bkt/hello", "If-None-Match: \"x\"\r\n").status, 200);
   EXPECT_EQ(client.request("GET", "/bkt/hello", "If-Modified-Since: " + date + "\r\n").status, 304);
-  EXPECT_EQ(client.request("GET", "/bkt/hello", "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n").status, 200);
-  EXPECT_EQ(client.request("GET", "/bkt/hello", "If-Unmodified-Since: " + date + "\r\n").status, 200);
-  EXPECT_EQ(client.request("GET", "/bkt/hello", "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n").status, 412);
+  EXPECT_EQ(
+      client.request("GET", "/bkt/hello", "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n")
+          .status,
+      200);
+  EXPECT_EQ(client.request("GET", "/bkt/hello", "If-Unmodified-Since: " + date + "\r\n").status,
+            200);
+  EXPECT_EQ(
+      client.request("GET", "/bkt/hello", "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n")
+          .status,
+      412);
   // A matching ETag outweighs the date.
-  EXPECT_EQ(client.request("GET", "/bkt/hello", "If-Match: " + tag + "\r\nIf-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n").status, 200);
+  EXPECT_EQ(client
+                .request("GET", "/bkt/hello",
+                         "If-Match: " + tag +
+                             "\r\nIf-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT\r\n")
+                .status,
+            200);
 }
 
 TEST_F(Server, PutsWholeOrNotAtAll) {
@@ -133,12 +111,17 @@ TEST_F(Server, PutsWholeOrNotAtAll) {
   options.put_bytes_max = 100'000;
   start(std::move(options));
   TestClient client(port());
-  const TestReply put = client.request("PUT", "/bkt/new/key%20x", "Content-MD5: XrY7u+Ae7tCTyyK7j1rNww==\r\n", "hello world");
+  const TestReply put = client.request("PUT", "/bkt/new/key%20x",
+                                       "Content-MD5: XrY7u+Ae7tCTyyK7j1rNww==\r\n", "hello world");
   EXPECT_EQ(put.status, 200) << put.body;
   const TestReply got = client.request("GET", "/bkt/new/key%20x");
   EXPECT_EQ(got.body, "hello world");
   EXPECT_EQ(got.header("ETag"), put.header("ETag"));
-  EXPECT_EQ(client.request("PUT", "/bkt/hello", "x-amz-content-sha256: " + std::string(64, '0') + "\r\n", "other").status, 400);
+  EXPECT_EQ(client
+                .request("PUT", "/bkt/hello",
+                         "x-amz-content-sha256: " + std::string(64, '0') + "\r\n", "other")
+                .status,
+            400);
   EXPECT_EQ(client.request("GET", "/bkt/hello").body, "hello world");
   EXPECT_EQ(client.request("PUT", "/bkt/large", "", std::string(100'001, 'x')).status, 400);
   EXPECT_EQ(client.request("GET", "/bkt/large").status, 404);
@@ -156,11 +139,14 @@ TEST_F(Server, PutsWholeOrNotAtAll) {
 TEST_F(Server, TakesChunkedAndAwsChunkedBodies) {
   start();
   TestClient client(port());
-  client.send("PUT /bkt/chunked HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n");
+  client.send(
+      "PUT /bkt/chunked HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
+      "chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n");
   EXPECT_EQ(client.receive().status, 200);
   EXPECT_EQ(client.request("GET", "/bkt/chunked").body, "hello world");
   const std::string body = "b\r\nhello world\r\n0\r\nx-amz-checksum-crc32:DUoRhQ==\r\n\r\n";
-  const std::string headers = "x-amz-content-sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER\r\nx-amz-decoded-content-length: ";
+  const std::string headers =
+      "x-amz-content-sha256: STREAMING-UNSIGNED-PAYLOAD-TRAILER\r\nx-amz-decoded-content-length: ";
   EXPECT_EQ(client.request("PUT", "/bkt/aws", headers + "11\r\n", body).status, 200);
   EXPECT_EQ(client.request("GET", "/bkt/aws").body, "hello world");
   EXPECT_EQ(client.request("PUT", "/bkt/aws2", headers + "12\r\n", body).status, 400);
@@ -170,11 +156,13 @@ TEST_F(Server, TakesChunkedAndAwsChunkedBodies) {
 TEST_F(Server, SaysContinueOnlyWhenItWantsTheBody) {
   start();
   TestClient client(port());
-  client.send("PUT /bkt/c HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+  client.send(
+      "PUT /bkt/c HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
   EXPECT_EQ(client.receive().status, 100);
   client.send("ok");
   EXPECT_EQ(client.receive().status, 200);
-  client.send("PUT /none/c HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+  client.send(
+      "PUT /none/c HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
   const TestReply refused = client.receive();
   EXPECT_EQ(refused.status, 404);
   EXPECT_TRUE(client.closed());
@@ -190,8 +178,10 @@ TEST_F(Server, KeepsTheConnectionAfterARefusedSmallBody) {
 TEST_F(Server, AnswersPipelinedRequestsInOrder) {
   start();
   TestClient client(port());
-  client.send("GET /bkt/hello HTTP/1.1\r\nHost: x\r\n\r\nGET /bkt/big HTTP/1.1\r\nHost: x\r\nRange: bytes=0-99999\r\n\r\n"
-              "GET /bkt/none HTTP/1.1\r\nHost: x\r\n\r\n");
+  client.send(
+      "GET /bkt/hello HTTP/1.1\r\nHost: x\r\n\r\nGET /bkt/big HTTP/1.1\r\nHost: x\r\nRange: "
+      "bytes=0-99999\r\n\r\n"
+      "GET /bkt/none HTTP/1.1\r\nHost: x\r\n\r\n");
   EXPECT_EQ(client.receive().body, "hello world");
   EXPECT_EQ(client.receive().body, pattern(100'000));
   EXPECT_EQ(client.receive().status, 404);
@@ -200,7 +190,8 @@ TEST_F(Server, AnswersPipelinedRequestsInOrder) {
 TEST_F(Server, TakesRequestsInAnyPieces) {
   start();
   TestClient client(port());
-  for (char c : std::string("GET /bkt/hello HTTP/1.1\r\nHost: x\r\n\r\n")) client.send(std::string(1, c));
+  for (char c : std::string("GET /bkt/hello HTTP/1.1\r\nHost: x\r\n\r\n"))
+    client.send(std::string(1, c));
   EXPECT_EQ(client.receive().body, "hello world");
 }
 
@@ -217,8 +208,10 @@ TEST_F(Server, ClosesWhereItIsAskedTo) {
 
 TEST_F(Server, RefusesWhatIsNoHttp) {
   start();
-  for (const char* bad : {"\x16\x03\x01hello", "GET / HTTP/2.0\r\n\r\n", "GET /\r\n\r\n", "GET / HTTP/1.1\r\n\r\n",
-                          "GET /bkt/hello HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"}) {
+  for (const char* bad :
+       {"\x16\x03\x01hello", "GET / HTTP/2.0\r\n\r\n", "GET /\r\n\r\n", "GET / HTTP/1.1\r\n\r\n",
+        "GET /bkt/hello HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: "
+        "chunked\r\n\r\n"}) {
     TestClient client(port());
     client.send(bad);
     const TestReply reply = client.receive();
@@ -243,21 +236,26 @@ TEST_F(Server, ChecksSignaturesUnlessAnonymous) {
 
 TEST_F(Server, SignatureOfTheReferenceWorksOverTheWire) {
   ManualClock clock(1369353600);
-  folder_.write("test.txt/dummy", "");  // the example's path is /test.txt: a bucket of that name to this server
+  folder_.write("test.txt/dummy",
+                "");  // the example's path is /test.txt: a bucket of that name to this server
   ServerOptions options;
-  options.credentials = {{"AKIAIOSFODNN7EXAMPLE", Secret("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"), ""}};
+  options.credentials = {
+      {"AKIAIOSFODNN7EXAMPLE", Secret("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"), ""}};
   options.clock = &clock;
   start(std::move(options));
   const std::string headers =
       "x-amz-content-sha256: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\r\n"
       "x-amz-date: 20130524T000000Z\r\nRange: bytes=0-9\r\n"
-      "Authorization: AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, "
+      "Authorization: AWS4-HMAC-SHA256 "
+      "Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, "
       "SignedHeaders=host;range;x-amz-content-sha256;x-amz-date, "
       "Signature=f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41\r\n";
   TestClient client(port());
-  client.send("GET /test.txt HTTP/1.1\r\nHost: examplebucket.s3.amazonaws.com\r\n" + headers + "\r\n");
+  client.send("GET /test.txt HTTP/1.1\r\nHost: examplebucket.s3.amazonaws.com\r\n" + headers +
+              "\r\n");
   EXPECT_EQ(client.receive().status, 501);  // past the signature: ListObjects version 1
-  client.send("GET /test.txu HTTP/1.1\r\nHost: examplebucket.s3.amazonaws.com\r\n" + headers + "\r\n");
+  client.send("GET /test.txu HTTP/1.1\r\nHost: examplebucket.s3.amazonaws.com\r\n" + headers +
+              "\r\n");
   EXPECT_EQ(client.receive().status, 403);
 }
 
@@ -279,14 +277,16 @@ TEST_F(Server, ServesComputedShardsByRange) {
   TestClient client(port());
   const std::string whole = client.request("GET", "/syn/shard-000001.tar").body;
   ASSERT_GT(whole.size(), 1'900'000u);
-  EXPECT_EQ(client.request("GET", "/syn/shard-000001.tar", "Range: bytes=777777-1500000\r\n").body, whole.substr(777777, 722'224));
+  EXPECT_EQ(client.request("GET", "/syn/shard-000001.tar", "Range: bytes=777777-1500000\r\n").body,
+            whole.substr(777777, 722'224));
   EXPECT_EQ(client.request("PUT", "/syn/x", "", "y").status, 403);
 }
 
 // ---- TLS ----
 
 // Blocking reads of a non-blocking stream: waits in poll().
-std::string tls_exchange(uint16_t port, const std::string& ca_file, const std::string& text, size_t bytes) {
+std::string tls_exchange(uint16_t port, const std::string& ca_file, const std::string& text,
+                         size_t bytes) {
   TestClient client(port);
   ::fcntl(client.fd(), F_SETFL, O_NONBLOCK);
   auto context = TlsContext::client({.ca_file = ca_file});
@@ -303,12 +303,16 @@ std::string tls_exchange(uint16_t port, const std::string& ca_file, const std::s
   if (step != TlsStream::Step::kDone) return {};
   EXPECT_EQ((*stream)->write(as_bytes(text)).bytes, text.size());
   std::string reply;
-  while (reply.find("\r\n\r\n") == reply.npos || reply.size() - reply.find("\r\n\r\n") - 4 < bytes) {
+  while (reply.find("\r\n\r\n") == reply.npos ||
+         reply.size() - reply.find("\r\n\r\n") - 4 < bytes) {
     std::byte chunk[16384];
     const TlsStream::Io io = (*stream)->read(chunk);
-    if (io.step == TlsStream::Step::kWantRead) wait();
-    else if (io.step != TlsStream::Step::kDone) break;
-    else reply += as_text({chunk, io.bytes});
+    if (io.step == TlsStream::Step::kWantRead)
+      wait();
+    else if (io.step != TlsStream::Step::kDone)
+      break;
+    else
+      reply += as_text({chunk, io.bytes});
   }
   return reply.substr(reply.find("\r\n\r\n") + 4);
 }
@@ -319,146 +323,18 @@ TEST_F(Server, SpeaksTlsWithACertificateMadeAtStart) {
   options.tls_certificate_out = folder_.path("ca.pem");
   start(std::move(options));
   EXPECT_TRUE(server_->url().starts_with("https://"));
-  EXPECT_TRUE(tls_exchange(port(), folder_.path("ca.pem"), "GET /bkt/big HTTP/1.1\r\nHost: x\r\n\r\n", 3'000'000) == pattern(3'000'000));
-  EXPECT_EQ(tls_exchange(port(), folder_.path("ca.pem"), "PUT /bkt/t HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", 0), "");
-  EXPECT_EQ(tls_exchange(port(), folder_.path("ca.pem"), "GET /bkt/t HTTP/1.1\r\nHost: x\r\n\r\n", 5), "hello");
+  EXPECT_TRUE(tls_exchange(port(), folder_.path("ca.pem"),
+                           "GET /bkt/big HTTP/1.1\r\nHost: x\r\n\r\n",
+                           3'000'000) == pattern(3'000'000));
+  EXPECT_EQ(tls_exchange(port(), folder_.path("ca.pem"),
+                         "PUT /bkt/t HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", 0),
+            "");
+  EXPECT_EQ(
+      tls_exchange(port(), folder_.path("ca.pem"), "GET /bkt/t HTTP/1.1\r\nHost: x\r\n\r\n", 5),
+      "hello");
   TestClient plain(port());
   plain.send("GET /bkt/hello HTTP/1.1\r\nHost: x\r\n\r\n");
   EXPECT_EQ(plain.receive().status, 0);  // no plain HTTP on a TLS port
-}
-
-// ---- weather ----
-
-TEST_F(Server, WaitsBeforeTheFirstByteAndPaces) {
-  ServerOptions options;
-  options.weather = {.first_byte_median_ms = 40, .connection_bytes_per_s = 10e6};
-  start(std::move(options));
-  TestClient client(port());
-  auto begin = Clock::now();
-  EXPECT_EQ(client.request("GET", "/bkt/hello").body, "hello world");
-  EXPECT_GE(ms_since(begin), 40);
-  begin = Clock::now();
-  EXPECT_EQ(client.request("GET", "/bkt/big", "Range: bytes=0-999999\r\n").body, pattern(1'000'000));
-  EXPECT_GE(ms_since(begin), 140);  // 40 ms + 1 MB at 10 MB/s
-  EXPECT_LT(ms_since(begin), 1000);
-}
-
-TEST_F(Server, TotalBandwidthIsShared) {
-  ServerOptions options;
-  options.weather = {.total_bytes_per_s = 20e6};
-  start(std::move(options));
-  const auto begin = Clock::now();
-  std::vector<std::thread> readers;
-  for (int i = 0; i < 4; ++i) {
-    readers.emplace_back([&] { EXPECT_EQ(get_once(port(), "/bkt/big", "Range: bytes=0-999999\r\n").body.size(), 1'000'000u); });
-  }
-  for (std::thread& reader : readers) reader.join();
-  EXPECT_GE(ms_since(begin), 195);  // 4 MB at 20 MB/s
-}
-
-// ---- faults ----
-
-TEST_F(Server, FaultStatus) {
-  start_with_fault("status,status=503,retry_after_s=7,times=1");
-  TestClient client(port());
-  const TestReply reply = client.request("GET", "/bkt/hello");
-  EXPECT_EQ(reply.status, 503);
-  EXPECT_EQ(reply.header("Retry-After"), "7");
-  EXPECT_NE(reply.body.find("<Code>SlowDown</Code>"), std::string::npos);
-  EXPECT_EQ(client.request("GET", "/bkt/hello").body, "hello world");
-}
-
-TEST_F(Server, FaultReset) {
-  start_with_fault("reset,at=100000");
-  const TestReply reply = get_once(port(), "/bkt/big");
-  EXPECT_EQ(reply.status, 200);
-  EXPECT_FALSE(reply.complete);
-  EXPECT_LE(reply.body.size(), 100'000u);
-}
-
-TEST_F(Server, FaultResetBeforeAnything) {
-  start_with_fault("reset");
-  const TestReply reply = get_once(port(), "/bkt/none");
-  EXPECT_TRUE(reply.reset);
-  EXPECT_TRUE(reply.head.empty());
-}
-
-TEST_F(Server, FaultTruncate) {
-  start_with_fault("truncate,at=1234");
-  const TestReply reply = get_once(port(), "/bkt/big");
-  EXPECT_FALSE(reply.complete);
-  EXPECT_FALSE(reply.reset);
-  EXPECT_EQ(reply.header("Content-Length"), "3000000");
-  EXPECT_EQ(reply.body, pattern(1234));
-}
-
-TEST_F(Server, FaultStallThenRest) {
-  start_with_fault("stall,at=1000,ms=60");
-  const auto begin = Clock::now();
-  EXPECT_EQ(get_once(port(), "/bkt/big").body, pattern(3'000'000));
-  EXPECT_GE(ms_since(begin), 60);
-}
-
-TEST_F(Server, FaultStallForGood) {
-  start_with_fault("stall,at=10");
-  TestClient client(port());
-  const timeval limit{0, 100'000};
-  ::setsockopt(client.fd(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  const TestReply reply = client.request("GET", "/bkt/hello");
-  EXPECT_EQ(reply.body, "hello worl");
-  EXPECT_FALSE(reply.reset);
-  server_->stop();  // with the request still open
-}
-
-TEST_F(Server, FaultWrongRange) {
-  start_with_fault("wrong-range");
-  TestReply reply = get_once(port(), "/bkt/hello", "Range: bytes=0-4\r\n");
-  EXPECT_EQ(reply.header("Content-Range"), "bytes 1-5/11");
-  EXPECT_EQ(reply.body, "ello ");
-  reply = get_once(port(), "/bkt/hello", "Range: bytes=6-10\r\n");
-  EXPECT_EQ(reply.header("Content-Range"), "bytes 5-9/11");
-}
-
-TEST_F(Server, FaultFlip) {
-  start_with_fault("flip,at=1000001");
-  std::string expected = pattern(3'000'000);
-  expected[1'000'001] = static_cast<char>(expected[1'000'001] ^ 1);
-  EXPECT_TRUE(get_once(port(), "/bkt/big").body == expected);
-}
-
-TEST_F(Server, FaultFlipInAList) {
-  start_with_fault("flip,at=1");
-  EXPECT_TRUE(get_once(port(), "/bkt?list-type=2").body.starts_with("<>xml"));  // '?' ^ 1
-}
-
-TEST_F(Server, FaultWhole) {
-  start_with_fault("whole");
-  const TestReply reply = get_once(port(), "/bkt/hello", "Range: bytes=0-4\r\n");
-  EXPECT_EQ(reply.status, 200);
-  EXPECT_EQ(reply.body, "hello world");
-}
-
-TEST_F(Server, FaultDrip) {
-  start_with_fault("drip,at=5,bytes_per_s=100");
-  const auto begin = Clock::now();
-  EXPECT_EQ(get_once(port(), "/bkt/hello").body, "hello world");
-  EXPECT_GE(ms_since(begin), 55);  // 6 bytes at 100 a second
-}
-
-TEST_F(Server, FaultDelay) {
-  start_with_fault("delay,ms=50");
-  const auto begin = Clock::now();
-  EXPECT_EQ(get_once(port(), "/bkt/hello").status, 200);
-  EXPECT_GE(ms_since(begin), 50);
-}
-
-TEST_F(Server, FaultEtag) {
-  start();
-  const std::string tag = get_once(port(), "/bkt/hello").header("ETag");
-  server_->set_faults({*parse_fault_rule("etag")});
-  const TestReply reply = get_once(port(), "/bkt/hello", "If-Match: \"gone\"\r\n");
-  EXPECT_EQ(reply.status, 200);
-  EXPECT_NE(reply.header("ETag"), tag);
 }
 
 // ---- control ----
@@ -466,7 +342,10 @@ TEST_F(Server, FaultEtag) {
 TEST_F(Server, RulesCanBeSetAndClearedWhileItRuns) {
   start();
   TestClient client(port());
-  EXPECT_EQ(client.request("POST", "/-/faults", "", R"({"rules": [{"kind": "status", "status": 500}]})").status, 200);
+  EXPECT_EQ(
+      client.request("POST", "/-/faults", "", R"({"rules": [{"kind": "status", "status": 500}]})")
+          .status,
+      200);
   EXPECT_EQ(client.request("GET", "/bkt/hello").status, 500);
   EXPECT_NE(client.request("GET", "/-/faults").body.find("\"fired\": 1"), std::string::npos);
   EXPECT_EQ(client.request("POST", "/-/faults", "", "nonsense").status, 400);
@@ -491,8 +370,11 @@ TEST_F(Server, CountsAndLogs) {
   std::ifstream log(folder_.path("log.jsonl"));
   std::string first, second, third;
   std::getline(log, first), std::getline(log, second), std::getline(log, third);
-  EXPECT_NE(first.find(R"("op": "GetObject", "bucket": "bkt", "key": "big", "range": "bytes=0-99", "status": 206, "bytes": 100)"),
-            std::string::npos) << first;
+  EXPECT_NE(
+      first.find(
+          R"("op": "GetObject", "bucket": "bkt", "key": "big", "range": "bytes=0-99", "status": 206, "bytes": 100)"),
+      std::string::npos)
+      << first;
   EXPECT_NE(second.find("\"status\": 404"), std::string::npos);
   EXPECT_TRUE(third.empty());  // control requests are not logged
 }
@@ -513,7 +395,9 @@ TEST_F(Server, ManyLoopsServeOnePort) {
   std::vector<std::thread> readers;
   for (int i = 0; i < 8; ++i) {
     readers.emplace_back([&] {
-      for (int k = 0; k < 20; ++k) EXPECT_EQ(get_once(port(), "/bkt/big", "Range: bytes=5-70004\r\n").body, pattern(70'005).substr(5));
+      for (int k = 0; k < 20; ++k)
+        EXPECT_EQ(get_once(port(), "/bkt/big", "Range: bytes=5-70004\r\n").body,
+                  pattern(70'005).substr(5));
     });
   }
   for (std::thread& reader : readers) reader.join();
@@ -571,16 +455,22 @@ TEST_F(Server, SaysWhyItDoesNotStart) {
     EXPECT_FALSE(server.ok());
     return server.status();
   };
-  EXPECT_EQ(why({.root = folder_.path()}).code(), Code::kInvalidArgument);  // neither anonymous nor credentials
+  EXPECT_EQ(why({.root = folder_.path()}).code(),
+            Code::kInvalidArgument);  // neither anonymous nor credentials
   EXPECT_EQ(why({.root = folder_.path("none"), .anonymous = true}).code(), Code::kNotFound);
   EXPECT_EQ(why({.buckets = {{"b", "/none"}}, .anonymous = true}).code(), Code::kNotFound);
   EXPECT_EQ(why({.host = "localhost", .anonymous = true}).code(), Code::kInvalidArgument);
-  EXPECT_EQ(why({.host = "192.0.2.1", .anonymous = true}).code(), Code::kUnavailable);  // TEST-NET: nobody's address
+  EXPECT_EQ(why({.host = "192.0.2.1", .anonymous = true}).code(),
+            Code::kUnavailable);  // TEST-NET: nobody's address
   EXPECT_EQ(why({.anonymous = true, .threads = 0}).code(), Code::kInvalidArgument);
-  EXPECT_EQ(why({.anonymous = true, .weather = {.first_byte_sigma = 9}}).code(), Code::kInvalidArgument);
-  EXPECT_EQ(why({.anonymous = true, .faults = {{.probability = 2}}}).code(), Code::kInvalidArgument);
-  EXPECT_EQ(why({.anonymous = true, .tls = true, .tls_certificate = "x"}).code(), Code::kInvalidArgument);
-  EXPECT_FALSE(why({.anonymous = true, .tls = true, .tls_certificate = "/none", .tls_key = "/none"}).ok());
+  EXPECT_EQ(why({.anonymous = true, .weather = {.first_byte_sigma = 9}}).code(),
+            Code::kInvalidArgument);
+  EXPECT_EQ(why({.anonymous = true, .faults = {{.probability = 2}}}).code(),
+            Code::kInvalidArgument);
+  EXPECT_EQ(why({.anonymous = true, .tls = true, .tls_certificate = "x"}).code(),
+            Code::kInvalidArgument);
+  EXPECT_FALSE(
+      why({.anonymous = true, .tls = true, .tls_certificate = "/none", .tls_key = "/none"}).ok());
   EXPECT_EQ(why({.anonymous = true, .log_path = "/none/log"}).code(), Code::kNotFound);
 }
 

@@ -40,12 +40,15 @@ S3Error read_credential(std::string_view credential, Claim& claim) {
   claim.date = take_until(credential, '/');
   claim.region = take_until(credential, '/');
   claim.service = take_until(credential, '/');
-  if (claim.access_key.empty() || claim.date.size() != 8 || claim.region.empty() || credential != "aws4_request") {
+  if (claim.access_key.empty() || claim.date.size() != 8 || claim.region.empty() ||
+      credential != "aws4_request") {
     return s3_errors::authorization_header_malformed(
-        "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".");
+        "the Credential is mal-formed; expecting "
+        "\"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".");
   }
   if (claim.service != "s3") {
-    return s3_errors::authorization_header_malformed("incorrect service \"" + std::string(claim.service) +
+    return s3_errors::authorization_header_malformed("incorrect service \"" +
+                                                     std::string(claim.service) +
                                                      "\". This endpoint belongs to \"s3\".");
   }
   return {};
@@ -74,11 +77,13 @@ bool list_contains(std::string_view list, std::string_view name) {
 S3Error check_date(std::string_view amz_date, std::string_view scope_date, int64_t now_unix) {
   const auto signed_at = parse_amz_date(amz_date);
   if (!signed_at) {
-    return s3_errors::access_denied("AWS authentication requires a valid Date or x-amz-date header");
+    return s3_errors::access_denied(
+        "AWS authentication requires a valid Date or x-amz-date header");
   }
   if (amz_date.substr(0, 8) != scope_date) {
-    return s3_errors::authorization_header_malformed("Invalid credential date \"" + std::string(scope_date) +
-                                                     "\". This date is not the same as X-Amz-Date.");
+    return s3_errors::authorization_header_malformed(
+        "Invalid credential date \"" + std::string(scope_date) +
+        "\". This date is not the same as X-Amz-Date.");
   }
   if (*signed_at > now_unix + kSkewSecondsMax || *signed_at < now_unix - kSkewSecondsMax) {
     return s3_errors::request_time_too_skewed();
@@ -133,11 +138,12 @@ bool append_canonical_query(std::string& out, std::string_view query, bool drop_
 }
 
 // "AWS4-HMAC-SHA256 Credential=..., SignedHeaders=a;b, Signature=hex"
-S3Error SigV4Checker::read_header_claim(const ParsedRequest& request, std::string_view authorization,
-                                        Claim& claim) const {
+S3Error SigV4Checker::read_header_claim(const ParsedRequest& request,
+                                        std::string_view authorization, Claim& claim) const {
   if (!authorization.starts_with(kAlgorithm)) {
-    return s3_errors::invalid_request("The authorization mechanism you have provided is not supported. "
-                                      "Please use AWS4-HMAC-SHA256.");
+    return s3_errors::invalid_request(
+        "The authorization mechanism you have provided is not supported. "
+        "Please use AWS4-HMAC-SHA256.");
   }
   authorization.remove_prefix(kAlgorithm.size());
   std::string_view credential;
@@ -150,24 +156,30 @@ S3Error SigV4Checker::read_header_claim(const ParsedRequest& request, std::strin
     if (name == "Signature") claim.signature = part;
   }
   if (credential.empty() || claim.signed_headers.empty() || claim.signature.empty()) {
-    return s3_errors::authorization_header_malformed("it needs Credential, SignedHeaders and Signature.");
+    return s3_errors::authorization_header_malformed(
+        "it needs Credential, SignedHeaders and Signature.");
   }
   claim.amz_date = header_value(request, "x-amz-date");
   claim.payload_hash = header_value(request, "x-amz-content-sha256");
   if (claim.payload_hash.empty()) {
-    return s3_errors::invalid_request("Missing required header for this request: x-amz-content-sha256");
+    return s3_errors::invalid_request(
+        "Missing required header for this request: x-amz-content-sha256");
   }
-  if (!is_hex_digest(claim.payload_hash) && claim.payload_hash != kUnsigned && claim.payload_hash != kUnsignedTrailer) {
+  if (!is_hex_digest(claim.payload_hash) && claim.payload_hash != kUnsigned &&
+      claim.payload_hash != kUnsignedTrailer) {
     if (claim.payload_hash.starts_with("STREAMING-")) {
-      return s3_errors::not_implemented("Signed chunk uploads are not implemented; sign the whole payload.");
+      return s3_errors::not_implemented(
+          "Signed chunk uploads are not implemented; sign the whole payload.");
     }
-    return s3_errors::invalid_argument("x-amz-content-sha256 must be UNSIGNED-PAYLOAD, "
-                                       "STREAMING-UNSIGNED-PAYLOAD-TRAILER, or a valid sha256 value.");
+    return s3_errors::invalid_argument(
+        "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, "
+        "STREAMING-UNSIGNED-PAYLOAD-TRAILER, or a valid sha256 value.");
   }
   return read_credential(credential, claim);
 }
 
-S3Error SigV4Checker::read_query_claim(const QueryPairs& query, int64_t now_unix, Claim& claim) const {
+S3Error SigV4Checker::read_query_claim(const QueryPairs& query, int64_t now_unix,
+                                       Claim& claim) const {
   const auto value = [&](std::string_view name) {
     const std::string* found = find_pair(query, name);
     return found == nullptr ? std::string_view() : std::string_view(*found);
@@ -179,31 +191,38 @@ S3Error SigV4Checker::read_query_claim(const QueryPairs& query, int64_t now_unix
   claim.payload_hash = kUnsigned;
   const auto expires = parse_decimal(value("X-Amz-Expires"));
   const auto signed_at = parse_amz_date(claim.amz_date);
-  if (value("X-Amz-Algorithm") != kAlgorithm || !expires || *expires > kPresignedSecondsMax || !signed_at ||
-      claim.signed_headers.empty() || claim.signature.empty()) {
+  if (value("X-Amz-Algorithm") != kAlgorithm || !expires || *expires > kPresignedSecondsMax ||
+      !signed_at || claim.signed_headers.empty() || claim.signature.empty()) {
     return {400, "AuthorizationQueryParametersError",
-            "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, "
+            "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, "
+            "X-Amz-Signature, "
             "X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."};
   }
-  if (*signed_at > now_unix + kSkewSecondsMax) return s3_errors::access_denied("Request is not yet valid");
-  if (now_unix > *signed_at + static_cast<int64_t>(*expires)) return s3_errors::access_denied("Request has expired");
+  if (*signed_at > now_unix + kSkewSecondsMax)
+    return s3_errors::access_denied("Request is not yet valid");
+  if (now_unix > *signed_at + static_cast<int64_t>(*expires))
+    return s3_errors::access_denied("Request has expired");
   return read_credential(value("X-Amz-Credential"), claim);
 }
 
-// S3 demands host and every x-amz-* header that is present; an unsigned one could be added by a man in the middle.
+// S3 demands host and every x-amz-* header that is present; an unsigned one could be added by a man
+// in the middle.
 S3Error SigV4Checker::check_signed_headers(const ParsedRequest& request, const Claim& claim) const {
   if (!list_contains(claim.signed_headers, "host")) {
-    return s3_errors::access_denied("There were headers present in the request which were not signed: host");
+    return s3_errors::access_denied(
+        "There were headers present in the request which were not signed: host");
   }
   for (const auto& [name, value] : request.headers) {
     if (!name.starts_with("x-amz-") || list_contains(claim.signed_headers, name)) continue;
     if (claim.in_query && name == "x-amz-content-sha256") continue;
-    return s3_errors::access_denied("There were headers present in the request which were not signed: " + name);
+    return s3_errors::access_denied(
+        "There were headers present in the request which were not signed: " + name);
   }
   return {};
 }
 
-S3Error SigV4Checker::build_canonical(const ParsedRequest& request, const QueryPairs* presigned, const Claim& claim) {
+S3Error SigV4Checker::build_canonical(const ParsedRequest& request, const QueryPairs* presigned,
+                                      const Claim& claim) {
   const std::string_view target = request.target;
   const size_t question = std::min(target.find('?'), target.size());
   canonical_.clear();
@@ -211,8 +230,9 @@ S3Error SigV4Checker::build_canonical(const ParsedRequest& request, const QueryP
   canonical_ += '\n';
   bool ok = append_canonical_path(canonical_, target.substr(0, question));
   canonical_ += '\n';
-  ok = ok && append_canonical_query(canonical_, target.substr(std::min(question + 1, target.size())),
-                                    presigned != nullptr);
+  ok =
+      ok && append_canonical_query(canonical_, target.substr(std::min(question + 1, target.size())),
+                                   presigned != nullptr);
   if (!ok) return s3_errors::invalid_uri();
   canonical_ += '\n';
   std::string_view names = claim.signed_headers;
@@ -260,14 +280,17 @@ const HmacKey& SigV4Checker::signing_key(const ServeCredential& credential, cons
   return keys_.emplace(cache_key_, HmacKey(text(key))).first->second;
 }
 
-S3Error SigV4Checker::check(const ParsedRequest& request, int64_t now_unix, PayloadPromise& promise) {
+S3Error SigV4Checker::check(const ParsedRequest& request, int64_t now_unix,
+                            PayloadPromise& promise) {
   Claim claim;
   std::optional<QueryPairs> query;
   const std::string_view authorization = header_value(request, "authorization");
   if (authorization.empty()) {
     const size_t question = request.target.find('?');
-    if (question != std::string::npos) query = parse_query(std::string_view(request.target).substr(question + 1));
-    if (!query || find_pair(*query, "X-Amz-Signature") == nullptr) return s3_errors::access_denied();
+    if (question != std::string::npos)
+      query = parse_query(std::string_view(request.target).substr(question + 1));
+    if (!query || find_pair(*query, "X-Amz-Signature") == nullptr)
+      return s3_errors::access_denied();
     if (S3Error e = read_query_claim(*query, now_unix, claim); !e.ok()) return e;
   } else if (S3Error e = read_header_claim(request, authorization, claim); !e.ok()) {
     return e;

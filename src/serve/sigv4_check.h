@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Checks AWS Signature Version 4 on requests, from the Authorization header or a presigned query, as S3 does: path
-// encoded once, x-amz-content-sha256 demanded, all x-amz-* headers and host signed, clock within 15 minutes. Written
-// from the specification and independently of the client's signer (src/s3), so that each finds the other's mistakes.
+// Checks AWS Signature Version 4 on requests, from the Authorization header or a presigned query,
+// as S3 does: path encoded once, x-amz-content-sha256 demanded, all x-amz-* headers and host
+// signed, clock within 15 minutes. Written from the specification and independently of the client's
+// signer (src/s3), so that each finds the other's mistakes.
 #pragma once
 
 #include <optional>
@@ -26,18 +27,19 @@ struct ServeCredential {
 };
 
 struct PayloadPromise {
-  bool checked = false;         // the body's SHA-256 must be sha256_hex
+  bool checked = false;  // the body's SHA-256 must be sha256_hex
   std::string sha256_hex;
-  bool aws_chunked = false;     // STREAMING-UNSIGNED-PAYLOAD-TRAILER
+  bool aws_chunked = false;  // STREAMING-UNSIGNED-PAYLOAD-TRAILER
 };
 
 // One per loop: keeps derived signing keys (four HMACs each) and scratch strings.
 class SigV4Checker {
  public:
-  explicit SigV4Checker(std::vector<ServeCredential> credentials) : credentials_(std::move(credentials)) {}
+  explicit SigV4Checker(std::vector<ServeCredential> credentials)
+      : credentials_(std::move(credentials)) {}
 
-  // not ok() = answer that. `promise` says what the signature claims about the body. Requests without any signature
-  // are AccessDenied.
+  // not ok() = answer that. `promise` says what the signature claims about the body. Requests
+  // without any signature are AccessDenied.
   S3Error check(const ParsedRequest& request, int64_t now_unix, PayloadPromise& promise);
 
  private:
@@ -48,10 +50,12 @@ class SigV4Checker {
     std::string payload_hash;
     bool in_query = false;
   };
-  S3Error read_header_claim(const ParsedRequest& request, std::string_view authorization, Claim& claim) const;
+  S3Error read_header_claim(const ParsedRequest& request, std::string_view authorization,
+                            Claim& claim) const;
   S3Error read_query_claim(const QueryPairs& query, int64_t now_unix, Claim& claim) const;
   S3Error check_signed_headers(const ParsedRequest& request, const Claim& claim) const;
-  S3Error build_canonical(const ParsedRequest& request, const QueryPairs* query, const Claim& claim);
+  S3Error build_canonical(const ParsedRequest& request, const QueryPairs* query,
+                          const Claim& claim);
   const HmacKey& signing_key(const ServeCredential& credential, const Claim& claim);
   const ServeCredential* find_credential(std::string_view access_key) const;
 
@@ -62,7 +66,8 @@ class SigV4Checker {
   std::string cache_key_;
 };
 
-// Understands what the promise header says, without a signature (anonymous servers still check sums).
+// Understands what the promise header says, without a signature (anonymous servers still check
+// sums).
 PayloadPromise payload_promise_of(std::string_view content_sha256);
 
 // Appends S3's canonical forms; false on a broken percent escape.

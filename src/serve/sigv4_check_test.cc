@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Expected signatures are the examples of the S3 API reference, "Authenticating Requests: Using the Authorization
-// Header" and "... Using Query Parameters" (AWS Signature Version 4).
+// Expected signatures are the examples of the S3 API reference, "Authenticating Requests: Using the
+// Authorization Header" and "... Using Query Parameters" (AWS Signature Version 4).
 #include "serve/sigv4_check.h"
 
 #include <gtest/gtest.h>
@@ -13,18 +13,23 @@ constexpr int64_t kDocTime = 1369353600;  // 20130524T000000Z
 constexpr char kEmptyHash[] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 SigV4Checker doc_checker() {
-  return SigV4Checker({{"AKIAIOSFODNN7EXAMPLE", Secret("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"), ""}});
+  return SigV4Checker(
+      {{"AKIAIOSFODNN7EXAMPLE", Secret("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"), ""}});
 }
 
-ParsedRequest doc_request(const std::string& method, const std::string& target, const std::string& signed_headers,
-                          const std::string& signature) {
+ParsedRequest doc_request(const std::string& method, const std::string& target,
+                          const std::string& signed_headers, const std::string& signature) {
   ParsedRequest r;
   r.method = method;
   r.target = target;
-  r.headers = {{"host", "examplebucket.s3.amazonaws.com"}, {"x-amz-content-sha256", kEmptyHash}, {"x-amz-date", "20130524T000000Z"}};
-  r.headers.emplace_back("authorization",
-                         "AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,SignedHeaders=" +
-                             signed_headers + ",Signature=" + signature);
+  r.headers = {{"host", "examplebucket.s3.amazonaws.com"},
+               {"x-amz-content-sha256", kEmptyHash},
+               {"x-amz-date", "20130524T000000Z"}};
+  r.headers.emplace_back(
+      "authorization",
+      "AWS4-HMAC-SHA256 "
+      "Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request,SignedHeaders=" +
+          signed_headers + ",Signature=" + signature);
   return r;
 }
 
@@ -50,13 +55,21 @@ void set_header(ParsedRequest& request, const std::string& name, const std::stri
 TEST(SigV4, AcceptsTheReferencesExamples) {
   SigV4Checker checker = doc_checker();
   EXPECT_EQ(code_of(checker, doc_get()), "");
-  EXPECT_EQ(code_of(checker, doc_request("GET", "/?lifecycle", "host;x-amz-content-sha256;x-amz-date",
-                                         "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543")), "");
-  EXPECT_EQ(code_of(checker, doc_request("GET", "/?max-keys=2&prefix=J", "host;x-amz-content-sha256;x-amz-date",
-                                         "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7")), "");
-  ParsedRequest put = doc_request("PUT", "/test%24file.text", "date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class",
-                                  "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd");
-  set_header(put, "x-amz-content-sha256", "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072");
+  EXPECT_EQ(
+      code_of(checker,
+              doc_request("GET", "/?lifecycle", "host;x-amz-content-sha256;x-amz-date",
+                          "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543")),
+      "");
+  EXPECT_EQ(
+      code_of(checker,
+              doc_request("GET", "/?max-keys=2&prefix=J", "host;x-amz-content-sha256;x-amz-date",
+                          "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7")),
+      "");
+  ParsedRequest put = doc_request(
+      "PUT", "/test%24file.text", "date;host;x-amz-content-sha256;x-amz-date;x-amz-storage-class",
+      "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd");
+  set_header(put, "x-amz-content-sha256",
+             "44ce7dd67c959e0d3524ffac1771dfbba87d2b6b4b4e99e42034a8b803f8b072");
   set_header(put, "date", "Fri, 24 May 2013 00:00:00 GMT");
   set_header(put, "x-amz-storage-class", "REDUCED_REDUNDANCY");
   PayloadPromise promise;
@@ -68,8 +81,11 @@ TEST(SigV4, AcceptsTheReferencesExamples) {
 TEST(SigV4, DoesNotCareHowTheClientSpelledPathAndQuery) {
   SigV4Checker checker = doc_checker();
   // '$' unescaped and the query in another order have the same canonical form.
-  EXPECT_EQ(code_of(checker, doc_request("GET", "/?prefix=J&max-keys=2", "host;x-amz-content-sha256;x-amz-date",
-                                         "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7")), "");
+  EXPECT_EQ(
+      code_of(checker,
+              doc_request("GET", "/?prefix=J&max-keys=2", "host;x-amz-content-sha256;x-amz-date",
+                          "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7")),
+      "");
 }
 
 TEST(SigV4, RefusesEveryChange) {
@@ -99,7 +115,9 @@ TEST(SigV4, WantsHostAndEveryAmzHeaderSigned) {
   ParsedRequest extra = doc_get();
   set_header(extra, "x-amz-acl", "public-read");
   EXPECT_EQ(code_of(checker, extra), "AccessDenied");
-  EXPECT_EQ(code_of(checker, doc_request("GET", "/a", "x-amz-content-sha256;x-amz-date", std::string(64, '0'))), "AccessDenied");
+  EXPECT_EQ(code_of(checker, doc_request("GET", "/a", "x-amz-content-sha256;x-amz-date",
+                                         std::string(64, '0'))),
+            "AccessDenied");
 }
 
 TEST(SigV4, AllowsFifteenMinutesOfSkewAndNoMore) {
@@ -118,14 +136,25 @@ TEST(SigV4, NamesWhatIsWrongWithTheHeader) {
     return r;
   };
   EXPECT_EQ(code_of(checker, with("AWS AKIA:sig")), "InvalidRequest");
-  EXPECT_EQ(code_of(checker, with("AWS4-HMAC-SHA256 Credential=a")), "AuthorizationHeaderMalformed");
-  EXPECT_EQ(code_of(checker, with("AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=0")), "AuthorizationHeaderMalformed");
-  EXPECT_EQ(code_of(checker, with("AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/ec2/aws4_request, "
-                                  "SignedHeaders=host, Signature=0")), "AuthorizationHeaderMalformed");
-  EXPECT_EQ(code_of(checker, with("AWS4-HMAC-SHA256 Credential=NOBODY/20130524/us-east-1/s3/aws4_request, "
-                                  "SignedHeaders=host, Signature=0")), "InvalidAccessKeyId");
-  EXPECT_EQ(code_of(checker, with("AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130525/us-east-1/s3/aws4_request, "
-                                  "SignedHeaders=host, Signature=0")), "AuthorizationHeaderMalformed");
+  EXPECT_EQ(code_of(checker, with("AWS4-HMAC-SHA256 Credential=a")),
+            "AuthorizationHeaderMalformed");
+  EXPECT_EQ(
+      code_of(checker, with("AWS4-HMAC-SHA256 Credential=a/b, SignedHeaders=host, Signature=0")),
+      "AuthorizationHeaderMalformed");
+  EXPECT_EQ(
+      code_of(checker, with("AWS4-HMAC-SHA256 "
+                            "Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/ec2/aws4_request, "
+                            "SignedHeaders=host, Signature=0")),
+      "AuthorizationHeaderMalformed");
+  EXPECT_EQ(code_of(checker,
+                    with("AWS4-HMAC-SHA256 Credential=NOBODY/20130524/us-east-1/s3/aws4_request, "
+                         "SignedHeaders=host, Signature=0")),
+            "InvalidAccessKeyId");
+  EXPECT_EQ(
+      code_of(checker, with("AWS4-HMAC-SHA256 "
+                            "Credential=AKIAIOSFODNN7EXAMPLE/20130525/us-east-1/s3/aws4_request, "
+                            "SignedHeaders=host, Signature=0")),
+      "AuthorizationHeaderMalformed");
   ParsedRequest unsigned_request = doc_get();
   std::erase_if(unsigned_request.headers, [](const auto& h) { return h.first == "authorization"; });
   EXPECT_EQ(code_of(checker, unsigned_request), "AccessDenied");
@@ -144,7 +173,8 @@ TEST(SigV4, NamesWhatIsWrongWithTheHeader) {
 }
 
 TEST(SigV4, DemandsTheSessionToken) {
-  SigV4Checker checker({{"AKIAIOSFODNN7EXAMPLE", Secret("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"), "token"}});
+  SigV4Checker checker(
+      {{"AKIAIOSFODNN7EXAMPLE", Secret("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"), "token"}});
   EXPECT_EQ(code_of(checker, doc_get()), "InvalidToken");
 }
 
@@ -153,9 +183,12 @@ TEST(SigV4, ChecksPresignedUrls) {
   ParsedRequest r;
   r.method = "GET";
   r.headers = {{"host", "examplebucket.s3.amazonaws.com"}};
-  r.target = "/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2F"
-             "aws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-Signature="
-             "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
+  r.target =
+      "/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%"
+      "2Fus-east-1%2Fs3%2F"
+      "aws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-"
+      "Signature="
+      "aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404";
   EXPECT_EQ(code_of(checker, r), "");
   EXPECT_EQ(code_of(checker, r, kDocTime + 86400), "");
   EXPECT_EQ(code_of(checker, r, kDocTime + 86401), "AccessDenied");  // expired

@@ -16,7 +16,8 @@ namespace headrace::serve {
 void ServerStats::enter() {
   const auto level = static_cast<uint64_t>(in_flight.fetch_add(1, std::memory_order_relaxed) + 1);
   uint64_t seen = in_flight_max.load(std::memory_order_relaxed);
-  while (level > seen && !in_flight_max.compare_exchange_weak(seen, level, std::memory_order_relaxed)) {
+  while (level > seen &&
+         !in_flight_max.compare_exchange_weak(seen, level, std::memory_order_relaxed)) {
   }
 }
 
@@ -31,7 +32,9 @@ uint64_t ServerStats::total_requests() const {
 void ServerStats::reset() {
   for (auto& counter : requests) counter = 0;
   for (auto& counter : by_class) counter = 0;
-  for (auto* counter : {&body_bytes, &upload_bytes, &connections, &faults, &refused_heads, &in_flight_max}) *counter = 0;
+  for (auto* counter :
+       {&body_bytes, &upload_bytes, &connections, &faults, &refused_heads, &in_flight_max})
+    *counter = 0;
 }
 
 std::string ServerStats::json() const {
@@ -86,8 +89,10 @@ void RequestLog::add(const RequestRecord& r) {
   block_ += ", \"range\": ";
   append_json_string(block_, r.range);
   std::snprintf(numbers, sizeof numbers,
-                ", \"status\": %d, \"bytes\": %llu, \"first_byte_ms\": %.3f, \"total_ms\": %.3f, \"attempt\": %u",
-                r.status, static_cast<unsigned long long>(r.bytes), r.first_byte_ms, r.total_ms, r.attempt);
+                ", \"status\": %d, \"bytes\": %llu, \"first_byte_ms\": %.3f, \"total_ms\": %.3f, "
+                "\"attempt\": %u",
+                r.status, static_cast<unsigned long long>(r.bytes), r.first_byte_ms, r.total_ms,
+                r.attempt);
   block_ += numbers;
   if (!r.fault.empty()) {
     block_ += ", \"fault\": ";

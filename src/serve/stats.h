@@ -42,11 +42,11 @@ struct RequestRecord {
   S3Op op = S3Op::kUnknown;
   std::string_view bucket, key, range;
   int status = 0;
-  uint64_t bytes = 0;          // of the body, sent
-  double first_byte_ms = 0;    // from the whole request read to the first byte handed to the kernel
+  uint64_t bytes = 0;        // of the body, sent
+  double first_byte_ms = 0;  // from the whole request read to the first byte handed to the kernel
   double total_ms = 0;
   uint32_t attempt = 0;
-  std::string_view fault;      // kind, or empty
+  std::string_view fault;  // kind, or empty
 };
 
 // Lines are collected and written in blocks; flush() and the end write the rest.

@@ -16,9 +16,10 @@ namespace headrace::serve {
 namespace {
 
 constexpr uint64_t kPayloadHeadBytes = 16;
-constexpr uint64_t kTarEndBytes = 1024;     // two zero blocks
-constexpr uint64_t kCopiedBytesMax = 1024;  // shorter payloads join their neighbours in the scratch: fewer iovecs
-constexpr int kSampleDigits = 9;            // of a member's name; more when the number needs them
+constexpr uint64_t kTarEndBytes = 1024;  // two zero blocks
+constexpr uint64_t kCopiedBytesMax =
+    1024;  // shorter payloads join their neighbours in the scratch: fewer iovecs
+constexpr int kSampleDigits = 9;  // of a member's name; more when the number needs them
 constexpr uint64_t kSamplesMax = 1'000'000'000'000;
 constexpr uint64_t kSampleBytesMax = 8'589'934'591;  // ustar's eleven octal digits
 enum Purpose : uint64_t { kStart = 11, kClass = 12 };
@@ -31,7 +32,8 @@ int digits_of(uint64_t number) {
 
 std::string padded(uint64_t number, int digits) {
   std::string text = std::to_string(number);
-  if (text.size() < static_cast<size_t>(digits)) text.insert(0, static_cast<size_t>(digits) - text.size(), '0');
+  if (text.size() < static_cast<size_t>(digits))
+    text.insert(0, static_cast<size_t>(digits) - text.size(), '0');
   return text;
 }
 
@@ -45,7 +47,8 @@ void make_tar_header(std::string_view name, uint64_t size, char* out) {
   std::memcpy(out + 108, "0000000", 8);
   std::memcpy(out + 116, "0000000", 8);
   std::snprintf(out + 124, 12, "%011llo", static_cast<unsigned long long>(size));
-  std::snprintf(out + 136, 12, "%011llo", static_cast<unsigned long long>(SyntheticData::kModifiedUnix));
+  std::snprintf(out + 136, 12, "%011llo",
+                static_cast<unsigned long long>(SyntheticData::kModifiedUnix));
   std::memset(out + 148, ' ', 8);
   out[156] = '0';
   std::memcpy(out + 257, "ustar", 6);
@@ -57,12 +60,14 @@ void make_tar_header(std::string_view name, uint64_t size, char* out) {
 }
 
 bool room_for(const Pieces& out, size_t scratch, uint64_t bytes_max) {
-  return !out.full() && out.scratch_used + scratch <= Pieces::kScratchBytes && out.bytes < bytes_max;
+  return !out.full() && out.scratch_used + scratch <= Pieces::kScratchBytes &&
+         out.bytes < bytes_max;
 }
 
 class SyntheticObject final : public Object {
  public:
-  SyntheticObject(std::shared_ptr<const SyntheticData> data, uint64_t number) : data_(std::move(data)), number_(number) {
+  SyntheticObject(std::shared_ptr<const SyntheticData> data, uint64_t number)
+      : data_(std::move(data)), number_(number) {
     info_ = data_->info(number);
   }
   void pieces(uint64_t offset, uint64_t bytes_max, Pieces& out) const override {
@@ -90,16 +95,20 @@ class SyntheticObject final : public Object {
 class SyntheticWalk final : public KeyWalk {
  public:
   explicit SyntheticWalk(std::shared_ptr<const SyntheticData> data) : data_(std::move(data)) {}
-  Result<std::optional<ObjectInfo>> next(const std::string& bound, const std::string& prefix) override {
+  Result<std::optional<ObjectInfo>> next(const std::string& bound,
+                                         const std::string& prefix) override {
     const std::string& low = std::max(bound, prefix);
     uint64_t begin = 0;
     uint64_t end = data_->objects();
     while (begin < end) {
       const uint64_t middle = begin + (end - begin) / 2;
-      if (data_->key(middle) < low) begin = middle + 1;
-      else end = middle;
+      if (data_->key(middle) < low)
+        begin = middle + 1;
+      else
+        end = middle;
     }
-    if (begin == data_->objects() || !data_->key(begin).starts_with(prefix)) return std::optional<ObjectInfo>();
+    if (begin == data_->objects() || !data_->key(begin).starts_with(prefix))
+      return std::optional<ObjectInfo>();
     return std::optional<ObjectInfo>(data_->info(begin));
   }
 
@@ -108,8 +117,10 @@ class SyntheticWalk final : public KeyWalk {
 };
 
 Status set_part(SyntheticSpec& spec, std::string_view name, std::string_view value) {
-  if (name == "format" && value == "tar") return spec.format = SyntheticSpec::Format::kTar, Status();
-  if (name == "format" && value == "objects") return spec.format = SyntheticSpec::Format::kObjects, Status();
+  if (name == "format" && value == "tar")
+    return spec.format = SyntheticSpec::Format::kTar, Status();
+  if (name == "format" && value == "objects")
+    return spec.format = SyntheticSpec::Format::kObjects, Status();
   if (name == "order" && value == "sorted") return spec.sorted_classes = true, Status();
   if (name == "order" && value == "hashed") return spec.sorted_classes = false, Status();
   uint64_t* number = name == "samples"   ? &spec.samples
@@ -120,7 +131,8 @@ Status set_part(SyntheticSpec& spec, std::string_view name, std::string_view val
                                          : nullptr;
   const std::string part = std::string(name) + "=" + std::string(value);
   if (number == nullptr) {
-    return invalid_argument("read synthetic spec: '" + part + "': known parts are samples, bytes, shard, classes, seed, "
+    return invalid_argument("read synthetic spec: '" + part +
+                            "': known parts are samples, bytes, shard, classes, seed, "
                             "format=tar|objects, order=hashed|sorted");
   }
   const Result<uint64_t> parsed = parse_bytes(value);
@@ -146,7 +158,8 @@ Result<uint64_t> parse_bytes(std::string_view text) {
                                                        : 0;
   const auto product = number ? checked_mul(*number, factor) : std::nullopt;
   if (!product || factor == 0) {
-    return invalid_argument("read size '" + std::string(text) + "': want digits and K, M, G, Ki, Mi or Gi");
+    return invalid_argument("read size '" + std::string(text) +
+                            "': want digits and K, M, G, Ki, Mi or Gi");
   }
   return *product;
 }
@@ -167,7 +180,8 @@ Result<SyntheticSpec> parse_synthetic_spec(std::string_view text) {
     return invalid_argument("read synthetic spec: bytes must be in [16, 8589934591]");
   }
   if (spec.classes == 0) return invalid_argument("read synthetic spec: classes must be at least 1");
-  if (spec.shard_bytes > uint64_t{1} << 50) return invalid_argument("read synthetic spec: shard must be at most 1 PiB");
+  if (spec.shard_bytes > uint64_t{1} << 50)
+    return invalid_argument("read synthetic spec: shard must be at most 1 PiB");
   return spec;
 }
 
@@ -218,10 +232,15 @@ uint64_t SyntheticData::samples_in(uint64_t object) const {
 ObjectInfo SyntheticData::info(uint64_t object) const {
   ObjectInfo info;
   info.key = key(object);
-  info.size = spec_.format == SyntheticSpec::Format::kObjects ? spec_.bytes
-                                                              : samples_in(object) * sample_bytes_ + kTarEndBytes;
+  info.size = spec_.format == SyntheticSpec::Format::kObjects
+                  ? spec_.bytes
+                  : samples_in(object) * sample_bytes_ + kTarEndBytes;
   FieldHasher hasher;
-  hasher.add(spec_.samples).add(spec_.bytes).add(spec_.shard_bytes).add(spec_.classes).add(spec_.seed);
+  hasher.add(spec_.samples)
+      .add(spec_.bytes)
+      .add(spec_.shard_bytes)
+      .add(spec_.classes)
+      .add(spec_.seed);
   hasher.add(spec_.sorted_classes ? 1 : 0).add(info.key);
   info.etag = hasher.hash().hex() + "-1";
   info.modified_unix = kModifiedUnix;
@@ -230,12 +249,15 @@ ObjectInfo SyntheticData::info(uint64_t object) const {
 
 uint64_t SyntheticData::class_of(uint64_t sample) const {
   if (spec_.sorted_classes) {
-    return static_cast<uint64_t>(static_cast<unsigned __int128>(sample) * spec_.classes / spec_.samples);
+    return static_cast<uint64_t>(static_cast<unsigned __int128>(sample) * spec_.classes /
+                                 spec_.samples);
   }
   return draw(spec_.seed, sample, 0, kClass) % spec_.classes;
 }
 
-size_t SyntheticData::start_index(uint64_t sample) const { return draw(spec_.seed, sample, 0, kStart) % kStarts; }
+size_t SyntheticData::start_index(uint64_t sample) const {
+  return draw(spec_.seed, sample, 0, kStart) % kStarts;
+}
 uint32_t SyntheticData::payload_crc(uint64_t sample) const { return crcs_[start_index(sample)]; }
 
 void SyntheticData::make_head(uint64_t sample, char* out) const {
@@ -245,7 +267,8 @@ void SyntheticData::make_head(uint64_t sample, char* out) const {
 }
 
 // Bytes [offset, spec.bytes) of a .bin payload.
-void SyntheticData::add_payload(uint64_t sample, uint64_t offset, uint64_t bytes_max, Pieces& out) const {
+void SyntheticData::add_payload(uint64_t sample, uint64_t offset, uint64_t bytes_max,
+                                Pieces& out) const {
   if (offset < kPayloadHeadBytes) {
     if (!room_for(out, kPayloadHeadBytes, bytes_max)) return;
     char* head = out.scratch.data() + out.scratch_used;
@@ -271,8 +294,10 @@ void SyntheticData::add_payload(uint64_t sample, uint64_t offset, uint64_t bytes
   }
 }
 
-// Bytes [offset, sample_bytes) of a sample's part of a tar: header, payload, padding, header, class, padding.
-void SyntheticData::add_sample(uint64_t sample, uint64_t offset, uint64_t bytes_max, Pieces& out) const {
+// Bytes [offset, sample_bytes) of a sample's part of a tar: header, payload, padding, header,
+// class, padding.
+void SyntheticData::add_sample(uint64_t sample, uint64_t offset, uint64_t bytes_max,
+                               Pieces& out) const {
   const std::string name = padded(sample, std::max(kSampleDigits, digits_of(spec_.samples - 1)));
   if (offset < kBlock) {
     if (!room_for(out, kBlock, bytes_max)) return;
@@ -302,8 +327,10 @@ void SyntheticData::add_sample(uint64_t sample, uint64_t offset, uint64_t bytes_
   out.add(tail + tail_offset, std::min(tail_bytes - tail_offset, bytes_max - out.bytes));
 }
 
-void SyntheticData::pieces(uint64_t object, uint64_t offset, uint64_t bytes_max, Pieces& out) const {
-  if (spec_.format == SyntheticSpec::Format::kObjects) return add_payload(object, offset, bytes_max, out);
+void SyntheticData::pieces(uint64_t object, uint64_t offset, uint64_t bytes_max,
+                           Pieces& out) const {
+  if (spec_.format == SyntheticSpec::Format::kObjects)
+    return add_payload(object, offset, bytes_max, out);
   static constexpr char kZeros[kTarEndBytes] = {};
   const uint64_t first = object * samples_per_shard_;
   const uint64_t body = samples_in(object) * sample_bytes_;

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A bucket of any size that needs no disk: every byte is a pure function of (spec, key, offset), taken from one hot
-// 256 KiB pattern, so that any range can be checked by anyone and 100 GB cost nothing.
+// A bucket of any size that needs no disk: every byte is a pure function of (spec, key, offset),
+// taken from one hot 256 KiB pattern, so that any range can be checked by anyone and 100 GB cost
+// nothing.
 //
-// format=tar: objects shard-000000.tar, shard-000001.tar, ... are ustar files of the samples in order; sample n is the
-// two members NNNNNNNNN.bin and NNNNNNNNN.cls. format=objects: each sample's .bin is an object of its own.
-//   .bin   bytes [0,8) sample number, little-endian; [8,12) CRC-32C of what follows byte 16; [12,16) length of that;
+// format=tar: objects shard-000000.tar, shard-000001.tar, ... are ustar files of the samples in
+// order; sample n is the two members NNNNNNNNN.bin and NNNNNNNNN.cls. format=objects: each sample's
+// .bin is an object of its own.
+//   .bin   bytes [0,8) sample number, little-endian; [8,12) CRC-32C of what follows byte 16;
+//   [12,16) length of that;
 //          then the pattern, from offset start(n) on, around its end
 //   .cls   the class in decimal: class(n) in [0, classes)
 #pragma once
@@ -25,12 +28,13 @@ struct SyntheticSpec {
   uint64_t bytes = 115'000;           // of one .bin payload, at least 16
   uint64_t shard_bytes = 64'000'000;  // a shard holds as many whole samples as fit; at least one
   uint64_t classes = 1000;
-  bool sorted_classes = false;        // class(n) = n * classes / samples instead of hashed
+  bool sorted_classes = false;  // class(n) = n * classes / samples instead of hashed
   uint64_t seed = 0;
 };
 
-// "samples=870000,bytes=115000,shard=64MB,format=tar,classes=1000,order=sorted,seed=1"; numbers may end in
-// K, M, G (powers of 1000), Ki, Mi, Gi, each with or without B. Names of unknown or broken parts stand in the message.
+// "samples=870000,bytes=115000,shard=64MB,format=tar,classes=1000,order=sorted,seed=1"; numbers may
+// end in K, M, G (powers of 1000), Ki, Mi, Gi, each with or without B. Names of unknown or broken
+// parts stand in the message.
 Result<SyntheticSpec> parse_synthetic_spec(std::string_view text);
 // "64MB" = 64000000, "1MiB" = 1048576, "115000".
 Result<uint64_t> parse_bytes(std::string_view text);
@@ -49,7 +53,8 @@ class SyntheticData {
   // The number of the object with this key, or nullopt.
   std::optional<uint64_t> find(std::string_view key) const;
   ObjectInfo info(uint64_t object) const;
-  // Appends bytes [offset, ...) of the object until `out` is full, `bytes_max` is reached or the object ends.
+  // Appends bytes [offset, ...) of the object until `out` is full, `bytes_max` is reached or the
+  // object ends.
   void pieces(uint64_t object, uint64_t offset, uint64_t bytes_max, Pieces& out) const;
 
   uint64_t class_of(uint64_t sample) const;
@@ -58,7 +63,8 @@ class SyntheticData {
   uint64_t samples_per_shard() const { return samples_per_shard_; }
 
  private:
-  static constexpr size_t kStarts = 64;  // distinct pattern offsets, so that each CRC is computed once
+  static constexpr size_t kStarts =
+      64;  // distinct pattern offsets, so that each CRC is computed once
   static constexpr uint64_t kBlock = 512;  // of ustar
 
   size_t start_index(uint64_t sample) const;
@@ -69,10 +75,10 @@ class SyntheticData {
   SyntheticSpec spec_;
   std::vector<char> pattern_;
   std::array<uint32_t, kStarts> crcs_{};
-  uint64_t sample_bytes_ = 0;       // in a tar, with headers and padding
+  uint64_t sample_bytes_ = 0;  // in a tar, with headers and padding
   uint64_t samples_per_shard_ = 0;
   uint64_t objects_ = 0;
-  int digits_ = 0;                  // of the number in a key
+  int digits_ = 0;  // of the number in a key
 };
 
 class SyntheticBucket final : public Bucket {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// For tests only: a blocking HTTP client on a raw socket that shows what really came over the wire, and a folder that
-// removes itself.
+// For tests only: a blocking HTTP client on a raw socket that shows what really came over the wire,
+// and a folder that removes itself.
 #pragma once
 
 #include <arpa/inet.h>
@@ -25,7 +25,9 @@ class TestFolder {
     path_ = ::mkdtemp(name.data());
   }
   ~TestFolder() { std::filesystem::remove_all(path_); }
-  std::string path(const std::string& below = "") const { return below.empty() ? path_ : path_ + "/" + below; }
+  std::string path(const std::string& below = "") const {
+    return below.empty() ? path_ : path_ + "/" + below;
+  }
   void write(const std::string& below, const std::string& content) const {
     std::filesystem::create_directories(std::filesystem::path(path(below)).parent_path());
     std::ofstream(path(below), std::ios::binary) << content;
@@ -63,7 +65,9 @@ class TestClient {
   ~TestClient() { ::close(fd_); }
   int fd() const { return fd_; }
 
-  void send(const std::string& bytes) { EXPECT_EQ(::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL), ssize_t(bytes.size())); }
+  void send(const std::string& bytes) {
+    EXPECT_EQ(::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL), ssize_t(bytes.size()));
+  }
   // One whole reply; bodiless = to HEAD.
   TestReply receive(bool bodiless = false) {
     TestReply reply;
@@ -84,10 +88,11 @@ class TestClient {
     reply.complete = reply.body.size() == want;
     return reply;
   }
-  TestReply request(const std::string& method, const std::string& target, const std::string& headers = "",
-                    const std::string& body = "") {
+  TestReply request(const std::string& method, const std::string& target,
+                    const std::string& headers = "", const std::string& body = "") {
     std::string text = method + " " + target + " HTTP/1.1\r\nHost: localhost\r\n" + headers;
-    if (!body.empty() || method == "PUT" || method == "POST") text += "Content-Length: " + std::to_string(body.size()) + "\r\n";
+    if (!body.empty() || method == "PUT" || method == "POST")
+      text += "Content-Length: " + std::to_string(body.size()) + "\r\n";
     send(text + "\r\n" + body);
     return receive(method == "HEAD");
   }
@@ -109,7 +114,8 @@ class TestClient {
   std::string in_;
 };
 
-inline TestReply get_once(uint16_t port, const std::string& target, const std::string& headers = "") {
+inline TestReply get_once(uint16_t port, const std::string& target,
+                          const std::string& headers = "") {
   return TestClient(port).request("GET", target, headers);
 }
 

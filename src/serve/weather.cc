@@ -22,9 +22,9 @@ struct NamedProfile {
   WeatherOptions options;
 };
 
-// s3: median and tail of published same-region measurements (Quickwit 30 ms, mountpoint CI 16-28 ms; 80-90 MB/s a
-// connection by AWS's own guidance). s3-tail: the same with 0.5 % beyond 300 ms and a wide body, for tail studies.
-// express: single-digit milliseconds. wan: another region.
+// s3: median and tail of published same-region measurements (Quickwit 30 ms, mountpoint CI 16-28
+// ms; 80-90 MB/s a connection by AWS's own guidance). s3-tail: the same with 0.5 % beyond 300 ms
+// and a wide body, for tail studies. express: single-digit milliseconds. wan: another region.
 const std::array<NamedProfile, 5> kProfiles = {{
     {"zero", {}},
     {"s3", {30, 0.35, 0.01, 300, 80e6, 0, 1}},
@@ -42,16 +42,21 @@ Result<WeatherOptions> weather_profile(std::string_view name) {
     known += known.empty() ? "" : ", ";
     known += profile.name;
   }
-  return invalid_argument("choose profile '" + std::string(name) + "': no such profile; one of " + known);
+  return invalid_argument("choose profile '" + std::string(name) + "': no such profile; one of " +
+                          known);
 }
 
 Status check_weather(const WeatherOptions& o) {
-  const auto within = [](double x, double low, double high) { return x >= low && x <= high; };  // false for NaN
+  const auto within = [](double x, double low, double high) {
+    return x >= low && x <= high;
+  };  // false for NaN
   if (!within(o.first_byte_median_ms, 0, kDelayMsMax) || !within(o.tail_ms, 0, kDelayMsMax)) {
     return invalid_argument("set latency: milliseconds must be in [0, 60000]");
   }
-  if (!within(o.first_byte_sigma, 0, 3)) return invalid_argument("set latency: sigma must be in [0, 3]");
-  if (!within(o.tail_probability, 0, 1)) return invalid_argument("set latency: tail probability must be in [0, 1]");
+  if (!within(o.first_byte_sigma, 0, 3))
+    return invalid_argument("set latency: sigma must be in [0, 3]");
+  if (!within(o.tail_probability, 0, 1))
+    return invalid_argument("set latency: tail probability must be in [0, 1]");
   if (!within(o.connection_bytes_per_s, 0, 1e12) || !within(o.total_bytes_per_s, 0, 1e12)) {
     return invalid_argument("set bandwidth: bytes per second must be in [0, 1e12]; 0 means no cap");
   }

@@ -50,10 +50,11 @@ TEST(Weather, IsAFunctionOfSeedRequestAndAttempt) {
 
 TEST(Weather, RefusesSenselessOptions) {
   const double nan = std::numeric_limits<double>::quiet_NaN();
-  for (const WeatherOptions& bad : {WeatherOptions{.first_byte_median_ms = -1}, WeatherOptions{.first_byte_median_ms = nan},
-                                    WeatherOptions{.first_byte_sigma = 4}, WeatherOptions{.tail_probability = 1.1},
-                                    WeatherOptions{.tail_ms = 1e9}, WeatherOptions{.connection_bytes_per_s = -1},
-                                    WeatherOptions{.total_bytes_per_s = nan}}) {
+  for (const WeatherOptions& bad :
+       {WeatherOptions{.first_byte_median_ms = -1}, WeatherOptions{.first_byte_median_ms = nan},
+        WeatherOptions{.first_byte_sigma = 4}, WeatherOptions{.tail_probability = 1.1},
+        WeatherOptions{.tail_ms = 1e9}, WeatherOptions{.connection_bytes_per_s = -1},
+        WeatherOptions{.total_bytes_per_s = nan}}) {
     EXPECT_EQ(check_weather(bad).code(), Code::kInvalidArgument);
   }
   EXPECT_TRUE(check_weather(*weather_profile("wan")).ok());
@@ -107,7 +108,8 @@ TEST(Pacing, ConnectionsShareTheTotal) {
   SharedLine line{.bytes_per_s = 100e6};
   const TimePoint start{Nanos(0)};
   TimePoint last = start;
-  for (int i = 0; i < 10; ++i) {  // ten bodies of 100 KB at 100 MB/s: one after the other, 10 ms in all
+  for (int i = 0; i < 10;
+       ++i) {  // ten bodies of 100 KB at 100 MB/s: one after the other, 10 ms in all
     Pacer pacer;
     pacer.begin(0, &line, start);
     last = pacer.next(100'000, start).when;
@@ -129,13 +131,15 @@ TEST(Faults, GlobsMatch) {
 }
 
 TEST(Faults, ReadsBothSpellings) {
-  const FaultRule rule = *parse_fault_rule("reset,at=1000,op=GetObject,key=*.tar,nth=3,probability=0.5");
+  const FaultRule rule =
+      *parse_fault_rule("reset,at=1000,op=GetObject,key=*.tar,nth=3,probability=0.5");
   EXPECT_EQ(rule.kind, FaultKind::kReset);
   EXPECT_EQ(rule.at_byte, 1000u);
   EXPECT_EQ(rule.op, "GetObject");
   EXPECT_EQ(rule.nth, 3u);
   EXPECT_EQ(rule.probability, 0.5);
-  const auto rules = parse_fault_rules_json(R"({"rules": [{"kind": "status", "status": 500, "key": "b/*"}, {"kind": "stall", "ms": 20.5}]})");
+  const auto rules = parse_fault_rules_json(
+      R"({"rules": [{"kind": "status", "status": 500, "key": "b/*"}, {"kind": "stall", "ms": 20.5}]})");
   ASSERT_TRUE(rules.ok());
   ASSERT_EQ(rules->size(), 2u);
   EXPECT_EQ((*rules)[0].status, 500);
@@ -143,12 +147,14 @@ TEST(Faults, ReadsBothSpellings) {
 }
 
 TEST(Faults, RefusesWhatItCannotRead) {
-  for (const char* bad : {"kind=explode", "reset,at=-1", "reset,colour=red", "status,status=99", "status,probability=2",
-                          "drip,bytes_per_s=0", "delay,ms=x", "stall,ms=-1", "status,status=99999999999", "at"}) {
+  for (const char* bad : {"kind=explode", "reset,at=-1", "reset,colour=red", "status,status=99",
+                          "status,probability=2", "drip,bytes_per_s=0", "delay,ms=x", "stall,ms=-1",
+                          "status,status=99999999999", "at"}) {
     EXPECT_EQ(parse_fault_rule(bad).status().code(), Code::kInvalidArgument) << bad;
   }
-  for (const char* bad : {"", "[]", "{}", R"({"rules": 1})", R"({"rules": [1]})", R"({"rules": [{"kind": ["x"]}]})",
-                          R"({"rules": [{"kind": "status", "probability": 7}]})"}) {
+  for (const char* bad :
+       {"", "[]", "{}", R"({"rules": 1})", R"({"rules": [1]})", R"({"rules": [{"kind": ["x"]}]})",
+        R"({"rules": [{"kind": "status", "probability": 7}]})"}) {
     EXPECT_EQ(parse_fault_rules_json(bad).status().code(), Code::kInvalidArgument) << bad;
   }
   std::string many = R"({"rules": [)";
@@ -160,7 +166,8 @@ TEST(Faults, CountersDecideWhichRequestIsHit) {
   const auto hits = [](const char* rule) {
     FaultPlan plan({*parse_fault_rule(rule)});
     std::string text;
-    for (int i = 1; i <= 6; ++i) text += plan.next("GetObject", "b/k", 1, 7, static_cast<uint32_t>(i)) ? 'x' : '.';
+    for (int i = 1; i <= 6; ++i)
+      text += plan.next("GetObject", "b/k", 1, 7, static_cast<uint32_t>(i)) ? 'x' : '.';
     return text;
   };
   EXPECT_EQ(hits("reset"), "xxxxxx");
@@ -174,7 +181,8 @@ TEST(Faults, CountersDecideWhichRequestIsHit) {
 }
 
 TEST(Faults, ProbabilitiesAreShareAndRepeatable) {
-  FaultPlan a({*parse_fault_rule("reset,probability=0.25")}), b({*parse_fault_rule("reset,probability=0.25")});
+  FaultPlan a({*parse_fault_rule("reset,probability=0.25")}),
+      b({*parse_fault_rule("reset,probability=0.25")});
   int fired = 0;
   for (uint64_t i = 0; i < 10'000; ++i) {
     const bool hit = a.next("GetObject", "b/k", 1, i, 1).has_value();
