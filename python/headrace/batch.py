@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,9 +32,10 @@ class Batch(Mapping[str, Any]):
             skipped).
         epoch: the epoch of the first row.
         position: the order position of the first row of the whole (all ranks') batch.
+        skipped: (row, sample number, key, shard, cause) of each bad sample that was left out.
     """
 
-    __slots__ = ("_columns", "epoch", "ids", "position", "sample_keys", "valid")
+    __slots__ = ("_columns", "epoch", "ids", "position", "sample_keys", "skipped", "valid")
 
     def __init__(
         self,
@@ -45,6 +46,7 @@ class Batch(Mapping[str, Any]):
         valid: npt.NDArray[np.bool_],
         epoch: int,
         position: int,
+        skipped: Sequence[tuple[int, int, str, str, str]] = (),
     ) -> None:
         self._columns = dict(columns)
         self.ids = ids
@@ -52,6 +54,7 @@ class Batch(Mapping[str, Any]):
         self.valid = valid
         self.epoch = epoch
         self.position = position
+        self.skipped = tuple(skipped)
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -78,6 +81,7 @@ class Batch(Mapping[str, Any]):
             valid=self.valid,
             epoch=self.epoch,
             position=self.position,
+            skipped=self.skipped,
         )
 
     def to(self, device: str | torch.device, *, non_blocking: bool = True) -> Batch:

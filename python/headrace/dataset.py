@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,6 +50,8 @@ _OPTIONS = {
     "index_dir": "index_dir",
     "trust": "trust_copy",
     "format": "format",
+    "check": "verify",
+    "rebuild": "rebuild",
 }
 _FORMATS = ("webdataset", "mds")
 
@@ -71,6 +73,8 @@ def open(source: Source, *, progress: ProgressSink | None = None, **options: Any
             path, or None.
         index_dir: the local index folder; default ``~/.cache/headrace/index``.
         trust: ``"copy"`` accepts other ETags than the index names (a copied bucket).
+        check: read MDS shards whole, so that the index has checksums and index.json's hashes hold.
+        rebuild: make a new index even where one is found.
         format: ``"webdataset"`` or ``"mds"`` when the names do not say it.
         connections_max, attempts_max, retry_seconds_max: limits of the store client.
 
@@ -98,7 +102,7 @@ def _core_options(options: dict[str, Any]) -> dict[str, Any]:
         elif name == "trust":
             faults.choice("trust", value, ("copy",))
             core["trust_copy"] = value == "copy"
-        elif name in ("anonymous", "build"):
+        elif name in ("anonymous", "build", "check", "rebuild"):
             core[_OPTIONS[name]] = bool(value)
         elif name.endswith("_max"):
             core[_OPTIONS[name]] = faults.count(name, value, least=1)
@@ -112,7 +116,7 @@ def _core_options(options: dict[str, Any]) -> dict[str, Any]:
     return core
 
 
-class Dataset(Sequence[dict[str, Any]]):
+class Dataset:
     """The samples under a URL, numbered in stored order. Made by :func:`open`.
 
     ``len(ds)``, ``ds[i]`` (a sample's natural values), ``ds.raw(i)`` (stored bytes),
@@ -174,7 +178,7 @@ class Dataset(Sequence[dict[str, Any]]):
     @property
     def nbytes(self) -> int:
         """Bytes of all shards."""
-        return self.core.bytes
+        return self.core.nbytes
 
     @property
     def fields(self) -> list[str]:

@@ -7,6 +7,7 @@ position after it) until the stream ends or is closed.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ from headrace.ragged import Ragged
 from headrace.transform import Transformer
 
 __all__ = ["Feed"]
+
+log = logging.getLogger("headrace")
 
 # Batches in the hands of the transform threads: one being finished, one being worked on.
 _TRANSFORM_DEPTH = 2
@@ -115,5 +118,8 @@ def _make_batch(item: Mapping[str, Any]) -> tuple[Batch, Position]:
         valid=item["valid"],
         epoch=item["epoch"],
         position=item["position"],
+        skipped=item["skipped"],
     )
+    for row, number, key, shard, cause in batch.skipped:
+        log.warning("skipped sample %d (%s in %s) of row %d: %s", number, key, shard, row, cause)
     return batch, item["after"]

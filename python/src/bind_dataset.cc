@@ -48,6 +48,8 @@ OpenOptions open_options(const nb::dict& given) {
   take(given, "save", out.save);
   take(given, "index_dir", out.index_dir);
   take(given, "trust_copy", out.trust_copy);
+  take(given, "verify", out.verify);
+  take(given, "rebuild", out.rebuild);
   take(given, "format", out.format);
   return out;
 }
@@ -164,7 +166,7 @@ void bind_dataset(nb::module_& m) {
       .def_prop_ro("url", [](const DatasetHandle& d) { return d->url(); })
       .def_prop_ro("format", [](const DatasetHandle& d) { return std::string(format_name(d->index().format())); })
       .def_prop_ro("samples", [](const DatasetHandle& d) { return d->samples(); })
-      .def_prop_ro("bytes", [](const DatasetHandle& d) { return d->bytes(); })
+      .def_prop_ro("nbytes", [](const DatasetHandle& d) { return d->bytes(); })
       .def_prop_ro("sample_bytes", [](const DatasetHandle& d) { return d->index().sample_bytes(); })
       .def_prop_ro("stride", [](const DatasetHandle& d) { return d->index().stride(); })
       .def_prop_ro("has_checksums", [](const DatasetHandle& d) { return d->index().has_crc(); })

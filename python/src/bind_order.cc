@@ -92,7 +92,8 @@ void bind_order(nb::module_& m) {
            "counts"_a, nb::kw_only(), "seed"_a, "epoch"_a, "block"_a, "lanes"_a, "shuffle"_a, "units"_a = false)
       .def("at", [](const Order& order, int64_t position) { return order.at(position_in(order, position)); },
            "position"_a)
-      .def("at_many", at_many, "positions"_a)
+      .def("at_many", at_many, "positions"_a,
+           nb::sig("def at_many(self, positions: NDArray[np.int64]) -> NDArray[np.int64]"))
       .def("__len__", &Order::size)
       .def_prop_ro("block", &Order::block)
       .def_prop_ro("lanes", &Order::lanes)
@@ -100,7 +101,10 @@ void bind_order(nb::module_& m) {
       .def_prop_ro("main_size", &Order::main_size)
       .def("design_effect", effect, "labels"_a, "batch"_a, "windows"_a);
   m.def("choose_defaults", choose, nb::kw_only(), "samples"_a, "sample_bytes"_a, "batch"_a, "world"_a,
-        "memory_bytes"_a, "shuffle"_a, "index_stride"_a = 1, "block"_a = 0, "lanes"_a = 0);
+        "memory_bytes"_a, "shuffle"_a, "index_stride"_a = 1, "block"_a = 0, "lanes"_a = 0,
+        nb::sig("def choose_defaults(*, samples: int, sample_bytes: float, batch: int, world: int, "
+                "memory_bytes: int, shuffle: str, index_stride: int = 1, block: int = 0, lanes: int = 0) "
+                "-> dict[str, Any]"));
   m.def("gets_per_epoch", gets, "counts"_a, "block"_a, "lanes"_a, "shuffle"_a);
   m.def("design_effect_bound", &design_effect_bound, "samples"_a, "block"_a, "lanes"_a, "batch"_a, "m"_a,
         "rho"_a = 1.0);
@@ -109,7 +113,8 @@ void bind_order(nb::module_& m) {
           const BlockPairs pairs = block_pairs(samples, block, lanes, batch);
           return nb::make_tuple(pairs.expected, pairs.true_shuffle);
         },
-        "samples"_a, "block"_a, "lanes"_a, "batch"_a);
+        "samples"_a, "block"_a, "lanes"_a, "batch"_a,
+        nb::sig("def block_pairs(samples: int, block: int, lanes: int, batch: int) -> tuple[float, float]"));
 }
 
 }  // namespace headrace::python

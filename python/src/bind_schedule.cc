@@ -100,7 +100,8 @@ void bind_schedule(nb::module_& m) {
       .def_prop_ro("left_out", &Schedule::left_out_of_epoch);
   m.def("make_state", make_state, nb::kw_only(), "order_hash"_a, "index"_a, "seed"_a, "at"_a, "block"_a, "lanes"_a,
         "shuffle"_a, "remainder"_a, "agreement"_a = "");
-  m.def("read_state", read_state, "json"_a, "order_hash"_a, "samples"_a);
+  m.def("read_state", read_state, "json"_a, "order_hash"_a, "samples"_a,
+        nb::sig("def read_state(json: str, order_hash: str, samples: int) -> dict[str, Any]"));
   m.def("agreement_text", agreement_text, "state_json"_a, "batch"_a);
   m.def("agreement_hex", agreement_hex, "state_json"_a, "batch"_a);
   m.def("compare_agreement", compare_agreement, "by_rank"_a);

@@ -17,6 +17,9 @@
 namespace headrace::python {
 namespace {
 
+// What BatchStream::next says when the wait was too short; a store's time-out has another text.
+constexpr std::string_view kNotYet = "next: no batch yet";
+
 using PositionTuple = std::tuple<uint64_t, uint64_t, uint64_t>;
 
 template <class T>
@@ -126,6 +129,11 @@ nb::object as_python(const BatchStream::Delivered& delivered) {
   out["position"] = batch->position;
   const Position& after = delivered.after;
   out["after"] = nb::make_tuple(after.epoch, after.position, after.drop);
+  nb::list skipped;
+  for (const SkippedRow& row : delivered.skipped) {
+    skipped.append(nb::make_tuple(row.row, row.id, row.key, row.shard, row.cause.message()));
+  }
+  out["skipped"] = skipped;
   return out;
 }
 
@@ -135,10 +143,8 @@ nb::object Stream::next(double wait_seconds) {
     nb::gil_scoped_release unlocked;
     found.emplace(stream_->next(Nanos(static_cast<int64_t>(wait_seconds * 1e9))));
   }
-  if (!found->ok() && found->status().code() == Code::kTimeout) {
-    check_signals();
-    return nb::cast(false);
-  }
+  check_signals();
+  if (!found->ok() && found->status().message() == kNotYet) return nb::cast(false);
   const auto delivered = unwrap(*std::move(found));
   return delivered ? as_python(*delivered) : nb::none();
 }
@@ -164,7 +170,7 @@ void bind_stream(nb::module_& m) {
       .def(nb::init<const DatasetHandle&, const nb::dict&>(), "dataset"_a, "options"_a,
            nb::sig("def __init__(self, dataset: Dataset, options: dict[str, Any]) -> None"))
       .def("next", &Stream::next, "wait_seconds"_a, "A batch, None at the end, False: not there yet.",
-           nb::sig("def next(self, wait_seconds: float) -> dict[str, Any] | None | bool"))
+           nb::sig("def next(self, wait_seconds: float) -> dict[str, Any] | Literal[False] | None"))
       .def("stats", &Stream::stats, nb::sig("def stats(self) -> dict[str, int]"))
       .def("close", &Stream::close);
 }

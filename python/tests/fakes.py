@@ -64,7 +64,7 @@ class FakeStream:
             "columns": [("x", ids.copy()), ("b", (np.zeros(len(ids), np.uint8), ends, "bytes", None))],
             "ids": ids, "keys": (np.zeros(len(ids), np.uint8), ends, "text", None),
             "valid": valid.astype(bool), "epoch": int(before[0]), "position": int(before[1]),
-            "after": self.schedule.at,
+            "after": self.schedule.at, "skipped": [],
         }  # fmt: skip
 
     def stats(self):

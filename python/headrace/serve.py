@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The embedded S3 server from Python: for tests, demos and fault drills.
+
+with Server("data/", profile="s3") as server:
+    ds = hr.open("s3://bucket/train-{0..7}.tar", **server.options)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from headrace.errors import NotFoundError, UnavailableError
+
+__all__ = ["Server", "server_program"]
+
+# The server's built-in credentials (docs/serve.md): it listens on the loopback interface only.
+ACCESS_KEY, SECRET_KEY = "headrace", "headrace-secret"
+_START_SECONDS_MAX = 20.0
+
+
+def server_program() -> Path:
+    """The native server: beside the package, or named by HEADRACE_SERVE."""
+    named = os.environ.get("HEADRACE_SERVE")
+    path = Path(named) if named else Path(__file__).parent / "bin" / "headrace-serve"
+    if not os.access(path, os.X_OK):
+        raise NotFoundError(
+            f"start the server: {path} is not there; reinstall headrace, or name the program in "
+            "HEADRACE_SERVE"
+        )
+    return path
+
+
+class Server:
+    """A headrace-serve process on a free port of the loopback interface, ended by ``close()``.
+
+    Args:
+        root: folder whose sub-folders are the buckets; None with ``--synthetic`` in ``words``.
+        profile: latency profile, ``"zero"`` or ``"s3"``.
+        anonymous: do not check signatures.
+        words: more words for the program's command line (docs/serve.md).
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str] | None = None,
+        *,
+        profile: str = "zero",
+        anonymous: bool = False,
+        words: list[str] | None = None,
+    ) -> None:
+        command = [str(server_program())]
+        command += [] if root is None else [os.fspath(root)]
+        with tempfile.TemporaryDirectory(prefix="headrace-serve-") as folder:
+            port_file = Path(folder, "port")
+            command += ["--port", "0", "--port-file", str(port_file), "--profile", profile]
+            command += ["--anonymous"] * anonymous + (words or [])
+            self._log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
+            )
+            self.port = self._wait_for(port_file)
+        self.anonymous = anonymous
+
+    def _wait_for(self, port_file: Path) -> int:
+        deadline = time.monotonic() + _START_SECONDS_MAX
+        while time.monotonic() < deadline and self._process.poll() is None:
+            with contextlib.suppress(OSError, ValueError):
+                return int(port_file.read_text())
+            time.sleep(0.01)
+        self.close()
+        self._log.seek(0)
+        raise UnavailableError(
+            f"start the server: no port after start: {self._log.read(2000).strip()}"
+        )
+
+    @property
+    def endpoint_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options for :func:`headrace.open`."""
+        if self.anonymous:
+            return {"endpoint_url": self.endpoint_url, "region": "us-east-1", "anonymous": True}
+        return {
+            "endpoint_url": self.endpoint_url,
+            "region": "us-east-1",
+            "aws_access_key_id": ACCESS_KEY,
+            "aws_secret_access_key": SECRET_KEY,
+        }
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The same as environment variables, for another process."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_REGION": "us-east-1",
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        }
+
+    def stats(self, *, reset: bool = False) -> dict[str, Any]:
+        """The server's counters (docs/serve.md)."""
+        counters: dict[str, Any] = json.loads(self._control("GET", "stats"))
+        if reset:
+            self._control("DELETE", "stats")
+        return counters
+
+    def _control(self, method: str, what: str) -> bytes:
+        request = urllib.request.Request(f"{self.endpoint_url}/-/{what}", method=method)
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            content: bytes = reply.read()
+        return content
+
+    def close(self) -> None:
+        """Ends the process; idempotent."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
