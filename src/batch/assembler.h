@@ -50,6 +50,7 @@ class Assembly {
   // budget had a release). `done` is called once, on this thread or the executor's, with the state
   // reached. Not while another advance() runs. Does at most about a millisecond of work on the
   // calling thread.
+  // An executor that closes first destroys `done` uncalled.
   virtual void advance(UniqueFunction<void(State)> done) = 0;
 
   // In kWaitingForMemory: what the refused slot would charge.

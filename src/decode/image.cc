@@ -147,6 +147,23 @@ Status decode_jpeg(Bytes bytes, const ImageOptions& options, uint64_t key, const
   return {};
 }
 
+// PNG and pil: all pixels are decoded, then the crop is taken from them.
+Status decode_whole(Bytes bytes, ImageSource source, const ImageOptions& options, uint64_t key,
+                    const Target& to, PixelRows& rows, ResampleScratch& scratch) {
+  if (source == ImageSource::kMdsPil) {
+    HR_TRY_ASSIGN(const PilView view, parse_mds_pil(bytes));
+    HR_TRY(check_pixels(view, options.limits));
+    rgbx_from_pil(view, rows);
+  } else if (is_png(bytes)) {
+    HR_TRY(decode_png(bytes, options.limits, rows));
+  } else {
+    return unknown_format(bytes);
+  }
+  HR_TRY_ASSIGN(const CropPlan plan, checked_plan({rows.width, rows.height}, options, key, to.out));
+  resample_rows(rows, plan, plan.box, plan.taps, to, scratch);
+  return {};
+}
+
 }  // namespace
 
 Status check_image_options(const ImageOptions& options) {
@@ -190,25 +207,12 @@ Result<ImageSize> image_size(Bytes bytes, ImageSource source, const ImageLimits&
 Status decode_image(Bytes bytes, ImageSource source, const ImageOptions& options, uint64_t key,
                     MutableBytes out, ImageScratch& scratch) {
   PixelRows& rows = scratch.buffers_->rows;
-  ResampleScratch& resample_scratch = scratch.buffers_->resample;
   const Target to{out, options.layout};
-  Status status;
-  if (source == ImageSource::kFile && is_jpeg(bytes)) {
-    status = decode_jpeg(bytes, options, key, to, rows, resample_scratch);
-  } else {
-    if (source == ImageSource::kMdsPil) {
-      HR_TRY_ASSIGN(const PilView view, parse_mds_pil(bytes));
-      HR_TRY(check_pixels(view, options.limits));
-      rgbx_from_pil(view, rows);
-    } else if (is_png(bytes)) {
-      HR_TRY(decode_png(bytes, options.limits, rows));
-    } else {
-      return unknown_format(bytes);
-    }
-    HR_TRY_ASSIGN(const CropPlan plan, checked_plan({rows.width, rows.height}, options, key, out));
-    resample_rows(rows, plan, plan.box, plan.taps, to, resample_scratch);
-  }
-  if (rows.pixels.capacity() > kScratchBytesKept) rows.pixels = {};
+  const bool jpeg = source == ImageSource::kFile && is_jpeg(bytes);
+  const Status status =
+      jpeg ? decode_jpeg(bytes, options, key, to, rows, scratch.buffers_->resample)
+           : decode_whole(bytes, source, options, key, to, rows, scratch.buffers_->resample);
+  if (rows.pixels.capacity() > kScratchBytesKept) std::vector<uint8_t>().swap(rows.pixels);
   return status;
 }
 
