@@ -6,8 +6,10 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "format/index_file.h"
 #include "format/mds.h"
@@ -19,9 +21,15 @@ namespace headrace {
 namespace {
 
 using Json = nlohmann::json;
-using testing::read_file;
 using testing::run_indexer;
 using testing::sha256_hex;
+
+std::string read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
 
 std::string fixture(const std::string& name) {
   return std::string(HR_SOURCE_DIR "/tests/fixtures/") + name;

@@ -222,9 +222,12 @@ Result<IndexHead> parse_index_head(Bytes first) {
   const auto tables_bytes = in.take<uint64_t>();
   head.order_hash = in.take_hash();
   head.identity_hash = in.take_hash();
-  in.take_bytes(12);
+  const Bytes reserved = in.take_bytes(kReservedBytes);
   head.format = static_cast<Format>(format);
   head.has_crc = (flags & kFlagCrc) != 0;
+  for (std::byte b : reserved) {
+    if (b != std::byte{0}) return bad("reserved bytes in the head");
+  }
   if (flags > kFlagCrc || format_name(head.format) == "unknown") {
     return bad("format or flags in the head");
   }

@@ -188,6 +188,8 @@ TEST_F(ForgedIndex, HeadIsChecked) {
   expect(32, uint64_t{21}, Code::kCorrupt, "number of samples");
   expect(48, uint64_t{0}, Code::kCorrupt, "order hash");
   expect(64, uint64_t{0}, Code::kCorrupt, "identity hash");
+  expect(80, uint32_t{1}, Code::kCorrupt, "reserved");
+  expect(88, uint32_t{1}, Code::kCorrupt, "reserved");
   expect(92, uint32_t{0}, Code::kCorrupt, "number of levels");
   expect(92, uint32_t{6}, Code::kCorrupt, "number of levels");
   expect(96, uint64_t{3}, Code::kCorrupt, "level 0");

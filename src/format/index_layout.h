@@ -18,6 +18,7 @@ inline constexpr std::string_view kMagic{
 inline constexpr uint32_t kVersion = 1;
 inline constexpr uint32_t kFlagCrc = 1;
 inline constexpr uint64_t kFixedHeadBytes = 96;
+inline constexpr uint64_t kReservedBytes = 12;
 inline constexpr uint64_t kLevelHeadBytes = 24;
 inline constexpr uint64_t kLevelsMax =
     5;  // K, 16 K, 256 K, 4,096 K, 65,536 K: K x 16^4 is past kStrideMax for any K

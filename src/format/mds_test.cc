@@ -13,7 +13,7 @@ using testing::run_indexer;
 // An index.json of one shard; every part can be replaced.
 struct IndexText {
   std::string columns =
-      R"("column_encodings": ["int", "str"], "column_names": ["n", "w"], "column_sizes": [8, null])";
+      R"("column_encodings":["int", "str"], "column_names":["n", "w"], "column_sizes":[8, null])";
   std::string compression = "null";
   std::string format = R"("mds")";
   std::string raw = R"({"basename": "shard.00000.mds", "bytes": 226, "hashes": {"sha1": "00ff"}})";
@@ -130,7 +130,7 @@ TEST(MdsIndex, ColumnListsMustAgree) {
 TEST(MdsIndex, ShardsWithOtherColumnsAreRefused) {
   IndexText other;
   other.columns =
-      R"("column_encodings": ["int", "bytes"], "column_names": ["n", "w"], "column_sizes": [8, null])";
+      R"("column_encodings":["int", "bytes"], "column_names":["n", "w"], "column_sizes":[8, null])";
   expect_failure(R"({"version": 2, "shards": [)" + IndexText().shard() + "," + other.shard() + "]}",
                  Code::kUnsupported, "/shards/1: its columns differ");
 }

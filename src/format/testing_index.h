@@ -5,9 +5,7 @@
 #pragma once
 
 #include <algorithm>
-#include <fstream>
 #include <memory>
-#include <sstream>
 #include <string>
 
 #include "format/dataset_index.h"
@@ -29,13 +27,6 @@ inline Result<ShardIndex> run_indexer(Indexer& indexer, std::string_view object,
 inline Result<ShardIndex> index_tar(std::string_view tar, IndexerOptions options = {},
                                     uint64_t chunk = 1 << 20) {
   return run_indexer(*make_tar_indexer(tar.size(), options), tar, chunk);
-}
-
-inline std::string read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::stringstream text;
-  text << in.rdbuf();
-  return text.str();
 }
 
 }  // namespace headrace::testing
