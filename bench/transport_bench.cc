@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The work of bench_wall through EpollTransport: the same ranges, destinations and JSON. Requests are kept at
+// The work of bench_wall through EpollTransport: the same ranges, destinations and JSON. Requests
+// are kept at
 // --connections in flight, each sent from the completion of another, as the engine does.
 #include <future>
 
@@ -14,9 +15,13 @@ using namespace headrace;
 class TransportBench {
  public:
   explicit TransportBench(const get_bench::Options& options)
-      : options_(options), ranges_(get_bench::ranges_of(options)), ring_(options.ring_bytes), loop_("bench"),
+      : options_(options),
+        ranges_(get_bench::ranges_of(options)),
+        ring_(options.ring_bytes),
+        loop_("bench"),
         transport_(loop_, std::make_shared<SystemResolver>(),
-                   {.connections_max = static_cast<uint32_t>(options.connections)}, {.ca_file = options.ca_file}) {}
+                   {.connections_max = static_cast<uint32_t>(options.connections)},
+                   {.ca_file = options.ca_file}) {}
 
   int run() {
     report_.start();
@@ -37,17 +42,21 @@ class TransportBench {
     HttpRequest request;
     request.endpoint = {.tls = options_.tls, .host = options_.host, .port = options_.port};
     request.target = range.path;
-    request.headers.emplace_back("range",
-                                 "bytes=" + std::to_string(range.begin) + "-" + std::to_string(range.end - 1));
+    request.headers.emplace_back(
+        "range", "bytes=" + std::to_string(range.begin) + "-" + std::to_string(range.end - 1));
     request.body_into.push_back({reinterpret_cast<std::byte*>(ring_.take(size)), size});
-    transport_.send(std::move(request), [this, size](HttpOutcome outcome) { ended(size, std::move(outcome)); },
-                    stop_.get_token());
+    transport_.send(
+        std::move(request), [this, size](HttpOutcome outcome) { ended(size, std::move(outcome)); },
+        stop_.get_token());
   }
 
   void ended(uint64_t size, HttpOutcome outcome) {
-    if (outcome.status.ok() && outcome.reply.status / 100 == 2) report_.one_done(size);
-    else report_.one_failed();
-    if (!outcome.status.ok()) std::fprintf(stderr, "bench_transport: %s\n", outcome.status.message().c_str());
+    if (outcome.status.ok() && outcome.reply.status / 100 == 2)
+      report_.one_done(size);
+    else
+      report_.one_failed();
+    if (!outcome.status.ok())
+      std::fprintf(stderr, "bench_transport: %s\n", outcome.status.message().c_str());
     send_next();
     if (report_.finished() == ranges_.size()) finished_.set_value();
   }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The wall: a bare epoll client, one thread, that GETs ranges over keep-alive connections and does nothing else. It
-// believes what the server says, has no timeouts, no retries and no TLS. No client on this machine gets far beyond it,
-// so the transport and the loader are measured against it, in the same run.
+// The wall: a bare epoll client, one thread, that GETs ranges over keep-alive connections and does
+// nothing else. It believes what the server says, has no timeouts, no retries and no TLS. No client
+// on this machine gets far beyond it, so the transport and the loader are measured against it, in
+// the same run.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -33,7 +34,8 @@ struct Connection {
 
 class Wall {
  public:
-  explicit Wall(const Options& options) : options_(options), ranges_(get_bench::ranges_of(options)), ring_(options.ring_bytes) {}
+  explicit Wall(const Options& options)
+      : options_(options), ranges_(get_bench::ranges_of(options)), ring_(options.ring_bytes) {}
 
   int run() {
     epoll_ = ::epoll_create1(0);
@@ -58,7 +60,8 @@ class Wall {
     address.sin_port = htons(options_.port);
     ::inet_pton(AF_INET, options_.host.c_str(), &address.sin_addr);
     connection.fd = ::socket(AF_INET, SOCK_STREAM, 0);
-    if (::connect(connection.fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) fail("connect");
+    if (::connect(connection.fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+      fail("connect");
     const int on = 1;
     ::setsockopt(connection.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     ::fcntl(connection.fd, F_SETFL, O_NONBLOCK);
@@ -76,9 +79,10 @@ class Wall {
     connection.got = connection.head_bytes = 0;
     connection.in_body = false;
     char request[1024];
-    const int n = std::snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nhost: %s\r\nrange: bytes=%llu-%llu\r\n\r\n",
-                                range.path.c_str(), options_.host.c_str(), static_cast<unsigned long long>(range.begin),
-                                static_cast<unsigned long long>(range.end - 1));
+    const int n = std::snprintf(
+        request, sizeof request, "GET %s HTTP/1.1\r\nhost: %s\r\nrange: bytes=%llu-%llu\r\n\r\n",
+        range.path.c_str(), options_.host.c_str(), static_cast<unsigned long long>(range.begin),
+        static_cast<unsigned long long>(range.end - 1));
     if (::send(connection.fd, request, static_cast<size_t>(n), MSG_NOSIGNAL) != n) fail("send");
   }
 
@@ -91,8 +95,10 @@ class Wall {
       const ssize_t n = ::recv(c.fd, into, asked, 0);
       if (n < 0 && errno == EAGAIN) return;
       if (n <= 0) fail("recv");
-      if (c.in_body) c.got += static_cast<uint64_t>(n);
-      else take_head(c, static_cast<size_t>(n));
+      if (c.in_body)
+        c.got += static_cast<uint64_t>(n);
+      else
+        take_head(c, static_cast<size_t>(n));
       if (c.in_body && c.got == size) {
         report_.one_done(size);
         c.range = nullptr;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The other side of the wall: a bare epoll server, one thread, that answers every GET with a Range by 206 and that many
-// bytes of a small hot buffer. It reads nothing but the range. It exists so that a client is measured and not a server.
-// usage: bench_wall_server PORT
+// The other side of the wall: a bare epoll server, one thread, that answers every GET with a Range
+// by 206 and that many bytes of a small hot buffer. It reads nothing but the range. It exists so
+// that a client is measured and not a server. usage: bench_wall_server PORT
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -23,36 +23,43 @@
 
 namespace {
 
-constexpr size_t kHotBytes = 256 << 10;  // stays in the L2 cache: what is measured is the client's memory
+constexpr size_t kHotBytes =
+    256 << 10;  // stays in the L2 cache: what is measured is the client's memory
 std::vector<char> hot(kHotBytes, 'x');
 
 struct Connection {
   int fd;
   std::string request;
-  std::string head;      // not sent yet
+  std::string head;  // not sent yet
   uint64_t body_left = 0;
 };
 
 void answer(Connection& c) {
   const size_t at = c.request.find("range: bytes=");
   unsigned long long begin = 0, last = 0;
-  if (at != std::string::npos) std::sscanf(c.request.c_str() + at, "range: bytes=%llu-%llu", &begin, &last);
+  if (at != std::string::npos)
+    std::sscanf(c.request.c_str() + at, "range: bytes=%llu-%llu", &begin, &last);
   c.body_left = last - begin + 1;
   char head[512];
-  const int n = std::snprintf(head, sizeof head,
-                              "HTTP/1.1 206 Partial Content\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nETag: \"0123456789abcdef\"\r\n"
-                              "Accept-Ranges: bytes\r\nx-amz-request-id: 0123456789ABCDEF\r\nContent-Range: bytes %llu-%llu/%llu\r\n"
-                              "Content-Type: binary/octet-stream\r\nContent-Length: %llu\r\nServer: wall\r\n\r\n",
-                              begin, last, 1ull << 40, static_cast<unsigned long long>(c.body_left));
+  const int n = std::snprintf(
+      head, sizeof head,
+      "HTTP/1.1 206 Partial Content\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nETag: "
+      "\"0123456789abcdef\"\r\n"
+      "Accept-Ranges: bytes\r\nx-amz-request-id: 0123456789ABCDEF\r\nContent-Range: bytes "
+      "%llu-%llu/%llu\r\n"
+      "Content-Type: binary/octet-stream\r\nContent-Length: %llu\r\nServer: wall\r\n\r\n",
+      begin, last, 1ull << 40, static_cast<unsigned long long>(c.body_left));
   c.head.assign(head, static_cast<size_t>(n));
   c.request.clear();
 }
 
 void write_all(Connection& c) {
   while (!c.head.empty() || c.body_left != 0) {
-    iovec pieces[3] = {{c.head.data(), c.head.size()},
-                       {hot.data(), std::min<uint64_t>(c.body_left, kHotBytes)},
-                       {hot.data(), std::min<uint64_t>(c.body_left - std::min<uint64_t>(c.body_left, kHotBytes), kHotBytes)}};
+    iovec pieces[3] = {
+        {c.head.data(), c.head.size()},
+        {hot.data(), std::min<uint64_t>(c.body_left, kHotBytes)},
+        {hot.data(),
+         std::min<uint64_t>(c.body_left - std::min<uint64_t>(c.body_left, kHotBytes), kHotBytes)}};
     msghdr message{};
     message.msg_iov = pieces;
     message.msg_iovlen = 3;
@@ -88,7 +95,8 @@ int main(int argc, char** argv) {
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<uint16_t>(argc > 1 ? std::atoi(argv[1]) : 9000));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || ::listen(listener, 4096) != 0) {
+  if (::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
+      ::listen(listener, 4096) != 0) {
     std::perror("bench_wall_server: listen");
     return 1;
   }

@@ -15,12 +15,14 @@
 namespace headrace {
 namespace {
 
-// getaddrinfo's own patience is two name servers, two tries, 5 s each; a name that takes longer is as good as gone.
+// getaddrinfo's own patience is two name servers, two tries, 5 s each; a name that takes longer is
+// as good as gone.
 constexpr Nanos kResolveTimeout = std::chrono::seconds(20);
 constexpr uint32_t kEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
 std::string millis(Nanos span) {
-  return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(span).count()) + " ms";
+  return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(span).count()) +
+         " ms";
 }
 
 }  // namespace
@@ -53,7 +55,8 @@ void ClientConnection::try_next_address() {
     if (start_connect(address_)) return;
     if (state_ == State::kDead) return;
   }
-  finish(unavailable(action("connect for") + ": " + failures_ + "; is the endpoint right, and is the server running?"),
+  finish(unavailable(action("connect for") + ": " + failures_ +
+                     "; is the endpoint right, and is the server running?"),
          false);
 }
 
@@ -62,8 +65,9 @@ bool ClientConnection::start_connect(const SocketAddress& address) {
   fd_ = ::socket(address.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd_ < 0) {
     const bool files = errno == EMFILE || errno == ENFILE;
-    finish(exhausted(action("open a socket for") + ": " + std::strerror(errno) +
-                     (files ? "; raise the open file limit (ulimit -n) or lower connections_max" : "")),
+    finish(exhausted(
+               action("open a socket for") + ": " + std::strerror(errno) +
+               (files ? "; raise the open file limit (ulimit -n) or lower connections_max" : "")),
            false);
     return false;
   }
@@ -109,9 +113,11 @@ void ClientConnection::on_handshake() {
       if (state_ == State::kActive) read_reply();  // the handshake's last read may have taken more
       return;
     case TlsStream::Step::kWantRead:
-    case TlsStream::Step::kWantWrite: return;
+    case TlsStream::Step::kWantWrite:
+      return;
     case TlsStream::Step::kClosed:
-    case TlsStream::Step::kFailed: return finish(tls_->error().with_context(action("connect for")), false);
+    case TlsStream::Step::kFailed:
+      return finish(tls_->error().with_context(action("connect for")), false);
   }
 }
 
@@ -130,11 +136,13 @@ void ClientConnection::send_request() {
   exchange_->sent_at = since_;
   std::string& head = owner_.head_buffer();
   head.clear();
-  if (Status status = append_request_head(head, exchange_->request); !status.ok()) return finish(status, true);
+  if (Status status = append_request_head(head, exchange_->request); !status.ok())
+    return finish(status, true);
   head += exchange_->request.body;
   const ssize_t n = write_some(as_bytes(head));
   if (n == static_cast<ssize_t>(head.size())) return;
-  if (n < 0) return read_reply();  // an answer may stand before the error: a server that refuses and closes
+  if (n < 0)
+    return read_reply();  // an answer may stand before the error: a server that refuses and closes
   unsent_.assign(head, static_cast<size_t>(n));
   unsent_at_ = 0;
   if (tls_) send_rest();
@@ -145,7 +153,8 @@ ssize_t ClientConnection::write_some(Bytes bytes) {
   ssize_t n;
   if (tls_) {
     const TlsStream::Io io = tls_->write(bytes);
-    const bool waits = io.step == TlsStream::Step::kWantRead || io.step == TlsStream::Step::kWantWrite;
+    const bool waits =
+        io.step == TlsStream::Step::kWantRead || io.step == TlsStream::Step::kWantWrite;
     n = io.step == TlsStream::Step::kDone ? static_cast<ssize_t>(io.bytes) : waits ? 0 : -1;
   } else {
     do n = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
@@ -183,10 +192,12 @@ void ClientConnection::on_events(uint32_t events) {
       if ((events & EPOLLOUT) == 0) return;
       connected();
       // A server may have answered or left already: that edge is used up by this event.
-      if (state_ == State::kActive && (events & ~static_cast<uint32_t>(EPOLLOUT)) != 0) read_reply();
+      if (state_ == State::kActive && (events & ~static_cast<uint32_t>(EPOLLOUT)) != 0)
+        read_reply();
       return;
     }
-    case State::kHandshaking: return on_handshake();
+    case State::kHandshaking:
+      return on_handshake();
     case State::kActive:
       if (!unsent_.empty()) {
         send_rest();
@@ -195,14 +206,15 @@ void ClientConnection::on_events(uint32_t events) {
       if ((events & ~static_cast<uint32_t>(EPOLLOUT)) != 0) read_reply();
       return;
     case State::kIdle:
-      // Nobody asked, so whatever comes is the end, or bytes of no reply. TLS 1.3 session tickets come with the first
-      // reply, since they are sent before it.
+      // Nobody asked, so whatever comes is the end, or bytes of no reply. TLS 1.3 session tickets
+      // come with the first reply, since they are sent before it.
       if (events == EPOLLOUT) return;
       close_socket();
       state_ = State::kDead;
       return owner_.idle_connection_closed(*this);
     case State::kResolving:
-    case State::kDead: return;
+    case State::kDead:
+      return;
   }
 }
 
@@ -212,7 +224,8 @@ ssize_t ClientConnection::read_some(size_t& asked) {
   const int count = reader_.targets(targets, owner_.scratch());
   if (tls_) {
     asked = SIZE_MAX;  // a record's end says nothing about the socket: read until it wants more
-    const TlsStream::Io io = tls_->read({static_cast<std::byte*>(targets[0].iov_base), targets[0].iov_len});
+    const TlsStream::Io io =
+        tls_->read({static_cast<std::byte*>(targets[0].iov_base), targets[0].iov_len});
     if (io.step == TlsStream::Step::kDone) return static_cast<ssize_t>(io.bytes);
     if (io.step == TlsStream::Step::kClosed) return 0;
     errno = io.step == TlsStream::Step::kFailed ? EPROTO : EAGAIN;
@@ -234,15 +247,18 @@ void ClientConnection::read_reply() {
     if (n > 0) {
       progressed_ = true;
       const bool in_body = reader_.in_body();
-      if (!reader_.started()) exchange_->reply.first_byte = owner_.loop().clock().now() - exchange_->sent_at;
-      if (Status status = reader_.received(static_cast<size_t>(n)); !status.ok()) return finish(std::move(status), false);
+      if (!reader_.started())
+        exchange_->reply.first_byte = owner_.loop().clock().now() - exchange_->sent_at;
+      if (Status status = reader_.received(static_cast<size_t>(n)); !status.ok())
+        return finish(std::move(status), false);
       if (reader_.complete()) {
         const bool quiet = unsent_.empty() && !peer_closed_ && !(tls_ && tls_->has_buffered());
         return finish({}, reader_.keep_alive() && quiet);
       }
-      if (!in_body && reader_.in_body()) owner_.check_no_later_than(*this, expires_at());  // the stall clock is shorter
-      // Edge-triggered: a short read has emptied the socket and the next byte makes an event, except the end that has
-      // been announced already.
+      if (!in_body && reader_.in_body())
+        owner_.check_no_later_than(*this, expires_at());  // the stall clock is shorter
+      // Edge-triggered: a short read has emptied the socket and the next byte makes an event,
+      // except the end that has been announced already.
       if (static_cast<size_t>(n) < asked && !peer_closed_ && !tls_) return;
       continue;
     }
@@ -255,11 +271,13 @@ void ClientConnection::read_reply() {
   }
 }
 
-// A server may close an idle connection just as the request leaves (RFC 9112 9.3.1): GET and HEAD change nothing, so
-// they are sent again without anyone noticing. A PUT may have been done: that is the caller's decision.
+// A server may close an idle connection just as the request leaves (RFC 9112 9.3.1): GET and HEAD
+// change nothing, so they are sent again without anyone noticing. A PUT may have been done: that is
+// the caller's decision.
 bool ClientConnection::may_retry() const {
   const std::string& method = exchange_->request.method;
-  return reused_ && !reader_.started() && !exchange_->retried && (method == "GET" || method == "HEAD");
+  return reused_ && !reader_.started() && !exchange_->retried &&
+         (method == "GET" || method == "HEAD");
 }
 
 void ClientConnection::lost(Status why) {
@@ -308,14 +326,20 @@ void ClientConnection::close_socket() {
 TimePoint ClientConnection::expires_at() const {
   const TransportLimits& limits = owner_.limits();
   switch (state_) {
-    case State::kDead: return TimePoint::max();
-    case State::kIdle: return since_ + limits.idle_max;
-    case State::kResolving: return std::min(since_ + kResolveTimeout, exchange_->request.deadline.at);
+    case State::kDead:
+      return TimePoint::max();
+    case State::kIdle:
+      return since_ + limits.idle_max;
+    case State::kResolving:
+      return std::min(since_ + kResolveTimeout, exchange_->request.deadline.at);
     case State::kConnecting:
-    case State::kHandshaking: return std::min(since_ + limits.connect_timeout, exchange_->request.deadline.at);
-    case State::kActive: break;
+    case State::kHandshaking:
+      return std::min(since_ + limits.connect_timeout, exchange_->request.deadline.at);
+    case State::kActive:
+      break;
   }
-  const Nanos patience = reader_.in_body() ? limits.stall_timeout : exchange_->request.first_byte_timeout;
+  const Nanos patience =
+      reader_.in_body() ? limits.stall_timeout : exchange_->request.first_byte_timeout;
   return std::min(since_ + patience, exchange_->request.deadline.at);
 }
 
@@ -332,17 +356,23 @@ void ClientConnection::expired() {
     return finish(timed_out(action("wait for") + ": its deadline has passed"), false);
   }
   if (state_ == State::kResolving) {
-    return finish(timed_out(action("connect for") + ": DNS: no answer within " + millis(kResolveTimeout)), false);
+    return finish(
+        timed_out(action("connect for") + ": DNS: no answer within " + millis(kResolveTimeout)),
+        false);
   }
   if (state_ == State::kConnecting) {
     address_failed("no answer within " + millis(limits.connect_timeout));
     return try_next_address();
   }
   if (state_ == State::kHandshaking) {
-    return finish(timed_out(action("connect for") + ": no TLS handshake within " + millis(limits.connect_timeout)), false);
+    return finish(timed_out(action("connect for") + ": no TLS handshake within " +
+                            millis(limits.connect_timeout)),
+                  false);
   }
   if (!reader_.in_body()) {
-    return finish(timed_out(action("wait for") + ": no reply within " + millis(exchange_->request.first_byte_timeout)), false);
+    return finish(timed_out(action("wait for") + ": no reply within " +
+                            millis(exchange_->request.first_byte_timeout)),
+                  false);
   }
   finish(timed_out(action("receive") + ": stalled for " + millis(limits.stall_timeout) + " after " +
                    std::to_string(exchange_->reply.body_bytes) + " body bytes"),

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One client connection: connect to the next address until one answers, TLS, then one exchange after another. Registered
-// edge-triggered once for its life. Lives on its loop's thread; which exchange it serves is its owner's decision.
+// One client connection: connect to the next address until one answers, TLS, then one exchange
+// after another. Registered edge-triggered once for its life. Lives on its loop's thread; which
+// exchange it serves is its owner's decision.
 #pragma once
 
 #include <memory>
@@ -24,21 +25,23 @@ class ClientConnection final : public FdHandler {
     virtual ~Owner() = default;
     virtual EventLoop& loop() = 0;
     virtual const TransportLimits& limits() const = 0;
-    virtual MutableBytes scratch() = 0;         // one for all: nothing stays in it between two events
-    virtual std::string& head_buffer() = 0;     // likewise
+    virtual MutableBytes scratch() = 0;      // one for all: nothing stays in it between two events
+    virtual std::string& head_buffer() = 0;  // likewise
     virtual Result<std::shared_ptr<TlsContext>> tls_context() = 0;
     virtual void address_failed(EndpointPool& pool, const SocketAddress& address) = 0;
     // The exchange is over. `reusable`: the connection is idle now, otherwise dead.
-    virtual void exchange_ended(ClientConnection& connection, std::unique_ptr<Exchange> exchange, Status status,
-                                bool reusable) = 0;
+    virtual void exchange_ended(ClientConnection& connection, std::unique_ptr<Exchange> exchange,
+                                Status status, bool reusable) = 0;
     // A reused connection died before it answered: it is dead, the exchange wants a fresh one.
-    virtual void exchange_stale(ClientConnection& connection, std::unique_ptr<Exchange> exchange) = 0;
+    virtual void exchange_stale(ClientConnection& connection,
+                                std::unique_ptr<Exchange> exchange) = 0;
     virtual void idle_connection_closed(ClientConnection& connection) = 0;
     // check_time() is wanted at `when`, or earlier if it was asked for earlier.
     virtual void check_no_later_than(ClientConnection& connection, TimePoint when) = 0;
   };
 
-  ClientConnection(Owner& owner, EndpointPool& pool) : owner_(owner), pool_(pool), reader_(owner.limits().header_bytes_max) {}
+  ClientConnection(Owner& owner, EndpointPool& pool)
+      : owner_(owner), pool_(pool), reader_(owner.limits().header_bytes_max) {}
   ~ClientConnection() override { close_socket(); }
 
   // Takes the exchange it is opened for; waits for connect_to().
@@ -48,7 +51,8 @@ class ClientConnection final : public FdHandler {
   void serve(std::unique_ptr<Exchange> exchange);
   // Ends whatever goes on with `status`; an idle connection is closed. It is dead afterwards.
   void abort(Status status);
-  // Looks at the clocks: connect, first byte, stall, deadline, idle age. Asks for the next check by itself.
+  // Looks at the clocks: connect, first byte, stall, deadline, idle age. Asks for the next check by
+  // itself.
   void check_time(TimePoint now);
 
   void on_events(uint32_t events) override;
@@ -88,9 +92,10 @@ class ClientConnection final : public FdHandler {
   int fd_ = -1;
   State state_ = State::kResolving;
   bool reused_ = false;
-  bool peer_closed_ = false;  // an event said so: read to the end instead of stopping at a short read
-  bool progressed_ = false;   // bytes moved since the last check_time
-  TimePoint since_;           // entered the state, or last progress
+  bool peer_closed_ =
+      false;  // an event said so: read to the end instead of stopping at a short read
+  bool progressed_ = false;  // bytes moved since the last check_time
+  TimePoint since_;          // entered the state, or last progress
   std::unique_ptr<TlsStream> tls_;
   std::unique_ptr<Exchange> exchange_;
   ReplyReader reader_;

@@ -21,6 +21,23 @@ namespace {
 constexpr size_t kScratchBytes = 32 << 10;
 constexpr Nanos kTick = std::chrono::milliseconds(20);
 
+long millis(Nanos span) { return static_cast<long>(span.count() / 1'000'000); }
+
+struct FixedOption {
+  CURLoption option;
+  long value;
+};
+constexpr FixedOption kFixedOptions[] = {
+    {CURLOPT_HTTP_TRANSFER_DECODING, 0},  // chunks as on the wire, for our own reader
+    {CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},
+    {CURLOPT_FOLLOWLOCATION, 0},
+    {CURLOPT_PATH_AS_IS, 1},
+    {CURLOPT_DISALLOW_USERNAME_IN_URL, 1},
+    {CURLOPT_SUPPRESS_CONNECT_HEADERS, 1},
+    {CURLOPT_NOSIGNAL, 1},
+    {CURLOPT_QUICK_EXIT, 1},  // a cancelled look-up must not block the loop
+};
+
 void init_curl_once() {
   static const CURLcode rc = curl_global_init(CURL_GLOBAL_DEFAULT);
   HR_ASSERT(rc == CURLE_OK);
@@ -52,10 +69,12 @@ struct Transfer {
 bool feed(Transfer& transfer, Bytes bytes) {
   ReplyReader& reader = transfer.reader;
   transfer.progressed = true;
-  if (!reader.started()) transfer.exchange->reply.first_byte = transfer.clock->now() - transfer.exchange->sent_at;
+  if (!reader.started())
+    transfer.exchange->reply.first_byte = transfer.clock->now() - transfer.exchange->sent_at;
   while (!bytes.empty()) {
     if (reader.complete()) {
-      transfer.refused = corrupt("receive " + transfer.exchange->name() + ": the server sent more than the reply");
+      transfer.refused =
+          corrupt("receive " + transfer.exchange->name() + ": the server sent more than the reply");
       return false;
     }
     iovec targets[ReplyReader::kTargetsMax];
@@ -68,9 +87,17 @@ bool feed(Transfer& transfer, Bytes bytes) {
   return true;
 }
 
-// libcurl's callback for a head's lines and, with its decoding off, for the body as it stands on the wire.
+// libcurl's callback for a head's lines and, with its decoding off, for the body as it stands on
+// the wire.
 size_t on_bytes(char* data, size_t size, size_t count, void* self) {
-  return feed(*static_cast<Transfer*>(self), {reinterpret_cast<std::byte*>(data), size * count}) ? size * count : 0;
+  const Bytes bytes{reinterpret_cast<std::byte*>(data), size * count};
+  return feed(*static_cast<Transfer*>(self), bytes) ? bytes.size() : 0;
+}
+
+void note_sent(Transfer& transfer) {
+  double connected = 0;
+  curl_easy_getinfo(transfer.easy, CURLINFO_PRETRANSFER_TIME, &connected);
+  transfer.exchange->sent = connected > 0;
 }
 
 Code code_of(CURLcode rc, bool head_complete) {
@@ -83,7 +110,8 @@ Code code_of(CURLcode rc, bool head_complete) {
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_UNSUPPORTED_PROTOCOL:  // HTTP/0.9, and status lines it cannot read
     case CURLE_BAD_CONTENT_ENCODING: return Code::kCorrupt;
-    case CURLE_OUT_OF_MEMORY: return head_complete ? Code::kInternal : Code::kExhausted;  // a header line above 100 KB
+    case CURLE_OUT_OF_MEMORY:  // while reading a head: a line above 100 KB
+      return head_complete ? Code::kInternal : Code::kExhausted;
     default: return Code::kUnavailable;
   }
 }
@@ -91,7 +119,8 @@ Code code_of(CURLcode rc, bool head_complete) {
 Status status_of(CURLcode rc, const Transfer& transfer) {
   if (!transfer.refused.ok()) return transfer.refused;
   if (rc == CURLE_OK && transfer.reader.complete()) return {};
-  if (rc == CURLE_OK || rc == CURLE_GOT_NOTHING || rc == CURLE_PARTIAL_FILE) return transfer.reader.at_eof();
+  if (rc == CURLE_OK || rc == CURLE_GOT_NOTHING || rc == CURLE_PARTIAL_FILE)
+    return transfer.reader.at_eof();
   const Code code = code_of(rc, transfer.reader.in_body());
   const char* cause = transfer.error[0] != 0 ? transfer.error : curl_easy_strerror(rc);
   if (code == Code::kExhausted) cause = "the reply's head is longer than libcurl allows";
@@ -100,7 +129,8 @@ Status status_of(CURLcode rc, const Transfer& transfer) {
   if (!transfer.exchange->sent && code == Code::kUnavailable) {
     text += "; is the endpoint right, and is the server running?";
   }
-  if (rc == CURLE_PEER_FAILED_VERIFICATION) text += "; set AWS_CA_BUNDLE or the ca_file option to the CA that signed it";
+  if (rc == CURLE_PEER_FAILED_VERIFICATION)
+    text += "; set AWS_CA_BUNDLE or the ca_file option to the CA that signed it";
   return {code, std::move(text)};
 }
 
@@ -109,7 +139,8 @@ Status status_of(CURLcode rc, const Transfer& transfer) {
 class CurlTransport::Core final : public std::enable_shared_from_this<Core> {
  public:
   Core(TransportLimits limits, TlsOptions tls)
-      : limits_(limits), verify_(tls.verify),
+      : limits_(limits),
+        verify_(tls.verify),
         ca_(find_ca(tls, [](const char* name) -> const char* { return std::getenv(name); })) {
     init_curl_once();
     multi_ = curl_multi_init();
@@ -118,7 +149,8 @@ class CurlTransport::Core final : public std::enable_shared_from_this<Core> {
     curl_multi_setopt(multi_, CURLMOPT_SOCKETDATA, this);
     curl_multi_setopt(multi_, CURLMOPT_TIMERFUNCTION, &Core::on_timer);
     curl_multi_setopt(multi_, CURLMOPT_TIMERDATA, this);
-    curl_multi_setopt(multi_, CURLMOPT_MAX_TOTAL_CONNECTIONS, static_cast<long>(limits.connections_max));
+    curl_multi_setopt(multi_, CURLMOPT_MAX_TOTAL_CONNECTIONS,
+                      static_cast<long>(limits.connections_max));
     curl_multi_setopt(multi_, CURLMOPT_MAXCONNECTS, static_cast<long>(limits.connections_idle_max));
   }
   ~Core() { curl_multi_cleanup(multi_); }
@@ -132,7 +164,8 @@ class CurlTransport::Core final : public std::enable_shared_from_this<Core> {
   struct Socket final : FdHandler {
     Socket(Core& owner, curl_socket_t number) : core(owner), fd(number) {}
     void on_events(uint32_t events) override {
-      const int mask = ((events & EPOLLIN) != 0 ? CURL_CSELECT_IN : 0) | ((events & EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0) |
+      const int mask = ((events & EPOLLIN) != 0 ? CURL_CSELECT_IN : 0) |
+                       ((events & EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0) |
                        ((events & (EPOLLERR | EPOLLHUP)) != 0 ? CURL_CSELECT_ERR : 0);
       core.act(fd, mask);
     }
@@ -173,9 +206,10 @@ int CurlTransport::Core::on_socket(CURL*, curl_socket_t fd, int what, void* self
   if (socket != nullptr) core.loop_.unwatch(fd, socket);
   if (what == CURL_POLL_REMOVE) {
     if (socket == nullptr) return 0;
-    if (core.dead_sockets_.empty()) core.loop_.post([weak = core.weak_from_this()] {
-      if (auto locked = weak.lock()) locked->dead_sockets_.clear();
-    });
+    if (core.dead_sockets_.empty())
+      core.loop_.post([weak = core.weak_from_this()] {
+        if (auto locked = weak.lock()) locked->dead_sockets_.clear();
+      });
     core.dead_sockets_.emplace_back(socket);
     return 0;
   }
@@ -183,7 +217,8 @@ int CurlTransport::Core::on_socket(CURL*, curl_socket_t fd, int what, void* self
     socket = new Socket(core, fd);  // libcurl keeps it until CURL_POLL_REMOVE
     curl_multi_assign(core.multi_, fd, socket);
   }
-  const uint32_t events = ((what & CURL_POLL_IN) != 0 ? uint32_t{EPOLLIN} : 0) | ((what & CURL_POLL_OUT) != 0 ? uint32_t{EPOLLOUT} : 0);
+  const uint32_t events = ((what & CURL_POLL_IN) != 0 ? uint32_t{EPOLLIN} : 0) |
+                          ((what & CURL_POLL_OUT) != 0 ? uint32_t{EPOLLOUT} : 0);
   return core.loop_.watch(fd, events, socket).ok() ? 0 : -1;
 }
 
@@ -194,7 +229,8 @@ int CurlTransport::Core::on_timer(CURLM*, long timeout_ms, void* self) {
   const TimePoint when = core.loop_.clock().now() + std::chrono::milliseconds(timeout_ms);
   core.loop_.post_at(when, [weak = core.weak_from_this(), number] {
     const auto locked = weak.lock();
-    if (locked != nullptr && locked->timer_ == number && !locked->closed_) locked->act(CURL_SOCKET_TIMEOUT, 0);
+    if (locked != nullptr && locked->timer_ == number && !locked->closed_)
+      locked->act(CURL_SOCKET_TIMEOUT, 0);
   });
   return 0;
 }
@@ -212,9 +248,7 @@ void CurlTransport::Core::collect_finished() {
     char* found = nullptr;
     curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &found);
     Transfer& transfer = *reinterpret_cast<Transfer*>(found);
-    double connected = 0;
-    curl_easy_getinfo(transfer.easy, CURLINFO_PRETRANSFER_TIME, &connected);
-    transfer.exchange->sent = connected > 0;
+    note_sent(transfer);
     const CURLcode rc = message->data.result;
     finish(transfer.exchange->id, status_of(rc, transfer));
   }
@@ -227,16 +261,19 @@ Status CurlTransport::Core::prepare(Transfer& transfer) {
   std::string scratch;
   HR_TRY(append_request_head(scratch, request));  // for its checks
   transfer.easy = curl_easy_init();
-  if (transfer.easy == nullptr) return exhausted("request " + transfer.exchange->name() + ": out of memory");
+  if (transfer.easy == nullptr)
+    return exhausted("request " + transfer.exchange->name() + ": out of memory");
   CURL* easy = transfer.easy;
   const auto add = [&](const std::string& line) {
-    if (curl_slist* longer = curl_slist_append(transfer.headers, line.c_str())) transfer.headers = longer;
+    if (curl_slist* longer = curl_slist_append(transfer.headers, line.c_str()))
+      transfer.headers = longer;
   };
   // libcurl's own additions are switched off by naming them without a value.
   for (const char* name : {"accept", "expect", "content-type"}) {
     if (find_header(request.headers, name) == nullptr) add(std::string(name) + ":");
   }
-  for (const auto& [name, value] : request.headers) add(value.empty() ? name + ";" : name + ": " + value);
+  for (const auto& [name, value] : request.headers)
+    add(value.empty() ? name + ";" : name + ": " + value);
   const std::string url = request.endpoint.text() + request.target;
   curl_easy_setopt(easy, CURLOPT_URL, url.c_str());
   curl_easy_setopt(easy, CURLOPT_HTTPHEADER, transfer.headers);
@@ -246,21 +283,14 @@ Status CurlTransport::Core::prepare(Transfer& transfer) {
   curl_easy_setopt(easy, CURLOPT_HEADERDATA, &transfer);
   curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_bytes);
   curl_easy_setopt(easy, CURLOPT_WRITEDATA, &transfer);
-  curl_easy_setopt(easy, CURLOPT_HTTP_TRANSFER_DECODING, 0L);
-  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
-  curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
   curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-  curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
-  curl_easy_setopt(easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
-  curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-  curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);  // a cancelled look-up must not block the loop
-  curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, std::max<long>(1, std::chrono::duration_cast<std::chrono::seconds>(limits_.idle_max).count()));
-  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(std::chrono::duration_cast<std::chrono::milliseconds>(limits_.connect_timeout).count()));
+  curl_easy_setopt(easy, CURLOPT_MAXAGE_CONN, std::max<long>(1, millis(limits_.idle_max) / 1000));
+  curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, millis(limits_.connect_timeout));
   curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, verify_ ? 1L : 0L);
   curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, verify_ ? 2L : 0L);
   if (!ca_.file.empty()) curl_easy_setopt(easy, CURLOPT_CAINFO, ca_.file.c_str());
   if (!ca_.dir.empty()) curl_easy_setopt(easy, CURLOPT_CAPATH, ca_.dir.c_str());
+  for (const auto& [option, value] : kFixedOptions) curl_easy_setopt(easy, option, value);
   set_method(transfer);
   return {};
 }
@@ -270,7 +300,8 @@ void CurlTransport::Core::set_method(Transfer& transfer) {
   if (request.method == "HEAD") {
     curl_easy_setopt(transfer.easy, CURLOPT_NOBODY, 1L);
   } else if (!request.body.empty() || request.method == "PUT" || request.method == "POST") {
-    curl_easy_setopt(transfer.easy, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
+    curl_easy_setopt(transfer.easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                     static_cast<curl_off_t>(request.body.size()));
     curl_easy_setopt(transfer.easy, CURLOPT_POSTFIELDS, request.body.data());
     curl_easy_setopt(transfer.easy, CURLOPT_CUSTOMREQUEST, request.method.c_str());
   } else if (request.method != "GET") {
@@ -320,6 +351,7 @@ void CurlTransport::Core::finish(uint64_t id, Status status) {
   HR_ASSERT(it != transfers_.end());
   const auto transfer = std::move(it->second);
   transfers_.erase(it);
+  note_sent(*transfer);
   curl_multi_remove_handle(multi_, transfer->easy);
   Exchange& exchange = *transfer->exchange;
   exchange.reply.total = loop_.clock().now() - exchange.submitted_at;
@@ -356,12 +388,13 @@ void CurlTransport::Core::tick() {
     if (std::exchange(transfer->progressed, false)) transfer->since = now;
     const bool in_body = transfer->reader.in_body();
     const Nanos patience = in_body ? limits_.stall_timeout : request.first_byte_timeout;
-    const auto millis = std::chrono::duration_cast<std::chrono::milliseconds>(patience).count();
     if (request.deadline.passed(now)) {
-      late.emplace_back(id, timed_out("wait for " + transfer->exchange->name() + ": its deadline has passed"));
+      late.emplace_back(
+          id, timed_out("wait for " + transfer->exchange->name() + ": its deadline has passed"));
     } else if (now - transfer->since >= patience) {
       late.emplace_back(id, timed_out("wait for " + transfer->exchange->name() +
-                                      (in_body ? ": stalled for " : ": no reply within ") + std::to_string(millis) + " ms"));
+                                      (in_body ? ": stalled for " : ": no reply within ") +
+                                      std::to_string(millis(patience)) + " ms"));
     }
   }
   for (auto& [id, status] : late) {
@@ -379,13 +412,10 @@ CurlTransport::~CurlTransport() {
   core_->loop().stop();
 }
 
-void CurlTransport::send(HttpRequest request, UniqueFunction<void(HttpOutcome)> done, std::stop_token stop) {
-  auto exchange = std::make_unique<Exchange>();
-  exchange->request = std::move(request);
-  exchange->done = std::move(done);
-  exchange->stop = std::move(stop);
-  for (const MutableBytes& piece : exchange->request.body_into) exchange->expected_bytes += piece.size();
-  exchange->submitted_at = core_->loop().clock().now();
+void CurlTransport::send(HttpRequest request, UniqueFunction<void(HttpOutcome)> done,
+                         std::stop_token stop) {
+  auto exchange = make_exchange(std::move(request), std::move(done), std::move(stop),
+                                core_->loop().clock().now());
   core_->loop().post([weak = std::weak_ptr(core_), exchange = std::move(exchange)]() mutable {
     if (auto core = weak.lock()) core->start(std::move(exchange));
   });

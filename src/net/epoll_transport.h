@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HttpTransport for the data path: HTTP/1.1 over keep-alive connections on one EventLoop, bodies received straight into
-// their destination. One transport a loop; several loops have several transports, which share nothing but the resolver.
+// HttpTransport for the data path: HTTP/1.1 over keep-alive connections on one EventLoop, bodies
+// received straight into their destination. One transport a loop; several loops have several
+// transports, which share nothing but the resolver.
 //
-// Admission: at most limits.connections_max connections; requests beyond that wait in one FIFO queue. An idle
-// connection is reused last in, first out; a reused connection that turns out dead costs no visible attempt (GET, HEAD).
+// Admission: at most limits.connections_max connections; requests beyond that wait in one FIFO
+// queue. An idle connection is reused last in, first out; a reused connection that turns out dead
+// costs no visible attempt (GET, HEAD).
 #pragma once
 
 #include <memory>
@@ -28,14 +30,17 @@ class EpollTransport final : public HttpTransport {
   };
 
   // Loop and resolver must outlive it. The TLS context is made at the first https request.
-  EpollTransport(EventLoop& loop, std::shared_ptr<Resolver> resolver, TransportLimits limits = {}, TlsOptions tls = {});
+  EpollTransport(EventLoop& loop, std::shared_ptr<Resolver> resolver, TransportLimits limits = {},
+                 TlsOptions tls = {});
   ~EpollTransport() override;  // close()
 
-  void send(HttpRequest request, UniqueFunction<void(HttpOutcome)> done, std::stop_token stop) override;
+  void send(HttpRequest request, UniqueFunction<void(HttpOutcome)> done,
+            std::stop_token stop) override;
   TimedExecutor& executor() override;
 
-  // Everything queued or under way ends with kCancelled, as does everything sent later. From another thread it waits
-  // until that is done; from the loop's own thread it is done by a task after this one.
+  // Everything queued or under way ends with kCancelled, as does everything sent later. From
+  // another thread it waits until that is done; from the loop's own thread it is done by a task
+  // after this one.
   void close();
   Stats stats() const;  // any thread
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The data path against a server that follows a script to the byte: where bytes land, when connections are reused, what
-// each way of stopping does. Broken replies are in transport_faults_test.cc.
+// The data path against a server that follows a script to the byte: where bytes land, when
+// connections are reused, what each way of stopping does. Broken replies are in
+// transport_faults_test.cc.
 #include "net/epoll_transport.h"
 
 #include <gtest/gtest.h>
@@ -22,8 +23,8 @@ using testing::send_later;
 using testing::wait_for;
 
 std::string reply(std::string_view body, std::string_view more = "") {
-  return "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" + std::string(more) + "\r\n" +
-         std::string(body);
+  return "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n" +
+         std::string(more) + "\r\n" + std::string(body);
 }
 
 std::string pattern(size_t size) {
@@ -54,7 +55,8 @@ class FakeResolver final : public Resolver {
 
 struct Client {
   explicit Client(TransportLimits limits = {}, std::shared_ptr<Resolver> resolver = nullptr)
-      : transport(loop, resolver ? std::move(resolver) : std::make_shared<SystemResolver>(), limits) {}
+      : transport(loop, resolver ? std::move(resolver) : std::make_shared<SystemResolver>(),
+                  limits) {}
   EventLoop loop{"net-test"};
   EpollTransport transport;
 };
@@ -103,8 +105,9 @@ TEST(EpollTransport, SendsTheRequestAsWrittenAndGivesTheReply) {
   EXPECT_TRUE(outcome.sent);
   EXPECT_GT(outcome.reply.first_byte.count(), 0);
   EXPECT_GE(outcome.reply.total, outcome.reply.first_byte);
-  EXPECT_EQ(seen.get_future().get(), "GET /a?b HTTP/1.1\r\nhost: 127.0.0.1:" + std::to_string(server.port()) +
-                                         "\r\nrange: bytes=0-4\r\n\r\n");
+  EXPECT_EQ(seen.get_future().get(),
+            "GET /a?b HTTP/1.1\r\nhost: 127.0.0.1:" + std::to_string(server.port()) +
+                "\r\nrange: bytes=0-4\r\n\r\n");
 }
 
 TEST(EpollTransport, ReceivesABodyOfAnySizeIntoItsPiecesHoweverItArrives) {
@@ -153,7 +156,8 @@ TEST(EpollTransport, ReceivesIntoMoreThanAThousandPieces) {
 }
 
 TEST(EpollTransport, JoinsChunksIntoDestinationOrText) {
-  ScriptServer server(always("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"));
+  ScriptServer server(always(
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n"));
   Client client;
   Scatter scatter(7);
   HttpRequest direct = get(server);
@@ -191,7 +195,9 @@ TEST(EpollTransport, DropsTheConnectionWhenTheReplyIsNotAccepted) {
   Scatter scatter(5);
   HttpRequest request = get(server);
   request.body_into = scatter.pieces;
-  request.accept = [](const HttpReply& r) { return precondition_failed("status " + std::to_string(r.status)); };
+  request.accept = [](const HttpReply& r) {
+    return precondition_failed("status " + std::to_string(r.status));
+  };
 
   const HttpOutcome outcome = send_and_wait(client.transport, std::move(request));
 
@@ -257,7 +263,8 @@ TEST(EpollTransport, ReusesOneConnectionForRequestsInTurn) {
   ScriptServer server(always(reply("x")));
   Client client;
 
-  for (int i = 0; i < 10; ++i) ASSERT_TRUE(send_and_wait(client.transport, get(server)).status.ok());
+  for (int i = 0; i < 10; ++i)
+    ASSERT_TRUE(send_and_wait(client.transport, get(server)).status.ok());
 
   EXPECT_EQ(server.connections(), 1);
   const auto stats = client.transport.stats();
@@ -341,7 +348,8 @@ TEST(EpollTransport, QueuesAboveItsConnectionLimitInOrder) {
   Client client({.connections_max = 1});
   std::vector<std::future<HttpOutcome>> outcomes;
 
-  for (int i = 0; i < 20; ++i) outcomes.push_back(send_later(client.transport, get(server, "/" + std::to_string(i))));
+  for (int i = 0; i < 20; ++i)
+    outcomes.push_back(send_later(client.transport, get(server, "/" + std::to_string(i))));
   for (auto& outcome : outcomes) ASSERT_TRUE(wait_for(std::move(outcome)).status.ok());
 
   EXPECT_EQ(server.connections(), 1);
@@ -410,7 +418,8 @@ TEST(EpollTransport, NamesTheEndpointWhenNothingListens) {
   const HttpOutcome outcome = send_and_wait(client.transport, std::move(request));
 
   EXPECT_EQ(outcome.status.code(), Code::kUnavailable);
-  EXPECT_NE(outcome.status.message().find("http://127.0.0.1:" + std::to_string(closed_port)), std::string::npos);
+  EXPECT_NE(outcome.status.message().find("http://127.0.0.1:" + std::to_string(closed_port)),
+            std::string::npos);
   EXPECT_NE(outcome.status.message().find("Connection refused"), std::string::npos);
   EXPECT_NE(outcome.status.message().find("is the endpoint right"), std::string::npos);
   EXPECT_FALSE(outcome.sent);
@@ -420,7 +429,8 @@ TEST(EpollTransport, GoesOnToTheNextAddressAndAvoidsTheDeadOne) {
   ScriptServer server(always(reply("x", "Connection: close\r\n")));
   // Nothing listens on 127.0.0.2 at this port: refused.
   auto resolver = std::make_shared<FakeResolver>(
-      std::vector{*SocketAddress::parse("127.0.0.2", server.port()), *SocketAddress::parse("127.0.0.1", server.port())});
+      std::vector{*SocketAddress::parse("127.0.0.2", server.port()),
+                  *SocketAddress::parse("127.0.0.1", server.port())});
   Client client({}, resolver);
 
   for (int i = 0; i < 4; ++i) {
@@ -434,7 +444,8 @@ TEST(EpollTransport, GoesOnToTheNextAddressAndAvoidsTheDeadOne) {
 }
 
 TEST(EpollTransport, SaysThatANameDoesNotResolve) {
-  Client client({}, std::make_shared<FakeResolver>(unavailable("resolve host name store.test: DNS: no such name")));
+  Client client({}, std::make_shared<FakeResolver>(
+                        unavailable("resolve host name store.test: DNS: no such name")));
   HttpRequest request;
   request.endpoint.host = "store.test";
 
@@ -547,10 +558,12 @@ TEST(EpollTransport, MayBeClosedFromACompletion) {
   Client client;
   std::promise<void> closed;
 
-  client.transport.send(get(server), [&](HttpOutcome) {
-    client.transport.close();
-    closed.set_value();
-  }, {});
+  client.transport.send(get(server),
+                        [&](HttpOutcome) {
+                          client.transport.close();
+                          closed.set_value();
+                        },
+                        {});
 
   EXPECT_EQ(closed.get_future().wait_for(10s), std::future_status::ready);
   EXPECT_EQ(send_and_wait(client.transport, get(server)).status.code(), Code::kCancelled);
@@ -580,7 +593,8 @@ TEST(EpollTransport, NeverCompletesInsideSendOnItsOwnThread) {
     HttpRequest request;
     request.endpoint.host = "127.0.0.1";
     request.target = "no good";  // refused at once
-    client.transport.send(std::move(request), [&, sending](HttpOutcome) { inside.set_value(*sending); }, {});
+    client.transport.send(std::move(request),
+                          [&, sending](HttpOutcome) { inside.set_value(*sending); }, {});
     *sending = false;
   });
   EXPECT_FALSE(inside.get_future().get());
@@ -596,7 +610,8 @@ TEST(EpollTransport, SurvivesFourThreadsThatSendCancelAndClose) {
     threads.emplace_back([&, t] {
       for (int i = 0; i < 200; ++i) {
         std::stop_source stop;
-        client.transport.send(get(server), [&](HttpOutcome) { ++completed; }, stop.get_token());
+        client.transport.send(
+            get(server), [&](HttpOutcome) { ++completed; }, stop.get_token());
         if (i % 3 == t % 3) stop.request_stop();
         if (t == 3 && i == 150) client.transport.close();
       }
@@ -622,7 +637,8 @@ TEST(EpollTransport, GivesUpWhenTheFirstByteIsLate) {
   const HttpOutcome outcome = send_and_wait(client.transport, std::move(request));
 
   EXPECT_EQ(outcome.status.code(), Code::kTimeout);
-  EXPECT_NE(outcome.status.message().find("no reply within 40 ms"), std::string::npos) << outcome.status.message();
+  EXPECT_NE(outcome.status.message().find("no reply within 40 ms"), std::string::npos)
+      << outcome.status.message();
 }
 
 TEST(EpollTransport, GivesUpWhenABodyStalls) {
@@ -640,7 +656,8 @@ TEST(EpollTransport, GivesUpWhenABodyStalls) {
 
   EXPECT_EQ(outcome.status.code(), Code::kTimeout);
   EXPECT_EQ(outcome.body_bytes, 4u);
-  EXPECT_NE(outcome.status.message().find("stalled for 40 ms after 4 body bytes"), std::string::npos);
+  EXPECT_NE(outcome.status.message().find("stalled for 40 ms after 4 body bytes"),
+            std::string::npos);
 }
 
 TEST(EpollTransport, KeepsItsDeadlineWhileQueuedAndWhileServed) {
@@ -681,7 +698,8 @@ TEST(EpollTransport, GivesUpConnectingToABlackHole) {
   const HttpOutcome outcome = send_and_wait(client.transport, std::move(request));
 
   EXPECT_EQ(outcome.status.code(), Code::kUnavailable);
-  EXPECT_NE(outcome.status.message().find("no answer within 40 ms"), std::string::npos) << outcome.status.message();
+  EXPECT_NE(outcome.status.message().find("no answer within 40 ms"), std::string::npos)
+      << outcome.status.message();
   ::close(filler);
   ::close(fd);
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One HTTP request inside EpollTransport, from send() to its completion. Owned by exactly one place at a time: the
-// queue, or the connection that serves it.
+// One HTTP request inside EpollTransport, from send() to its completion. Owned by exactly one place
+// at a time: the queue, or the connection that serves it.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -41,14 +42,16 @@ struct Exchange {
   Exchange() = default;
   Exchange(const Exchange&) = delete;
   Exchange& operator=(const Exchange&) = delete;
-  // A loop that stops destroys what was posted to it: the promise that `done` runs once holds then too.
+  // A loop that stops destroys what was posted to it: the promise that `done` runs once holds then
+  // too.
   ~Exchange() {
     if (done) complete(cancelled(name() + ": the transport was stopped"));
   }
 
   // For messages: the query may be signed, so it is left out.
   std::string name() const {
-    return request.method + " " + request.endpoint.text() + request.target.substr(0, request.target.find('?'));
+    return request.method + " " + request.endpoint.text() +
+           request.target.substr(0, request.target.find('?'));
   }
 
   void complete(Status status) {
@@ -62,5 +65,19 @@ struct Exchange {
     callback(std::move(outcome));
   }
 };
+
+inline std::unique_ptr<Exchange> make_exchange(HttpRequest request,
+                                               UniqueFunction<void(HttpOutcome)> done,
+                                               std::stop_token stop, TimePoint now) {
+  auto exchange = std::make_unique<Exchange>();
+  exchange->request = std::move(request);
+  exchange->done = std::move(done);
+  exchange->stop = std::move(stop);
+  for (const MutableBytes& piece : exchange->request.body_into) {
+    exchange->expected_bytes += piece.size();
+  }
+  exchange->submitted_at = now;
+  return exchange;
+}
 
 }  // namespace headrace

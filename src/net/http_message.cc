@@ -43,22 +43,28 @@ const std::string* find_header(const HttpHeaders& headers, std::string_view name
 }
 
 Status append_request_head(std::string& out, const HttpRequest& request) {
-  if (!is_http_token(request.method)) return invalid_argument("write an HTTP request: the method is not a token");
+  if (!is_http_token(request.method))
+    return invalid_argument("write an HTTP request: the method is not a token");
   if (!is_http_target(request.target)) {
-    return invalid_argument("write an HTTP request: the target holds a blank or control byte; encode it");
+    return invalid_argument(
+        "write an HTTP request: the target holds a blank or control byte; encode it");
   }
   if (request.endpoint.host.empty() || !is_http_target(request.endpoint.host)) {
-    return invalid_argument("write an HTTP request: the endpoint's host is empty or holds a blank or control byte");
+    return invalid_argument(
+        "write an HTTP request: the endpoint's host is empty or holds a blank or control byte");
   }
   out.append(request.method).append(" ").append(request.target).append(" HTTP/1.1\r\nhost: ");
   append_host(out, request.endpoint);
   for (const auto& [name, value] : request.headers) {
-    if (!is_http_token(name)) return invalid_argument("write an HTTP request: a header name is not a token");
+    if (!is_http_token(name))
+      return invalid_argument("write an HTTP request: a header name is not a token");
     if (!is_http_field_value(value)) {
-      return invalid_argument("write an HTTP request: the value of header '" + name + "' holds a control byte");
+      return invalid_argument("write an HTTP request: the value of header '" + name +
+                              "' holds a control byte");
     }
     if (name == "content-length" || name == "transfer-encoding" || name == "host") {
-      return invalid_argument("write an HTTP request: header '" + name + "' is the transport's to write");
+      return invalid_argument("write an HTTP request: header '" + name +
+                              "' is the transport's to write");
     }
     out.append("\r\n").append(name).append(": ").append(value);
   }

@@ -9,8 +9,6 @@
 namespace headrace {
 namespace {
 
-// Extensions and trailers carry nothing we use: S3 sends none. 8 KiB is what common servers allow for a whole line.
-constexpr uint32_t kChunkOverheadMax = 8 << 10;
 // 10^19 - 1 < 2^64: nineteen digits never overflow, and no object has more (S3: 5 TB).
 constexpr size_t kContentLengthDigitsMax = 19;
 
@@ -83,7 +81,8 @@ Status note_framing(const std::string& name, std::string_view value, FramingHead
       break;
     case 14:
       if (name == "content-length") {
-        const auto parsed = value.size() > kContentLengthDigitsMax ? std::nullopt : parse_decimal(value);
+        const auto parsed =
+            value.size() > kContentLengthDigitsMax ? std::nullopt : parse_decimal(value);
         if (!parsed) return corrupt("Content-Length is not one plain decimal number");
         seen.content_length = *parsed;
         if (++seen.content_lengths > 1) return corrupt("more than one Content-Length");
@@ -95,18 +94,23 @@ Status note_framing(const std::string& name, std::string_view value, FramingHead
         seen.chunked = equals_ignore_case(value, "chunked");
       }
       break;
-    default: break;
+    default:
+      break;
   }
   return {};
 }
 
-Status parse_field(std::string_view line, std::string& name, std::string& value, FramingHeaders& seen) {
-  if (line.front() == ' ' || line.front() == '\t') return corrupt("a header line is folded (obs-fold)");
+Status parse_field(std::string_view line, std::string& name, std::string& value,
+                   FramingHeaders& seen) {
+  if (line.front() == ' ' || line.front() == '\t')
+    return corrupt("a header line is folded (obs-fold)");
   const size_t colon = line.find(':');
-  if (colon == std::string_view::npos || colon == 0) return corrupt("a header line has no name and colon");
+  if (colon == std::string_view::npos || colon == 0)
+    return corrupt("a header line has no name and colon");
   name.resize(colon);
   for (size_t i = 0; i < colon; ++i) {
-    if ((name[i] = token_lower(line[i])) == 0) return corrupt("a header name holds a byte that is not allowed");
+    if ((name[i] = token_lower(line[i])) == 0)
+      return corrupt("a header name holds a byte that is not allowed");
   }
   const std::string_view trimmed = trim_blanks(line.substr(colon + 1));
   if (!is_http_field_value(trimmed)) return corrupt("a header value holds a control byte");
@@ -114,7 +118,8 @@ Status parse_field(std::string_view line, std::string& name, std::string& value,
   return note_framing(name, trimmed, seen);
 }
 
-// The lines between the first one and the blank one. `out` keeps its strings' storage from the message before.
+// The lines between the first one and the blank one. `out` keeps its strings' storage from the
+// message before.
 Status parse_fields(std::string_view lines, HttpHeaders& out, FramingHeaders& seen) {
   size_t count = 0;
   out.reserve(16);  // S3's replies have 8 to 14
@@ -155,7 +160,8 @@ Status parse_status_line(std::string_view line, int& minor, int& status) {
   minor = *version;
   const bool shape = line.size() >= 12 && line[8] == ' ' && (line.size() == 12 || line[12] == ' ');
   const auto code = shape ? parse_decimal(line.substr(9, 3)) : std::nullopt;
-  if (!code || *code < 100 || *code > 599) return corrupt("the status line holds no status of 100 to 599");
+  if (!code || *code < 100 || *code > 599)
+    return corrupt("the status line holds no status of 100 to 599");
   if (!is_http_field_value(line)) return corrupt("the status line holds a control byte");
   status = static_cast<int>(*code);
   return {};
@@ -175,7 +181,8 @@ Status set_reply_framing(const FramingHeaders& seen, int minor, bool to_head, Re
     out.framing = BodyFraming::kChunked;
     return {};
   }
-  if (seen.content_lengths == 0) return corrupt("the reply has neither Content-Length nor chunked framing");
+  if (seen.content_lengths == 0)
+    return corrupt("the reply has neither Content-Length nor chunked framing");
   out.framing = BodyFraming::kLength;
   out.content_length = seen.content_length;
   return {};
@@ -185,7 +192,8 @@ Status set_reply_framing(const FramingHeaders& seen, int minor, bool to_head, Re
 Status parse_request_line(std::string_view line, int& minor, ParsedRequest& out) {
   const size_t first = line.find(' ');
   const size_t last = line.rfind(' ');
-  if (first == std::string_view::npos || first == last) return corrupt("the request line has not three parts");
+  if (first == std::string_view::npos || first == last)
+    return corrupt("the request line has not three parts");
   const std::string_view method = line.substr(0, first);
   const std::string_view target = line.substr(first + 1, last - first - 1);
   const std::string_view version = line.substr(last + 1);
@@ -195,7 +203,8 @@ Status parse_request_line(std::string_view line, int& minor, ParsedRequest& out)
     return corrupt("the request target is neither a path, '*' nor a URL");
   }
   const auto parsed = minor_version(version);
-  if (!parsed && version.starts_with("HTTP/")) return unsupported("the HTTP version is not 1.0 or 1.1");
+  if (!parsed && version.starts_with("HTTP/"))
+    return unsupported("the HTTP version is not 1.0 or 1.1");
   if (!parsed) return corrupt("the request line names no HTTP version");
   minor = *parsed;
   out.method.assign(method);
@@ -204,7 +213,8 @@ Status parse_request_line(std::string_view line, int& minor, ParsedRequest& out)
 }
 
 Status set_request_framing(const FramingHeaders& seen, int minor, ParsedRequest& out) {
-  if (seen.hosts > 1 || (minor == 1 && seen.hosts == 0)) return corrupt("not exactly one Host header");
+  if (seen.hosts > 1 || (minor == 1 && seen.hosts == 0))
+    return corrupt("not exactly one Host header");
   if (seen.chunked && minor == 0) return corrupt("an HTTP/1.0 request is chunked");
   out.keep_alive = keeps_alive(minor, seen);
   out.expect_continue = minor == 1 && seen.expect_continue;
@@ -215,7 +225,8 @@ Status set_request_framing(const FramingHeaders& seen, int minor, ParsedRequest&
   return {};
 }
 
-// True when `buffer` cannot become "HTTP/1." any more: refused at once instead of waiting for a line end.
+// True when `buffer` cannot become "HTTP/1." any more: refused at once instead of waiting for a
+// line end.
 bool not_a_reply(std::string_view buffer) {
   constexpr std::string_view kPrefix = "HTTP/1.";
   const size_t n = std::min(buffer.size(), kPrefix.size());
@@ -233,7 +244,8 @@ bool is_http_token(std::string_view text) {
 
 bool is_http_target(std::string_view text) {
   for (char c : text) {
-    if (c <= ' ' || c == 0x7f) return false;  // char is signed: bytes of 0x80 and above are refused too
+    if (c <= ' ' || c == 0x7f)
+      return false;  // char is signed: bytes of 0x80 and above are refused too
   }
   return !text.empty();
 }
@@ -262,13 +274,15 @@ Result<size_t> HeadScanner::scan(std::string_view buffer, uint64_t bytes_max) {
     if (lf - 1 == line_begin_) return scanned_;
     line_begin_ = scanned_;
   }
-  if (scanned_ > bytes_max) return exhausted("the head is longer than " + std::to_string(bytes_max) + " bytes");
+  if (scanned_ > bytes_max)
+    return exhausted("the head is longer than " + std::to_string(bytes_max) + " bytes");
   return size_t{0};
 }
 
 Result<std::optional<size_t>> RequestParser::parse(std::string_view buffer, ParsedRequest& out) {
   if (!buffer.empty() && token_lower(buffer[0]) == 0) {
-    return corrupt("the request does not start with a method (is the client speaking TLS to a plain port?)");
+    return corrupt(
+        "the request does not start with a method (is the client speaking TLS to a plain port?)");
   }
   HR_TRY_ASSIGN(const size_t size, scanner_.scan(buffer, head_bytes_max_));
   if (size == 0) return std::optional<size_t>();
@@ -311,76 +325,6 @@ Result<std::optional<size_t>> ReplyParser::parse(std::string_view buffer, ReplyH
     if (out.status == 101) return corrupt("the server switched protocols without being asked");
     if (++interim_ > kInterimRepliesMax) return corrupt("more than 8 interim (1xx) replies");
   }
-}
-
-// The digits of a chunk size and what may follow them on their line.
-Status ChunkedDecoder::step(char c) {
-  switch (state_) {
-    case State::kSize: {
-      const int digit = c >= '0' && c <= '9'   ? c - '0'
-                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                               : -1;
-      if (digit >= 0) {
-        if (++size_digits_ > 15) return corrupt("a chunk size has more than 15 digits");
-        left_ = left_ * 16 + static_cast<uint64_t>(digit);
-        return {};
-      }
-      if (size_digits_ == 0) return corrupt("a chunk size is not hexadecimal");
-      if (c == ';') state_ = State::kExtension;
-      else if (c == '\r') state_ = State::kSizeLf;
-      else return corrupt("a chunk size is not hexadecimal");
-      return {};
-    }
-    case State::kExtension:
-      if (++overhead_ > kChunkOverheadMax) return exhausted("chunk extensions are longer than 8 KiB");
-      if (c == '\r') state_ = State::kSizeLf;
-      else if (!is_http_field_value({&c, 1})) return corrupt("a chunk extension holds a control byte");
-      return {};
-    case State::kSizeLf: return c == '\n' ? end_of_size_line() : corrupt("a chunk size line does not end in CR LF");
-    case State::kDataCr:
-      state_ = State::kDataLf;
-      return c == '\r' ? Status() : corrupt("a chunk does not end in CR LF");
-    case State::kDataLf:
-      state_ = State::kSize;
-      return c == '\n' ? Status() : corrupt("a chunk does not end in CR LF");
-    case State::kTrailer:
-      if (++overhead_ > kChunkOverheadMax) return exhausted("chunk trailers are longer than 8 KiB");
-      if (c == '\r') state_ = State::kTrailerLf;
-      else if (!is_http_field_value({&c, 1})) return corrupt("a chunk trailer holds a control byte");
-      else line_empty_ = false;
-      return {};
-    case State::kTrailerLf:
-      if (c != '\n') return corrupt("a chunk trailer does not end in CR LF");
-      state_ = std::exchange(line_empty_, true) ? State::kDone : State::kTrailer;
-      return {};
-    case State::kData:
-    case State::kDone: break;
-  }
-  return internal_error("chunk decoder: step in a state without steps");
-}
-
-Status ChunkedDecoder::end_of_size_line() {
-  state_ = left_ == 0 ? State::kTrailer : State::kData;
-  size_digits_ = 0;
-  return {};
-}
-
-Result<ChunkedDecoder::Piece> ChunkedDecoder::next(Bytes in) {
-  Piece piece;
-  while (piece.consumed < in.size() && state_ != State::kDone) {
-    if (state_ == State::kData) {
-      const uint64_t n = std::min<uint64_t>(left_, in.size() - piece.consumed);
-      piece.data = in.subspan(piece.consumed, n);
-      piece.consumed += n;
-      left_ -= n;
-      if (left_ == 0) state_ = State::kDataCr;
-      break;
-    }
-    HR_TRY(step(static_cast<char>(in[piece.consumed++])));
-  }
-  piece.done = state_ == State::kDone;
-  return piece;
 }
 
 }  // namespace headrace

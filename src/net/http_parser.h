@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// HTTP/1.x heads and chunked bodies, sans-I/O: bytes in, values out. Strict on purpose: where RFC 9112 lets a reader
-// guess, both parsers refuse, because a guess is how one reply's bytes become another's (reply splitting, smuggling).
+// HTTP/1.x heads and chunked bodies, sans-I/O: bytes in, values out. Strict on purpose: where RFC
+// 9112 lets a reader guess, both parsers refuse, because a guess is how one reply's bytes become
+// another's (reply splitting, smuggling).
 //
-// Use: keep everything received since the last message's end in one buffer and call parse() whenever it grew; it answers
-// "more", how many bytes the head took, or why the message is refused. It does not read bodies (the transport does that
-// straight into their destination) except the chunked framing, which ChunkedDecoder takes apart.
+// Use: keep everything received since the last message's end in one buffer and call parse()
+// whenever it grew; it answers "more", how many bytes the head took, or why the message is refused.
+// It does not read bodies (the transport does that straight into their destination) except the
+// chunked framing, which ChunkedDecoder takes apart.
 #pragma once
 
 #include <cstdint>
@@ -28,8 +30,8 @@ enum class BodyFraming { kNone, kLength, kChunked };
 // Finds the end of a head in a growing buffer in linear time, however the bytes arrive.
 class HeadScanner {
  public:
-  // Bytes of the head with its blank line, 0 while incomplete. kCorrupt on a line that does not end in CR LF,
-  // kExhausted when there is no end within `bytes_max`.
+  // Bytes of the head with its blank line, 0 while incomplete. kCorrupt on a line that does not end
+  // in CR LF, kExhausted when there is no end within `bytes_max`.
   Result<size_t> scan(std::string_view buffer, uint64_t bytes_max);
   void reset() { scanned_ = line_begin_ = 0; }
 
@@ -54,9 +56,10 @@ class RequestParser {
  public:
   explicit RequestParser(uint64_t head_bytes_max = 32 << 10) : head_bytes_max_(head_bytes_max) {}
 
-  // `buffer`: everything received since the end of the last message. nullopt = wants more bytes; otherwise the head's
-  // size, `out` filled (its storage is reused) and the parser ready for the next request.
-  // kCorrupt (answer 400), kExhausted (431), kUnsupported (501 transfer-encoding, 505 version): close the connection.
+  // `buffer`: everything received since the end of the last message. nullopt = wants more bytes;
+  // otherwise the head's size, `out` filled (its storage is reused) and the parser ready for the
+  // next request. kCorrupt (answer 400), kExhausted (431), kUnsupported (501 transfer-encoding, 505
+  // version): close the connection.
   Result<std::optional<size_t>> parse(std::string_view buffer, ParsedRequest& out);
 
  private:
@@ -74,8 +77,9 @@ struct ReplyHead {
   bool keep_alive = true;
 };
 
-// One final reply's head. Refused: anything but exactly one plain Content-Length or chunked where a body is due; both;
-// several; obs-fold; NUL; bare LF; HTTP/0.9; more than kInterimRepliesMax 1xx replies; 101.
+// One final reply's head. Refused: anything but exactly one plain Content-Length or chunked where a
+// body is due; both; several; obs-fold; NUL; bare LF; HTTP/0.9; more than kInterimRepliesMax 1xx
+// replies; 101.
 class ReplyParser {
  public:
   static constexpr int kInterimRepliesMax = 8;
@@ -110,12 +114,22 @@ class ChunkedDecoder {
   Result<Piece> next(Bytes in);
 
  private:
-  enum class State { kSize, kExtension, kSizeLf, kData, kDataCr, kDataLf, kTrailer, kTrailerLf, kDone };
+  enum class State {
+    kSize,
+    kExtension,
+    kSizeLf,
+    kData,
+    kDataCr,
+    kDataLf,
+    kTrailer,
+    kTrailerLf,
+    kDone
+  };
   Status step(char c);
   Status end_of_size_line();
 
   State state_ = State::kSize;
-  uint64_t left_ = 0;       // of the chunk
+  uint64_t left_ = 0;  // of the chunk
   int size_digits_ = 0;
   uint32_t overhead_ = 0;   // extension and trailer bytes so far
   bool line_empty_ = true;  // of the trailer line

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Heads and chunks as RFC 9112 writes them, and each way of breaking them that reliability testing found a common client
-// to accept in silence.
+// Heads and chunks as RFC 9112 writes them, and each way of breaking them that reliability testing
+// found a common client to accept in silence.
 #include "net/http_parser.h"
 
 #include <gtest/gtest.h>
@@ -70,55 +70,56 @@ TEST(ReplyParser, GivesTheSameAnswerByteByByte) {
 TEST(ReplyParser, RefusesEveryDoubtfulLength) {
   const std::string head = "HTTP/1.1 200 OK\r\n";
   for (const char* lines : {
-           "",                                                        // no length at all
-           "Content-Length: 5\r\nContent-Length: 6\r\n",              // contradictory
-           "Content-Length: 5\r\nContent-Length: 5\r\n",              // repeated
-           "Content-Length: 5, 5\r\n",                                // a list
-           "Content-Length: 50000, 100000\r\n",                       //
-           "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",     // both
-           "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",     //
-           "Content-Length: 12abc\r\n",                               // garbled
-           "Content-Length: -1\r\n",                                  //
-           "Content-Length: +5\r\n",                                  //
-           "Content-Length: 0x10\r\n",                                //
-           "Content-Length: 1 2\r\n",                                 //
-           "Content-Length:\r\n",                                     //
-           "Content-Length: 10000000000000000000\r\n",                // twenty digits, fits 64 bits
-           "Content-Length: 99999999999999999999\r\n",                // twenty digits, does not
+           "",                                                     // no length at all
+           "Content-Length: 5\r\nContent-Length: 6\r\n",           // contradictory
+           "Content-Length: 5\r\nContent-Length: 5\r\n",           // repeated
+           "Content-Length: 5, 5\r\n",                             // a list
+           "Content-Length: 50000, 100000\r\n",                    //
+           "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",  // both
+           "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",  //
+           "Content-Length: 12abc\r\n",                            // garbled
+           "Content-Length: -1\r\n",                               //
+           "Content-Length: +5\r\n",                               //
+           "Content-Length: 0x10\r\n",                             //
+           "Content-Length: 1 2\r\n",                              //
+           "Content-Length:\r\n",                                  //
+           "Content-Length: 10000000000000000000\r\n",             // twenty digits, fits 64 bits
+           "Content-Length: 99999999999999999999\r\n",             // twenty digits, does not
            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
        }) {
     EXPECT_EQ(reply_code(head + lines + "\r\n"), Code::kCorrupt) << lines;
   }
   EXPECT_EQ(reply_code(head + "Transfer-Encoding: gzip, chunked\r\n\r\n"), Code::kUnsupported);
-  EXPECT_EQ(reply_code(head + "Content-Length: 9999999999999999999\r\n\r\n"), Code::kOk);  // nineteen digits
+  EXPECT_EQ(reply_code(head + "Content-Length: 9999999999999999999\r\n\r\n"),
+            Code::kOk);  // nineteen digits
 }
 
 TEST(ReplyParser, RefusesBrokenHeads) {
   using namespace std::string_view_literals;
   for (std::string_view text : {
-           "<html>hello"sv,                                                   // HTTP/0.9
-           "ICY 200 OK\r\n"sv,                                                // not HTTP
-           "HTTP/2 200\r\nContent-Length: 0\r\n\r\n"sv,                       //
-           "HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n"sv,                  //
-           "HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n"sv,                   // two digits
-           "HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n"sv,                 // four
-           "HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n"sv,                  // below 100
-           "HTTP/1.1 600 OK\r\nContent-Length: 0\r\n\r\n"sv,                  // above 599
-           "HTTP/1.1  200 OK\r\nContent-Length: 0\r\n\r\n"sv,                 // two blanks
-           "HTTP/1.1\r\nContent-Length: 0\r\n\r\n"sv,                         //
-           "HTTP/1.1 200 O\0K\r\nContent-Length: 0\r\n\r\n"sv,                // NUL
-           "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: a\0b\r\n\r\n"sv,       // NUL in a value
-           "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX\0: a\r\n\r\n"sv,        // NUL in a name
+           "<html>hello"sv,                                                      // HTTP/0.9
+           "ICY 200 OK\r\n"sv,                                                   // not HTTP
+           "HTTP/2 200\r\nContent-Length: 0\r\n\r\n"sv,                          //
+           "HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n"sv,                     //
+           "HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n"sv,                      // two digits
+           "HTTP/1.1 2000 OK\r\nContent-Length: 0\r\n\r\n"sv,                    // four
+           "HTTP/1.1 099 OK\r\nContent-Length: 0\r\n\r\n"sv,                     // below 100
+           "HTTP/1.1 600 OK\r\nContent-Length: 0\r\n\r\n"sv,                     // above 599
+           "HTTP/1.1  200 OK\r\nContent-Length: 0\r\n\r\n"sv,                    // two blanks
+           "HTTP/1.1\r\nContent-Length: 0\r\n\r\n"sv,                            //
+           "HTTP/1.1 200 O\0K\r\nContent-Length: 0\r\n\r\n"sv,                   // NUL
+           "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: a\0b\r\n\r\n"sv,          // NUL in a value
+           "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX\0: a\r\n\r\n"sv,           // NUL in a name
            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: a\r\n folded\r\n\r\n"sv,  // obs-fold
            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: a\r\n\tfolded\r\n\r\n"sv,
-           "HTTP/1.1 200 OK\r\nContent-Length : 0\r\n\r\n"sv,                 // blank before the colon
-           "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nno colon\r\n\r\n"sv,      //
-           "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n: no name\r\n\r\n"sv,     //
-           "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: a\rb\r\n\r\n"sv,       // lone CR
-           "HTTP/1.1 200 OK\nContent-Length: 0\n\n"sv,                        // lone LF
-           "HTTP/1.1 101 Switching Protocols\r\n\r\n"sv,                      //
-           "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"sv,          // 204 with a body
-           "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"sv,         //
+           "HTTP/1.1 200 OK\r\nContent-Length : 0\r\n\r\n"sv,              // blank before the colon
+           "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nno colon\r\n\r\n"sv,   //
+           "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n: no name\r\n\r\n"sv,  //
+           "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: a\rb\r\n\r\n"sv,    // lone CR
+           "HTTP/1.1 200 OK\nContent-Length: 0\n\n"sv,                     // lone LF
+           "HTTP/1.1 101 Switching Protocols\r\n\r\n"sv,                   //
+           "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n"sv,       // 204 with a body
+           "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"sv,      //
        }) {
     EXPECT_EQ(reply_code(text), Code::kCorrupt) << text;
   }
@@ -131,7 +132,8 @@ TEST(ReplyParser, RefusesAHeadAboveItsLimitEvenWithoutALineEnd) {
 
   const auto one_line = parser.parse("HTTP/1.1 200 " + std::string(100, 'x'), head);
   parser.reset(false);
-  const auto many = parser.parse("HTTP/1.1 200 OK\r\nX: " + std::string(90, 'x') + "\r\n\r\n", head);
+  const auto many =
+      parser.parse("HTTP/1.1 200 OK\r\nX: " + std::string(90, 'x') + "\r\n\r\n", head);
 
   EXPECT_EQ(one_line.status().code(), Code::kExhausted);
   EXPECT_EQ(many.status().code(), Code::kExhausted);
@@ -171,16 +173,20 @@ TEST(ReplyParser, ExpectsNoBodyAfterHeadAnd204And304) {
 
 TEST(ReplyParser, KnowsWhenTheConnectionEnds) {
   ReplyHead head;
-  ASSERT_TRUE(parse_reply("HTTP/1.1 200\r\nContent-Length: 0\r\nConnection: x, Close\r\n\r\n", head).ok());
+  ASSERT_TRUE(
+      parse_reply("HTTP/1.1 200\r\nContent-Length: 0\r\nConnection: x, Close\r\n\r\n", head).ok());
   EXPECT_FALSE(head.keep_alive);
   ASSERT_TRUE(parse_reply("HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n", head).ok());
   EXPECT_FALSE(head.keep_alive);
-  ASSERT_TRUE(parse_reply("HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n", head).ok());
+  ASSERT_TRUE(
+      parse_reply("HTTP/1.0 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n", head)
+          .ok());
   EXPECT_TRUE(head.keep_alive);
 }
 
 TEST(RequestParser, ReadsARequestAndLeavesTheNext) {
-  const std::string first = "PUT /b/k%20?x=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n";
+  const std::string first =
+      "PUT /b/k%20?x=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n";
   const std::string next = "GET / HTTP/1.1\r\nHOST: h\r\nConnection: close\r\n\r\n";
   RequestParser parser;
   ParsedRequest request;
@@ -207,11 +213,16 @@ TEST(RequestParser, ReadsARequestAndLeavesTheNext) {
 TEST(RequestParser, RefusesBrokenRequests) {
   const std::string host = "Host: h\r\n\r\n";
   for (const std::string& text : std::vector<std::string>{
-           "\r\nGET / HTTP/1.1\r\n" + host, "\x16\x03\x01",            // TLS hello to a plain port
-           "GET /\r\n" + host, "GET  / HTTP/1.1\r\n" + host,           // blanks
-           "GET / b HTTP/1.1\r\n" + host, "GET path HTTP/1.1\r\n" + host,
-           "G@T / HTTP/1.1\r\n" + host, "GET / HTTX/1.1\r\n" + host,   //
-           "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+           "\r\nGET / HTTP/1.1\r\n" + host,
+           "\x16\x03\x01",  // TLS hello to a plain port
+           "GET /\r\n" + host,
+           "GET  / HTTP/1.1\r\n" + host,  // blanks
+           "GET / b HTTP/1.1\r\n" + host,
+           "GET path HTTP/1.1\r\n" + host,
+           "G@T / HTTP/1.1\r\n" + host,
+           "GET / HTTX/1.1\r\n" + host,  //
+           "GET / HTTP/1.1\r\n\r\n",
+           "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
            "GET /\x80 HTTP/1.1\r\n" + host,                            // not ASCII
            "GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n" + host,  //
            "PUT / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n" + host,
@@ -220,7 +231,8 @@ TEST(RequestParser, RefusesBrokenRequests) {
     EXPECT_EQ(request_code(text), Code::kCorrupt) << text;
   }
   EXPECT_EQ(request_code("GET / HTTP/2.0\r\n" + host), Code::kUnsupported);
-  EXPECT_EQ(request_code("PUT / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n" + host), Code::kUnsupported);
+  EXPECT_EQ(request_code("PUT / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n" + host),
+            Code::kUnsupported);
   EXPECT_EQ(request_code("GET /" + std::string(40'000, 'a')), Code::kExhausted);
 }
 
@@ -263,8 +275,9 @@ TEST(ChunkedDecoder, LeavesWhatFollowsTheLastChunk) {
 }
 
 TEST(ChunkedDecoder, RefusesBrokenFraming) {
-  for (std::string_view text : {"x\r\n", "\r\n", "-1\r\n", "5 \r\n", "5\nhello", "5\r\nhelloX\r\n", "5\r\nhello\rX",
-                                "5\r\r", "1000000000000000\r\n", "5;\x01\r\n", "0\r\n\x01", "0\r\nX\rY"}) {
+  for (std::string_view text :
+       {"x\r\n", "\r\n", "-1\r\n", "5 \r\n", "5\nhello", "5\r\nhelloX\r\n", "5\r\nhello\rX",
+        "5\r\r", "1000000000000000\r\n", "5;\x01\r\n", "0\r\n\x01", "0\r\nX\rY"}) {
     bool done = false;
     EXPECT_FALSE(decode_chunks(text, 64, done)) << text;
   }
@@ -292,7 +305,9 @@ TEST(RequestHead, IsWrittenAsOnTheWire) {
 
   ASSERT_TRUE(append_request_head(out, request).ok());
 
-  EXPECT_EQ(out, "PUT /b/k?x=1 HTTP/1.1\r\nhost: [::1]:9000\r\nrange: bytes=0-9\r\ncontent-length: 3\r\n\r\n");
+  EXPECT_EQ(
+      out,
+      "PUT /b/k?x=1 HTTP/1.1\r\nhost: [::1]:9000\r\nrange: bytes=0-9\r\ncontent-length: 3\r\n\r\n");
 }
 
 TEST(RequestHead, RefusesBytesThatBreakOut) {
@@ -310,9 +325,15 @@ TEST(RequestHead, RefusesBytesThatBreakOut) {
   EXPECT_EQ(code([](HttpRequest& r) { r.target = "/a\r\nx: y"; }), Code::kInvalidArgument);
   EXPECT_EQ(code([](HttpRequest& r) { r.method = "GET /"; }), Code::kInvalidArgument);
   EXPECT_EQ(code([](HttpRequest& r) { r.endpoint.host = "h\r\n"; }), Code::kInvalidArgument);
-  EXPECT_EQ(code([](HttpRequest& r) { r.headers = {{"a", "sesame\r\nb: c"}}; }), Code::kInvalidArgument);
+  EXPECT_EQ(code([](HttpRequest& r) {
+              r.headers = {{"a", "sesame\r\nb: c"}};
+            }),
+            Code::kInvalidArgument);
   EXPECT_EQ(code([](HttpRequest& r) { r.headers = {{"a b", "sesame"}}; }), Code::kInvalidArgument);
-  EXPECT_EQ(code([](HttpRequest& r) { r.headers = {{"content-length", "3"}}; }), Code::kInvalidArgument);
+  EXPECT_EQ(code([](HttpRequest& r) {
+              r.headers = {{"content-length", "3"}};
+            }),
+            Code::kInvalidArgument);
 }
 
 TEST(HttpEndpoint, IsWrittenAsAUrlWithoutItsDefaultPort) {

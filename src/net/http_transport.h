@@ -57,8 +57,8 @@ struct HttpRequest {
   HttpHeaders headers;       // host is added; secrets stand here and are never logged
   std::string body;          // for PUT and POST
   std::vector<MutableBytes> body_into;  // scatter list; its sizes sum to the only acceptable 2xx body length
-  // Looks at status and headers before the body is received; not ok = the reply is refused with that Status and the
-  // connection dropped. May be empty.
+  // For a 2xx reply to a request with body_into: looks at status and headers before the body is received; not ok = the
+  // reply is refused with that Status and the connection dropped. May be empty.
   UniqueFunction<Status(const HttpReply&)> accept;
   uint64_t text_bytes_max = 16 << 20;
   Nanos first_byte_timeout{std::chrono::seconds(30)};

@@ -7,8 +7,9 @@
 namespace headrace {
 namespace {
 
-// S3's heads have 400 to 900 bytes. What the first receive takes beyond the head is copied once: at most this much of a
-// large body, the whole of a small one, whose second system call costs more than the copy.
+// S3's heads have 400 to 900 bytes. What the first receive takes beyond the head is copied once: at
+// most this much of a large body, the whole of a small one, whose second system call costs more
+// than the copy.
 constexpr size_t kHeadGuessBytes = 4 << 10;
 constexpr uint64_t kSmallBodyBytes = 12 << 10;
 
@@ -30,12 +31,14 @@ int ReplyReader::targets(iovec* out, MutableBytes scratch) {
   size_t want = scratch.size();
   switch (state_) {
     case State::kHead:
-      want = kHeadGuessBytes + (exchange_->expected_bytes <= kSmallBodyBytes ? exchange_->expected_bytes : 0);
+      want = kHeadGuessBytes +
+             (exchange_->expected_bytes <= kSmallBodyBytes ? exchange_->expected_bytes : 0);
       break;
     case State::kText:
       want = std::min<uint64_t>(left_ + 1, scratch.size());
       break;
-    case State::kChunked: break;
+    case State::kChunked:
+      break;
     case State::kDirect: {
       int count = 0;
       uint64_t planned = 0;
@@ -54,19 +57,23 @@ int ReplyReader::targets(iovec* out, MutableBytes scratch) {
   return 1;
 }
 
-std::string ReplyReader::place_name(const char* what) const { return "receive " + exchange_->name() + ": " + what; }
+std::string ReplyReader::place_name(const char* what) const {
+  return "receive " + exchange_->name() + ": " + what;
+}
 
 Status ReplyReader::received(size_t bytes) {
   started_ = true;
   switch (state_) {
-    case State::kHead: return read_head({reinterpret_cast<const char*>(scratch_), bytes});
+    case State::kHead:
+      return read_head({reinterpret_cast<const char*>(scratch_), bytes});
     case State::kDirect:
       if (bytes > left_) return corrupt(place_name("the server sent more than its Content-Length"));
       advance(bytes);
       end_if_all_here();
       return {};
     case State::kText:
-    case State::kChunked: return take_body({scratch_, bytes});
+    case State::kChunked:
+      return take_body({scratch_, bytes});
   }
   return internal_error("reply reader: bytes without a place");
 }
@@ -91,7 +98,8 @@ Status ReplyReader::read_head(std::string_view arrived) {
 Status ReplyReader::begin_body(std::string_view leftover) {
   const HttpRequest& request = exchange_->request;
   to_destination_ = head_.status >= 200 && head_.status < 300 && !request.body_into.empty();
-  if (to_destination_ && exchange_->request.accept) HR_TRY(exchange_->request.accept(exchange_->reply));
+  if (to_destination_ && exchange_->request.accept)
+    HR_TRY(exchange_->request.accept(exchange_->reply));
   HR_TRY(to_destination_ ? begin_direct() : begin_text());
   if (leftover.empty()) return {};
   if (complete_) return corrupt(place_name("the server sent more than the reply"));
@@ -105,8 +113,8 @@ Status ReplyReader::begin_direct() {
     return {};
   }
   if (head_.content_length != exchange_->expected_bytes) {
-    return corrupt(place_name("wrong body length: ") + std::to_string(head_.content_length) + " bytes, expected " +
-                   std::to_string(exchange_->expected_bytes));
+    return corrupt(place_name("wrong body length: ") + std::to_string(head_.content_length) +
+                   " bytes, expected " + std::to_string(exchange_->expected_bytes));
   }
   state_ = State::kDirect;
   left_ = head_.content_length;
@@ -121,7 +129,8 @@ Status ReplyReader::begin_text() {
     return {};
   }
   if (head_.content_length > exchange_->request.text_bytes_max) {
-    return exhausted(place_name("the body has ") + std::to_string(head_.content_length) + " bytes, text_bytes_max is " +
+    return exhausted(place_name("the body has ") + std::to_string(head_.content_length) +
+                     " bytes, text_bytes_max is " +
                      std::to_string(exchange_->request.text_bytes_max));
   }
   state_ = State::kText;
@@ -132,7 +141,8 @@ Status ReplyReader::begin_text() {
 
 Status ReplyReader::take_body(Bytes arrived) {
   if (state_ == State::kChunked) return take_chunks(arrived);
-  if (arrived.size() > left_) return corrupt(place_name("the server sent more than its Content-Length"));
+  if (arrived.size() > left_)
+    return corrupt(place_name("the server sent more than its Content-Length"));
   const bool direct = state_ == State::kDirect;
   HR_TRY(place(arrived));
   if (!direct) left_ -= arrived.size();
@@ -167,8 +177,8 @@ Status ReplyReader::place(Bytes data) {
     return {};
   }
   if (data.size() > exchange_->expected_bytes - exchange_->reply.body_bytes) {
-    return corrupt(place_name("the body is longer than the ") + std::to_string(exchange_->expected_bytes) +
-                   " bytes expected");
+    return corrupt(place_name("the body is longer than the ") +
+                   std::to_string(exchange_->expected_bytes) + " bytes expected");
   }
   const auto& list = exchange_->request.body_into;
   while (!data.empty()) {
@@ -194,8 +204,10 @@ void ReplyReader::advance(size_t bytes) {
 }
 
 Status ReplyReader::at_eof() const {
-  if (!started_) return unavailable(place_name("the server closed the connection before the reply"));
-  if (state_ == State::kHead) return unavailable(place_name("the server closed the connection inside the reply's head"));
+  if (!started_)
+    return unavailable(place_name("the server closed the connection before the reply"));
+  if (state_ == State::kHead)
+    return unavailable(place_name("the server closed the connection inside the reply's head"));
   return unavailable(place_name("the server closed the connection inside the body: ") +
                      std::to_string(exchange_->reply.body_bytes + exchange_->reply.text.size()) +
                      " bytes had arrived, " + std::to_string(left_) + " were still announced");

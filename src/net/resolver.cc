@@ -26,7 +26,8 @@ Resolved ask_system(const std::string& host, uint16_t port) {
   addrinfo* list = nullptr;
   int code = ::getaddrinfo(host.c_str(), nullptr, &hints, &list);
   if (code == EAI_NONAME || code == EAI_BADFLAGS) {
-    // A host with nothing but loopback has no "configured" address family: ask again without the filter.
+    // A host with nothing but loopback has no "configured" address family: ask again without the
+    // filter.
     hints.ai_flags = 0;
     code = ::getaddrinfo(host.c_str(), nullptr, &hints, &list);
   }
@@ -46,7 +47,8 @@ Resolved ask_system(const std::string& host, uint16_t port) {
     addresses.push_back(address);
   }
   ::freeaddrinfo(list);
-  if (addresses.empty()) return unavailable("resolve host name " + host + ": DNS: no IPv4 or IPv6 address");
+  if (addresses.empty())
+    return unavailable("resolve host name " + host + ": DNS: no IPv4 or IPv6 address");
   return addresses;
 }
 
@@ -93,7 +95,8 @@ SystemResolver::~SystemResolver() {
   }
 }
 
-void SystemResolver::resolve(const std::string& host, uint16_t port, UniqueFunction<void(Resolved)> done) {
+void SystemResolver::resolve(const std::string& host, uint16_t port,
+                             UniqueFunction<void(Resolved)> done) {
   if (const auto literal = SocketAddress::parse(host, port)) return done(std::vector{*literal});
   const Key key{host, port};
   std::vector<SocketAddress> known;

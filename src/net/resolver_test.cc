@@ -31,7 +31,8 @@ TEST(SystemResolver, AnswersLiteralsInsideTheCallWithoutALookup) {
     return internal_error("");
   });
   bool answered = false;
-  resolver.resolve("10.1.2.3", 80, [&](Resolved answer) { answered = answer.ok() && answer->size() == 1; });
+  resolver.resolve("10.1.2.3", 80,
+                   [&](Resolved answer) { answered = answer.ok() && answer->size() == 1; });
   EXPECT_TRUE(answered);
 }
 
@@ -61,12 +62,14 @@ TEST(SystemResolver, AsksOnceForManyWhoWait) {
   auto gone = go.get_future().share();
   std::atomic<int> lookups{0}, answers{0};
   {
-    SystemResolver resolver(SystemClock::instance(), [&](const std::string&, uint16_t port) -> Resolved {
-      ++lookups;
-      gone.wait();
-      return std::vector{*SocketAddress::parse("10.0.0.1", port)};
-    });
-    for (int i = 0; i < 5; ++i) resolver.resolve("name", 80, [&](Resolved answer) { answers += answer.ok(); });
+    SystemResolver resolver(SystemClock::instance(),
+                            [&](const std::string&, uint16_t port) -> Resolved {
+                              ++lookups;
+                              gone.wait();
+                              return std::vector{*SocketAddress::parse("10.0.0.1", port)};
+                            });
+    for (int i = 0; i < 5; ++i)
+      resolver.resolve("name", 80, [&](Resolved answer) { answers += answer.ok(); });
     EXPECT_EQ(answers, 0);
     go.set_value();
     EXPECT_TRUE(ask(resolver, "name").ok());
@@ -87,7 +90,8 @@ TEST(SystemResolver, EndsWaitingQuestionsWhenDestroyed) {
     });
     resolver.resolve("first", 80, [](Resolved) {});
     started.get_future().wait();
-    resolver.resolve("second", 80, [&](Resolved answer) { second.set_value(answer.status().code()); });
+    resolver.resolve("second", 80,
+                     [&](Resolved answer) { second.set_value(answer.status().code()); });
     release = std::thread([&] {
       std::this_thread::sleep_for(20ms);  // lets the destructor begin; either order must end well
       go.set_value();

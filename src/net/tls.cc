@@ -98,7 +98,8 @@ SSL_CTX* make_ctx(const SSL_METHOD* method) {
   if (ctx == nullptr) return nullptr;
   SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
   // AES-128 first: a tenth faster than AES-256 with AES-NI, and strong enough for every use of TLS.
-  SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256");
+  SSL_CTX_set_ciphersuites(
+      ctx, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256");
   SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
   SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                             SSL_MODE_RELEASE_BUFFERS);
@@ -128,7 +129,8 @@ bool fill_certificate(X509* certificate, EVP_PKEY* key) {
          X509_gmtime_adj(X509_getm_notBefore(certificate), -3600) != nullptr &&
          X509_gmtime_adj(X509_getm_notAfter(certificate), kCertificateSeconds) != nullptr &&
          X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
-                                    reinterpret_cast<const unsigned char*>("headrace localhost"), -1, -1, 0) == 1 &&
+                                    reinterpret_cast<const unsigned char*>("headrace localhost"),
+                                    -1, -1, 0) == 1 &&
          X509_set_issuer_name(certificate, name) == 1 && X509_set_pubkey(certificate, key) == 1 &&
          add_extension(certificate, NID_basic_constraints, "critical,CA:TRUE") &&
          add_extension(certificate, NID_subject_alt_name, "DNS:localhost,IP:127.0.0.1,IP:::1") &&
@@ -147,17 +149,19 @@ std::string certificate_as_pem(X509* certificate) {
 
 Status write_file(const std::string& path, const std::string& content) {
   std::FILE* file = std::fopen(path.c_str(), "wbe");
-  const bool ok = file != nullptr && std::fwrite(content.data(), 1, content.size(), file) == content.size();
+  const bool ok =
+      file != nullptr && std::fwrite(content.data(), 1, content.size(), file) == content.size();
   const bool closed = file == nullptr || std::fclose(file) == 0;
   if (ok && closed) return {};
   return unavailable("write the certificate " + path + ": " + std::strerror(errno));
 }
 
-int select_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* in, unsigned in_size,
-                void*) {
+int select_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const unsigned char* in,
+                unsigned in_size, void*) {
   static constexpr unsigned char kHttp11[] = {8, 'h', 't', 't', 'p', '/', '1', '.', '1'};
   unsigned char* chosen = nullptr;
-  if (SSL_select_next_proto(&chosen, out_size, kHttp11, sizeof kHttp11, in, in_size) != OPENSSL_NPN_NEGOTIATED) {
+  if (SSL_select_next_proto(&chosen, out_size, kHttp11, sizeof kHttp11, in, in_size) !=
+      OPENSSL_NPN_NEGOTIATED) {
     return SSL_TLSEXT_ERR_ALERT_FATAL;
   }
   *out = chosen;
@@ -166,7 +170,8 @@ int select_alpn(SSL*, const unsigned char** out, unsigned char* out_size, const 
 
 bool is_literal_address(const std::string& host) {
   in6_addr scratch;
-  return ::inet_pton(AF_INET, host.c_str(), &scratch) == 1 || ::inet_pton(AF_INET6, host.c_str(), &scratch) == 1;
+  return ::inet_pton(AF_INET, host.c_str(), &scratch) == 1 ||
+         ::inet_pton(AF_INET6, host.c_str(), &scratch) == 1;
 }
 
 }  // namespace
@@ -176,7 +181,8 @@ CaLocation find_ca(const TlsOptions& options, const std::function<const char*(co
   for (const char* name : {"AWS_CA_BUNDLE", "SSL_CERT_FILE"}) {
     if (const char* value = env(name); value != nullptr && *value != 0) return {value, "", name};
   }
-  if (const char* dir = env("SSL_CERT_DIR"); dir != nullptr && *dir != 0) return {"", dir, "SSL_CERT_DIR"};
+  if (const char* dir = env("SSL_CERT_DIR"); dir != nullptr && *dir != 0)
+    return {"", dir, "SSL_CERT_DIR"};
   for (const char* path : kSystemBundles) {
     if (::access(path, R_OK) == 0) return {path, "", "system"};
   }
@@ -194,11 +200,13 @@ Result<std::shared_ptr<TlsContext>> TlsContext::client(const TlsOptions& options
   context->verify_ = options.verify;
   SSL_CTX_set_verify(ctx, options.verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, TlsStream::on_verify);
   if (!options.verify) return context;
-  context->ca_ = find_ca(options, [](const char* name) -> const char* { return std::getenv(name); });
+  context->ca_ =
+      find_ca(options, [](const char* name) -> const char* { return std::getenv(name); });
   const CaLocation& ca = context->ca_;
   if (ca.source.empty()) {
-    return invalid_argument("find trusted CAs: none of the usual bundles exists; install ca-certificates or set "
-                            "AWS_CA_BUNDLE or SSL_CERT_FILE");
+    return invalid_argument(
+        "find trusted CAs: none of the usual bundles exists; install ca-certificates or set "
+        "AWS_CA_BUNDLE or SSL_CERT_FILE");
   }
   if (SSL_CTX_load_verify_locations(ctx, ca.file.empty() ? nullptr : ca.file.c_str(),
                                     ca.dir.empty() ? nullptr : ca.dir.c_str()) != 1) {
@@ -208,14 +216,16 @@ Result<std::shared_ptr<TlsContext>> TlsContext::client(const TlsOptions& options
   return context;
 }
 
-Result<std::shared_ptr<TlsContext>> TlsContext::self_signed_server(const std::string& certificate_path) {
+Result<std::shared_ptr<TlsContext>> TlsContext::self_signed_server(
+    const std::string& certificate_path) {
   SSL_CTX* ctx = make_ctx(TLS_server_method());
   if (ctx == nullptr) return internal_error("make a TLS context: " + take_openssl_error());
   std::shared_ptr<TlsContext> context(new TlsContext(ctx));
   EVP_PKEY* key = EVP_EC_gen("P-256");
   X509* certificate = X509_new();
-  const bool made = key != nullptr && certificate != nullptr && fill_certificate(certificate, key) &&
-                    SSL_CTX_use_certificate(ctx, certificate) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1;
+  const bool made =
+      key != nullptr && certificate != nullptr && fill_certificate(certificate, key) &&
+      SSL_CTX_use_certificate(ctx, certificate) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1;
   if (made) context->certificate_pem_ = certificate_as_pem(certificate);
   X509_free(certificate);
   EVP_PKEY_free(key);
@@ -231,7 +241,8 @@ Result<std::shared_ptr<TlsContext>> TlsContext::server(const std::string& certif
   if (ctx == nullptr) return internal_error("make a TLS context: " + take_openssl_error());
   std::shared_ptr<TlsContext> context(new TlsContext(ctx));
   if (SSL_CTX_use_certificate_chain_file(ctx, certificate_path.c_str()) != 1) {
-    return invalid_argument("read the certificate " + certificate_path + ": " + take_openssl_error());
+    return invalid_argument("read the certificate " + certificate_path + ": " +
+                            take_openssl_error());
   }
   if (SSL_CTX_use_PrivateKey_file(ctx, key_path.c_str(), SSL_FILETYPE_PEM) != 1) {
     return invalid_argument("read the key " + key_path + ": " + take_openssl_error());
@@ -258,7 +269,8 @@ Result<std::unique_ptr<TlsStream>> TlsStream::connect(std::shared_ptr<TlsContext
   SSL_set_connect_state(ssl);
   std::unique_ptr<TlsStream> stream(new TlsStream(std::move(context), ssl, fd, host));
   SSL_set_app_data(ssl, stream.get());
-  if (!ok) return invalid_argument("start TLS with " + host + ": not a name that a certificate can carry");
+  if (!ok)
+    return invalid_argument("start TLS with " + host + ": not a name that a certificate can carry");
   return stream;
 }
 
@@ -270,7 +282,8 @@ Result<std::unique_ptr<TlsStream>> TlsStream::accept(std::shared_ptr<TlsContext>
 
 // OpenSSL forgets the chain of a failed handshake, so the subject is noted while it is looked at.
 int TlsStream::on_verify(int ok, X509_STORE_CTX* chain) {
-  auto* ssl = static_cast<SSL*>(X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  auto* ssl =
+      static_cast<SSL*>(X509_STORE_CTX_get_ex_data(chain, SSL_get_ex_data_X509_STORE_CTX_idx()));
   auto* stream = static_cast<TlsStream*>(SSL_get_app_data(ssl));
   X509* certificate = X509_STORE_CTX_get_current_cert(chain);
   if (ok == 0 && stream != nullptr && certificate != nullptr && stream->refused_subject_.empty()) {
@@ -296,19 +309,25 @@ Status TlsStream::certificate_error() const {
 
 TlsStream::Step TlsStream::step_of(int rc, const char* action) {
   switch (SSL_get_error(ssl_, rc)) {
-    case SSL_ERROR_NONE: return Step::kDone;
-    case SSL_ERROR_WANT_READ: return Step::kWantRead;
-    case SSL_ERROR_WANT_WRITE: return Step::kWantWrite;
-    case SSL_ERROR_ZERO_RETURN: return Step::kClosed;
+    case SSL_ERROR_NONE:
+      return Step::kDone;
+    case SSL_ERROR_WANT_READ:
+      return Step::kWantRead;
+    case SSL_ERROR_WANT_WRITE:
+      return Step::kWantWrite;
+    case SSL_ERROR_ZERO_RETURN:
+      return Step::kClosed;
     case SSL_ERROR_SYSCALL: {
       error_ = unavailable(std::string(action) + " " + host_ + ": " +
                            (errno != 0 ? std::strerror(errno) : "the connection was closed"));
       ERR_clear_error();
       return Step::kFailed;
     }
-    default: break;
+    default:
+      break;
   }
-  if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING && SSL_is_init_finished(ssl_)) {
+  if (ERR_GET_REASON(ERR_peek_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING &&
+      SSL_is_init_finished(ssl_)) {
     ERR_clear_error();
     return Step::kClosed;
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TLS end to end: the server side with its self-made certificate on one thread, the transports on the other.
+// TLS end to end: the server side with its self-made certificate on one thread, the transports on
+// the other.
 #include "net/tls.h"
 
 #include <gtest/gtest.h>
@@ -27,12 +28,14 @@ std::string temp_path(const char* name) {
 }
 
 // Blocking TLS server's end: reads requests, answers each with `body`.
-void serve_tls(Peer& peer, const std::shared_ptr<TlsContext>& context, const std::string& body, size_t write_step = SIZE_MAX) {
+void serve_tls(Peer& peer, const std::shared_ptr<TlsContext>& context, const std::string& body,
+               size_t write_step = SIZE_MAX) {
   timeval patience{5, 0};
   ::setsockopt(peer.fd(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
   auto stream = *TlsStream::accept(context, peer.fd());
   if (stream->handshake() != TlsStream::Step::kDone) return;
-  const std::string all = "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
+  const std::string all =
+      "HTTP/1.1 200 OK\r\nContent-Length: " + std::to_string(body.size()) + "\r\n\r\n" + body;
   std::string request;
   for (;;) {
     char buffer[4096];
@@ -50,7 +53,8 @@ void serve_tls(Peer& peer, const std::shared_ptr<TlsContext>& context, const std
 }
 
 struct Tls : ::testing::Test {
-  Tls() : certificate(temp_path("cert.pem")), context(*TlsContext::self_signed_server(certificate)) {}
+  Tls()
+      : certificate(temp_path("cert.pem")), context(*TlsContext::self_signed_server(certificate)) {}
   ~Tls() override { std::remove(certificate.c_str()); }
 
   HttpOutcome ask(const std::string& host, TlsOptions options, bool curl = false) {
@@ -86,15 +90,16 @@ TEST_F(Tls, RefusesAnUnknownAuthorityAndSaysWhatToSet) {
     const HttpOutcome outcome = ask("localhost", {.ca_file = other}, curl);
 
     EXPECT_EQ(outcome.status.code(), Code::kInvalidArgument) << outcome.status.message();
-    EXPECT_NE(outcome.status.message().find("AWS_CA_BUNDLE"), std::string::npos) << outcome.status.message();
+    EXPECT_NE(outcome.status.message().find("AWS_CA_BUNDLE"), std::string::npos)
+        << outcome.status.message();
     EXPECT_FALSE(outcome.sent);
   }
   std::remove(other.c_str());
 }
 
 TEST_F(Tls, RefusesACertificateForAnotherHost) {
-  // 127.0.0.2 reaches the same server, whose certificate names 127.0.0.1 only; the listener is on 127.0.0.1, so a fake
-  // resolver leads the name there.
+  // 127.0.0.2 reaches the same server, whose certificate names 127.0.0.1 only; the listener is on
+  // 127.0.0.1, so a fake resolver leads the name there.
   struct Leads final : Resolver {
     void resolve(const std::string&, uint16_t port, UniqueFunction<void(Resolved)> done) override {
       done(std::vector{*SocketAddress::parse("127.0.0.1", port)});
@@ -109,8 +114,10 @@ TEST_F(Tls, RefusesACertificateForAnotherHost) {
   const HttpOutcome outcome = send_and_wait(transport, std::move(request));
 
   EXPECT_EQ(outcome.status.code(), Code::kInvalidArgument);
-  EXPECT_NE(outcome.status.message().find("ostname mismatch"), std::string::npos) << outcome.status.message();
-  EXPECT_NE(outcome.status.message().find("headrace localhost"), std::string::npos) << outcome.status.message();
+  EXPECT_NE(outcome.status.message().find("ostname mismatch"), std::string::npos)
+      << outcome.status.message();
+  EXPECT_NE(outcome.status.message().find("headrace localhost"), std::string::npos)
+      << outcome.status.message();
 }
 
 TEST_F(Tls, AcceptsAnythingOnlyWhenToldNotToVerify) {
@@ -152,7 +159,8 @@ TEST_F(Tls, SaysThatTheServerDoesNotSpeakTls) {
   const HttpOutcome outcome = send_and_wait(transport, std::move(request));
 
   EXPECT_EQ(outcome.status.code(), Code::kUnavailable);
-  EXPECT_NE(outcome.status.message().find("TLS handshake"), std::string::npos) << outcome.status.message();
+  EXPECT_NE(outcome.status.message().find("TLS handshake"), std::string::npos)
+      << outcome.status.message();
 }
 
 TEST_F(Tls, GivesUpOnAHandshakeThatHangsAndOnOneThatIsCutOff) {
@@ -161,13 +169,15 @@ TEST_F(Tls, GivesUpOnAHandshakeThatHangsAndOnOneThatIsCutOff) {
       if (hang) peer.wait_closed();
     });
     EventLoop loop("tls");
-    EpollTransport transport(loop, std::make_shared<SystemResolver>(), {.connect_timeout = 40ms}, {.ca_file = certificate});
+    EpollTransport transport(loop, std::make_shared<SystemResolver>(), {.connect_timeout = 40ms},
+                             {.ca_file = certificate});
     HttpRequest request;
     request.endpoint = {.tls = true, .host = "127.0.0.1", .port = server.port()};
 
     const HttpOutcome outcome = send_and_wait(transport, std::move(request));
 
-    EXPECT_EQ(outcome.status.code(), hang ? Code::kTimeout : Code::kUnavailable) << outcome.status.message();
+    EXPECT_EQ(outcome.status.code(), hang ? Code::kTimeout : Code::kUnavailable)
+        << outcome.status.message();
   }
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Every broken reply that a common client was measured to accept in silence, or to report as something else, through both
-// transports: no byte of it may pass for data. Each row sends exact bytes over TCP and then FIN, RST or nothing.
+// Every broken reply that a common client was measured to accept in silence, or to report as
+// something else, through both transports: no byte of it may pass for data. Each row sends exact
+// bytes over TCP and then FIN, RST or nothing.
 #include <gtest/gtest.h>
 
 #include "net/curl_transport.h"
@@ -25,7 +26,7 @@ struct Row {
   std::string reply;
   End end;
   Code code;
-  const char* message;   // part of it
+  const char* message;  // part of it
   uint64_t body_bytes = 0;
   bool curl_sees = true;  // libcurl hides from us what comes after a body
 };
@@ -42,37 +43,60 @@ std::vector<Row> rows() {
   for (int i = 0; i < 5000; ++i) flood += hundred;
   const std::string ten = "0123456789";
   return {
-      {"FinBeforeReply", "", End::kFin, Code::kUnavailable, "closed the connection before the reply"},
+      {"FinBeforeReply", "", End::kFin, Code::kUnavailable,
+       "closed the connection before the reply"},
       {"ResetBeforeReply", "", End::kReset, Code::kUnavailable, ""},
-      {"FinInHead", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n", End::kFin, Code::kUnavailable, "inside the reply's head"},
+      {"FinInHead", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n", End::kFin, Code::kUnavailable,
+       "inside the reply's head"},
       {"ResetInHead", "HTTP/1.1 200 OK\r\nContent-Le", End::kReset, Code::kUnavailable, ""},
       {"FinInBody", ok("Content-Length: 10\r\n", "0123"), End::kFin, Code::kUnavailable, "", 4},
       {"ResetInBody", ok("Content-Length: 10\r\n", "0123"), End::kReset, Code::kUnavailable, ""},
-      {"FinInChunk", ok("Transfer-Encoding: chunked\r\n", "a\r\n0123"), End::kFin, Code::kUnavailable, "", 4},
-      {"FinBeforeLastChunk", ok("Transfer-Encoding: chunked\r\n", "a\r\n0123456789\r\n"), End::kFin, Code::kUnavailable, "", 10},
-      {"BadChunkSize", ok("Transfer-Encoding: chunked\r\n", "zz\r\n0123456789\r\n0\r\n\r\n"), End::kStay, Code::kCorrupt, ""},
+      {"FinInChunk", ok("Transfer-Encoding: chunked\r\n", "a\r\n0123"), End::kFin,
+       Code::kUnavailable, "", 4},
+      {"FinBeforeLastChunk", ok("Transfer-Encoding: chunked\r\n", "a\r\n0123456789\r\n"), End::kFin,
+       Code::kUnavailable, "", 10},
+      {"BadChunkSize", ok("Transfer-Encoding: chunked\r\n", "zz\r\n0123456789\r\n0\r\n\r\n"),
+       End::kStay, Code::kCorrupt, ""},
       {"NoLength", ok("", ten), End::kFin, Code::kCorrupt, "neither Content-Length nor chunked"},
-      {"ExtraBytes", ok("Content-Length: 10\r\n", ten + "HTTP/1.1 200 OK\r\n"), End::kStay, Code::kCorrupt, "more than", 0, false},
-      {"ExtraBytesAfterLastChunk", ok("Transfer-Encoding: chunked\r\n", "a\r\n0123456789\r\n0\r\n\r\nX"), End::kStay, Code::kCorrupt, "more than", 10, false},
-      {"TwoLengths", ok("Content-Length: 10\r\nContent-Length: 11\r\n", ten), End::kStay, Code::kCorrupt, "Content-Length"},
-      {"ListOfLengths", ok("Content-Length: 50000, 100000\r\n", ten), End::kStay, Code::kCorrupt, "Content-Length"},
-      {"LengthAndChunked", ok("Content-Length: 10\r\nTransfer-Encoding: chunked\r\n", "a\r\n0123456789\r\n0\r\n\r\n"), End::kStay, Code::kCorrupt, "both"},
-      {"GarbledLength", ok("Content-Length: 12abc\r\n", ten), End::kStay, Code::kCorrupt, "Content-Length"},
-      {"TwentyDigits", ok("Content-Length: 00000000000000000010\r\n", ten), End::kStay, Code::kCorrupt, "Content-Length"},
+      {"ExtraBytes", ok("Content-Length: 10\r\n", ten + "HTTP/1.1 200 OK\r\n"), End::kStay,
+       Code::kCorrupt, "more than", 0, false},
+      {"ExtraBytesAfterLastChunk",
+       ok("Transfer-Encoding: chunked\r\n", "a\r\n0123456789\r\n0\r\n\r\nX"), End::kStay,
+       Code::kCorrupt, "more than", 10, false},
+      {"TwoLengths", ok("Content-Length: 10\r\nContent-Length: 11\r\n", ten), End::kStay,
+       Code::kCorrupt, "Content-Length"},
+      {"ListOfLengths", ok("Content-Length: 50000, 100000\r\n", ten), End::kStay, Code::kCorrupt,
+       "Content-Length"},
+      {"LengthAndChunked",
+       ok("Content-Length: 10\r\nTransfer-Encoding: chunked\r\n", "a\r\n0123456789\r\n0\r\n\r\n"),
+       End::kStay, Code::kCorrupt, "both"},
+      {"GarbledLength", ok("Content-Length: 12abc\r\n", ten), End::kStay, Code::kCorrupt,
+       "Content-Length"},
+      {"TwentyDigits", ok("Content-Length: 00000000000000000010\r\n", ten), End::kStay,
+       Code::kCorrupt, "Content-Length"},
       {"NegativeLength", ok("Content-Length: -10\r\n", ten), End::kStay, Code::kCorrupt, ""},
-      {"NulInHeader", ok("X: a\0b\r\nContent-Length: 10\r\n"s, ten), End::kStay, Code::kCorrupt, ""},
-      {"FoldedHeader", ok("X: a\r\n b\r\nContent-Length: 10\r\n", ten), End::kStay, Code::kCorrupt, ""},
-      {"HugeHead", ok("X: " + std::string(400'000, 'x') + "\r\nContent-Length: 10\r\n", ten), End::kStay, Code::kExhausted, ""},
+      {"NulInHeader", ok("X: a\0b\r\nContent-Length: 10\r\n"s, ten), End::kStay, Code::kCorrupt,
+       ""},
+      {"FoldedHeader", ok("X: a\r\n b\r\nContent-Length: 10\r\n", ten), End::kStay, Code::kCorrupt,
+       ""},
+      {"HugeHead", ok("X: " + std::string(400'000, 'x') + "\r\nContent-Length: 10\r\n", ten),
+       End::kStay, Code::kExhausted, ""},
       {"Http09", "0123456789\n", End::kFin, Code::kCorrupt, ""},
-      {"BadStatusLine", "HTTP/1.1 abc OK\r\nContent-Length: 10\r\n\r\n" + ten, End::kStay, Code::kCorrupt, ""},
+      {"BadStatusLine", "HTTP/1.1 abc OK\r\nContent-Length: 10\r\n\r\n" + ten, End::kStay,
+       Code::kCorrupt, ""},
       {"ManyInterim", flood + ok("Content-Length: 10\r\n", ten), End::kStay, Code::kCorrupt, ""},
-      {"Shorter", ok("Content-Length: 9\r\n", "012345678"), End::kStay, Code::kCorrupt, "9 bytes, expected 10"},
-      {"Longer", ok("Content-Length: 11\r\n", ten + "x"), End::kStay, Code::kCorrupt, "11 bytes, expected 10"},
-      {"ShorterInChunks", ok("Transfer-Encoding: chunked\r\n", "4\r\n0123\r\n0\r\n\r\n"), End::kStay, Code::kCorrupt, "expected 10", 4},
-      {"LongerInChunks", ok("Transfer-Encoding: chunked\r\n", "b\r\n0123456789x\r\n0\r\n\r\n"), End::kStay, Code::kCorrupt, "longer than the 10"},
+      {"Shorter", ok("Content-Length: 9\r\n", "012345678"), End::kStay, Code::kCorrupt,
+       "9 bytes, expected 10"},
+      {"Longer", ok("Content-Length: 11\r\n", ten + "x"), End::kStay, Code::kCorrupt,
+       "11 bytes, expected 10"},
+      {"ShorterInChunks", ok("Transfer-Encoding: chunked\r\n", "4\r\n0123\r\n0\r\n\r\n"),
+       End::kStay, Code::kCorrupt, "expected 10", 4},
+      {"LongerInChunks", ok("Transfer-Encoding: chunked\r\n", "b\r\n0123456789x\r\n0\r\n\r\n"),
+       End::kStay, Code::kCorrupt, "longer than the 10"},
       {"StallBeforeReply", "", End::kStay, Code::kTimeout, "no reply within 100 ms"},
       {"StallInBody", ok("Content-Length: 10\r\n", "0123"), End::kStay, Code::kTimeout, "", 4},
-      {"NoBodyAt204", "HTTP/1.1 204 No Content\r\n\r\n", End::kStay, Code::kCorrupt, "0 bytes, expected 10"},
+      {"NoBodyAt204", "HTTP/1.1 204 No Content\r\n\r\n", End::kStay, Code::kCorrupt,
+       "0 bytes, expected 10"},
   };
 }
 
@@ -95,7 +119,8 @@ struct Faults : ::testing::TestWithParam<Row> {
   void expect_row(const HttpOutcome& outcome) {
     const Row& row = GetParam();
     EXPECT_EQ(code_name(outcome.status.code()), code_name(row.code)) << outcome.status.message();
-    EXPECT_NE(outcome.status.message().find(row.message), std::string::npos) << outcome.status.message();
+    EXPECT_NE(outcome.status.message().find(row.message), std::string::npos)
+        << outcome.status.message();
     EXPECT_GE(outcome.body_bytes, row.body_bytes);
     EXPECT_EQ(memory.front(), '#');
     EXPECT_EQ(memory.back(), '#');

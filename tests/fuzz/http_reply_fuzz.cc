@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Any bytes as a reply: nothing is written outside the destination, and how the bytes are cut into receives changes
-// neither the verdict nor what was placed. The first two bytes choose the destination's size and the cut.
+// Any bytes as a reply: nothing is written outside the destination, and how the bytes are cut into
+// receives changes neither the verdict nor what was placed. The first two bytes choose the
+// destination's size and the cut.
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -28,7 +30,8 @@ Run read_reply(Bytes wire, size_t expected, size_t step, bool with_destination) 
   exchange.request.text_bytes_max = 4096;
   auto* base = reinterpret_cast<std::byte*>(run.memory.data());
   if (with_destination) {
-    exchange.request.body_into = {{base + 1, expected / 2}, {base + 2 + expected / 2, expected - expected / 2}};
+    exchange.request.body_into = {{base + 1, expected / 2},
+                                  {base + 2 + expected / 2, expected - expected / 2}};
     exchange.expected_bytes = expected;
   }
   ReplyReader reader(8 << 10);
@@ -39,7 +42,7 @@ Run read_reply(Bytes wire, size_t expected, size_t step, bool with_destination) 
     const int count = reader.targets(targets, scratch);
     size_t placed = 0;
     for (int i = 0; i < count && placed < step && !wire.empty(); ++i) {
-      const size_t n = std::min({targets[i].iov_len, wire.size(), step - placed});
+      const size_t n = std::min<size_t>({targets[i].iov_len, wire.size(), step - placed});
       std::memcpy(targets[i].iov_base, wire.data(), n);
       wire = wire.subspan(n);
       placed += n;
@@ -66,7 +69,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const bool with_destination : {false, true}) {
     const Run whole = read_reply(wire, expected, SIZE_MAX, with_destination);
     const Run cut = read_reply(wire, expected, step, with_destination);
-    // Bytes after the end are seen in one receive and not yet asked for in small ones: only that may differ.
+    // Bytes after the end are seen in one receive and not yet asked for in small ones: only that
+    // may differ.
     if (cut.complete && !whole.complete) {
       HR_ASSERT(whole.code == Code::kCorrupt);
     } else {

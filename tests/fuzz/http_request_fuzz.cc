@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Any bytes as requests: the parser answers the same whether they come at once or in two parts, never takes more than it
-// was given, and what it accepts has the parts it promises.
+// Any bytes as requests: the parser answers the same whether they come at once or in two parts,
+// never takes more than it was given, and what it accepts has the parts it promises.
 #include <cstddef>
 #include <cstdint>
 
@@ -22,7 +22,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   HR_ASSERT(*parts == *whole && **whole <= text.size());
   HR_ASSERT(a.method == b.method && a.target == b.target && a.headers == b.headers);
   HR_ASSERT(is_http_token(a.method) && is_http_target(a.target));
-  for (const auto& [name, value] : a.headers) HR_ASSERT(is_http_token(name) && is_http_field_value(value));
+  for (const auto& [name, value] : a.headers)
+    HR_ASSERT(is_http_token(name) && is_http_field_value(value));
   if (a.framing != BodyFraming::kLength) HR_ASSERT(a.content_length == 0);
   return 0;
 }

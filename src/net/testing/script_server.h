@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// For tests: a TCP server on 127.0.0.1 that does to each connection exactly what a script says (bytes, pauses, FIN, RST).
-// A thread a connection, blocking calls; every read and wait ends after five seconds.
+// For tests: a TCP server on 127.0.0.1 that does to each connection exactly what a script says
+// (bytes, pauses, FIN, RST). A thread a connection, blocking calls; every read and wait ends after
+// five seconds.
 #pragma once
 
 #include <arpa/inet.h>
@@ -24,7 +25,8 @@ namespace headrace::testing {
 // The server's end of one connection.
 class Peer {
  public:
-  Peer(int fd, int number, const std::atomic<bool>& stopping) : fd_(fd), number_(number), stopping_(stopping) {}
+  Peer(int fd, int number, const std::atomic<bool>& stopping)
+      : fd_(fd), number_(number), stopping_(stopping) {}
   ~Peer() { ::close(fd_); }
 
   int fd() const { return fd_; }

@@ -10,9 +10,12 @@
 
 namespace headrace::testing {
 
-inline std::future<HttpOutcome> send_later(HttpTransport& transport, HttpRequest request, std::stop_token stop = {}) {
+inline std::future<HttpOutcome> send_later(HttpTransport& transport, HttpRequest request,
+                                           std::stop_token stop = {}) {
   auto promise = std::make_shared<std::promise<HttpOutcome>>();
-  transport.send(std::move(request), [promise](HttpOutcome outcome) { promise->set_value(std::move(outcome)); }, std::move(stop));
+  transport.send(
+      std::move(request),
+      [promise](HttpOutcome outcome) { promise->set_value(std::move(outcome)); }, std::move(stop));
   return promise->get_future();
 }
 
@@ -25,7 +28,8 @@ inline HttpOutcome wait_for(std::future<HttpOutcome> future) {
   return future.get();
 }
 
-inline HttpOutcome send_and_wait(HttpTransport& transport, HttpRequest request, std::stop_token stop = {}) {
+inline HttpOutcome send_and_wait(HttpTransport& transport, HttpRequest request,
+                                 std::stop_token stop = {}) {
   return wait_for(send_later(transport, std::move(request), std::move(stop)));
 }
 
