@@ -29,9 +29,8 @@ inline constexpr uint64_t kBlockSamplesMax = 65'536;
 struct OrderSpec {
   uint64_t seed = 0;
   uint64_t epoch = 0;
-  uint64_t block = 1;  // samples a block is asked to have, 1..kBlockSamplesMax (not used by
-                       // make_units and kGlobal)
-  uint64_t lanes = 1;  // lanes asked for, >= 1
+  uint64_t block = 1;  // asked for, 1..kBlockSamplesMax; not used by make_units and kGlobal
+  uint64_t lanes = 1;  // asked for, >= 1
   Shuffle shuffle = Shuffle::kStratified;
 };
 
@@ -55,32 +54,29 @@ class Order {
   uint64_t at(uint64_t position) const;  // sample number; position < size(). O(block + log blocks)
 
   struct Place {
-    uint64_t segment = 0;  // unique in the epoch, < segments(); what a segment is called depends on
-                           // nothing but the order
+    uint64_t segment = 0;  // unique in the epoch, < segments()
     uint32_t index = 0;    // place in the segment's delivery order
-    uint32_t lane =
-        0;  // a segment has one lane (kNone: 0; in the tail the run); lanes below lanes()
+    uint32_t lane = 0;     // the segment's, < lanes(): in the tail its run, for kNone 0
     friend bool operator==(const Place&, const Place&) = default;
   };
-  Place place(uint64_t position)
-      const;  // O(1), a few divisions; O(log lanes) in the tail; units O(log units)
+  // A few divisions; units: O(log units).
+  Place place(uint64_t position) const;
 
-  // The sample numbers of a segment in delivery order: at(p) ==
-  // samples(place(p).segment)[place(p).index].
+  // The sample numbers of a segment in delivery order, that is, in the order of its positions:
+  // at(p) == samples(place(p).segment)[place(p).index].
   void samples(uint64_t segment, std::vector<uint64_t>& out) const;
-  uint64_t segment_size(
-      uint64_t segment) const;  // = samples(segment).size(); 0 for a number that names no segment
-  uint64_t segments() const;    // upper bound of segment numbers (not all are in use)
-  // The block (or unit) a segment is a part of; blocks below blocks(). Two segments of one block
-  // share no sample.
+  // = samples(segment).size(); 0 for a number that names no segment.
+  uint64_t segment_size(uint64_t segment) const;
+  // Bound of segment numbers; not all below are in use.
+  uint64_t segments() const;
+  // The block (or unit), < blocks(), that a segment in use is a part of. Segments share no sample.
   uint64_t segment_block(uint64_t segment) const;
 
-  bool units() const;          // made by make_units
-  uint64_t block() const;      // c in use; for units the largest unit
-  uint64_t lanes() const;      // L in use
-  uint64_t blocks() const;     // blocks of the epoch, the short one included; or units
-  uint64_t main_size() const;  // positions of the main part: [0, main_size()); the rest is the tail
-                               // (0 for units and kNone)
+  bool units() const;                 // made by make_units
+  uint64_t block() const;             // c in use; for units the largest unit
+  uint64_t lanes() const;             // L in use
+  uint64_t blocks() const;            // blocks of the epoch, the short one included; or units
+  uint64_t main_size() const;         // positions before the tail; 0 for units and kNone
   const OrderSpec& spec() const;      // as asked for
   const ShardCounts& counts() const;  // shards, or units
 

@@ -52,10 +52,7 @@ std::string broken_promise(const Order& order) {
       return "samples at " + std::to_string(p);
     if (walker.at(p) != sample) return "walker at " + std::to_string(p);
     auto& delivered = segments[place.segment];
-    // Within a segment samples leave in delivery order, but for the last, incomplete round of the
-    // tail.
-    if (p < order.main_size() && place.index != delivered.size())
-      return "index order at " + std::to_string(p);
+    if (place.index != delivered.size()) return "delivery order at " + std::to_string(p);
     delivered.push_back(1);
     if (lane_of.try_emplace(place.segment, place.lane).first->second != place.lane)
       return "two lanes";

@@ -83,8 +83,7 @@ class Schedule {
 
   ScheduleSpec spec_;
   Position at_;
-  bool epoch_over_ =
-      false;  // the epoch before at_.epoch just ended: next() says so once, until next_epoch()
+  bool epoch_over_ = false;  // at_ is the next epoch's start, which next_epoch() enters
 };
 
 // Rows that a bad sample left empty (policy "skip"): good[i] is 0 where row i of this rank's batch

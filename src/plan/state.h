@@ -31,10 +31,9 @@ struct State {
   uint64_t lanes = 0;     // L in use
   Shuffle shuffle = Shuffle::kStratified;
   Remainder remainder = Remainder::kDrop;
-  uint64_t drop = 0;   // D of this epoch
-  std::string filter;  // hash of the filter; empty: none
-  std::string
-      agreement;  // hex of agreement_hash, where no process group compared it; empty: not written
+  uint64_t drop = 0;      // D of this epoch
+  std::string filter;     // hash of the filter; empty: none
+  std::string agreement;  // hex of agreement_hash, where no process group compared it; or empty
   friend bool operator==(const State&, const State&) = default;
 
   Position at() const { return {epoch, position, drop}; }
