@@ -271,7 +271,8 @@ TEST(MdsShard, IsIndexedAndCut) {
   EXPECT_EQ(found->borders, (std::vector<uint64_t>{18, 32, 47}));
   EXPECT_EQ(found->fields, (std::vector<FieldEntry>{{"n", 2}, {"w", 2}}));
   SampleBatchView batch;
-  ASSERT_TRUE(MdsCutter(schema()).cut(as_bytes(kTwoSamples), 2, batch).ok());
+  const MdsCutter cutter(schema());
+  ASSERT_TRUE(cutter.cut(as_bytes(kTwoSamples), 2, batch).ok());
   EXPECT_EQ(as_text(batch[0].find("w")->bytes), "hi");
   EXPECT_EQ(as_text(batch[1].find("w")->bytes), "yo!");
   EXPECT_EQ(as_text(batch[1].fields[0].bytes), std::string(8, '\xff'));

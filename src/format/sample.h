@@ -90,6 +90,7 @@ class Cutter {
   // `bytes` are exactly the stored bytes of `rows` consecutive samples
   // (DatasetIndex::range_of_rows); appends `rows` samples to `out`. Anything that does not fit is
   // kCorrupt, names the row (from 0) and what is wrong with it, and leaves `out` as it was.
+  // The views live no longer than `bytes`, `out` and this cutter (MDS column names are the cutter's).
   virtual Status cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const = 0;
 };
 
