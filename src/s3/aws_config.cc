@@ -66,8 +66,8 @@ void take_settings(const std::map<std::string, std::string>& section, const IniF
       profile->endpoint_url = value_of(it->second, "s3.endpoint_url");
     }
   }
-  for (const char* source : {"role_arn", "web_identity_token_file", "sso_session", "sso_start_url", "credential_process",
-                             "login_session"}) {
+  for (const char* source : {"role_arn", "web_identity_token_file", "sso_session", "sso_start_url",
+                             "credential_process", "login_session"}) {
     if (profile->unsupported.empty() && section.contains(source)) profile->unsupported = source;
   }
 }
@@ -137,14 +137,17 @@ Result<IniFile> parse_ini(std::string_view text, const std::string& path) {
 }
 
 Result<AwsProfile> load_aws_profile(const std::string& profile, const Environment& environment, FileSystem& files) {
-  const auto or_else = [](const std::string& first, const std::string& second) { return first.empty() ? second : first; };
+  const auto or_else = [](const std::string& first, const std::string& second) {
+    return first.empty() ? second : first;
+  };
   AwsProfile loaded;
   loaded.name = or_else(or_else(profile, environment.get("AWS_PROFILE")), environment.get("AWS_DEFAULT_PROFILE"));
   loaded.named = !loaded.name.empty();
   if (!loaded.named) loaded.name = "default";
   const std::string credentials_path =
       expand_home(or_else(environment.get("AWS_SHARED_CREDENTIALS_FILE"), "~/.aws/credentials"), environment);
-  const std::string config_path = expand_home(or_else(environment.get("AWS_CONFIG_FILE"), "~/.aws/config"), environment);
+  const std::string config_path =
+      expand_home(or_else(environment.get("AWS_CONFIG_FILE"), "~/.aws/config"), environment);
   loaded.files = {credentials_path, config_path};
   HR_TRY_ASSIGN(const IniFile credentials, read_ini(credentials_path, files));
   HR_TRY_ASSIGN(const IniFile config, read_ini(config_path, files));

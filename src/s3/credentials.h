@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What requests are signed with, and where it comes from. Here: options, environment, profile files, anonymous. The seam
-// CredentialsProvider is made for sources that must ask the network (instance metadata, SSO, assumed roles).
+// What requests are signed with, and where it comes from. Here: options, environment, profile files, anonymous. The
+// seam CredentialsProvider is made for sources that must ask the network (instance metadata, SSO, assumed roles).
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ struct Credentials {
   Secret secret_access_key;
   Secret session_token;       // empty for long-lived keys
   std::optional<int64_t> expires_unix;
-  std::string source;         // "environment", "profile default of /home/u/.aws/credentials": for messages
+  std::string source;         // "environment", "profile default of ~/.aws/credentials": for messages
 
   bool anonymous() const { return access_key_id.empty(); }
 };
@@ -44,11 +44,14 @@ class CredentialsProvider {
 // Always the same credentials; a refresh fails and says where they came from.
 std::shared_ptr<CredentialsProvider> static_credentials(Credentials credentials);
 
-// The first source that has credentials: anonymous=true, the options' keys, the environment (not when the options name a
-// profile), the profile files. kPermission with the list of what was looked at when none has; kInvalidArgument for half
-// a pair of keys or a profile that does not exist. `files` must outlive the provider: profile files are read again when
+// The first source that has credentials: anonymous=true, the options' keys, the environment (not when the
+// options name a
+// profile), the profile files. kPermission with the list of what was looked at when none has; kInvalidArgument for
+// half a pair of keys or a profile that does not exist. `files` must outlive the provider: profile files are
+// read again when
 // their credentials expire.
-Result<std::shared_ptr<CredentialsProvider>> resolve_credentials(const S3Options& options, const Environment& environment,
+Result<std::shared_ptr<CredentialsProvider>> resolve_credentials(const S3Options& options,
+                                                                 const Environment& environment,
                                                                  FileSystem& files);
 
 }  // namespace headrace

@@ -15,7 +15,7 @@ class CredentialsTest : public testing::Test {
  protected:
   Result<std::shared_ptr<CredentialsProvider>> resolve(const Values& values, const S3Options& options = {}) {
     Values all = values;
-    all.emplace("HOME", "/home/u");
+    all.emplace("HOME", "/h");
     return resolve_credentials(options, Environment(all), files_);
   }
   Credentials found(const Values& values, const S3Options& options = {}) {
@@ -29,13 +29,13 @@ class CredentialsTest : public testing::Test {
 };
 
 TEST_F(CredentialsTest, TheFirstSourceThatHasSomeWins) {
-  write("/home/u/.aws/credentials",
+  write("/h/.aws/credentials",
         "[default]\naws_access_key_id = FILE\naws_secret_access_key = s\n"
         "[other]\naws_access_key_id=OTHER\naws_secret_access_key=s\naws_session_token=t\n");
   const Values environment = {{"AWS_ACCESS_KEY_ID", "ENV"}, {"AWS_SECRET_ACCESS_KEY", "s"}, {"AWS_SESSION_TOKEN", "tok"}};
   S3Options options;
   EXPECT_EQ(found({}, options).access_key_id, "FILE");
-  EXPECT_EQ(found({}, options).source, "profile default of /home/u/.aws/credentials");
+  EXPECT_EQ(found({}, options).source, "profile default of /h/.aws/credentials");
   EXPECT_EQ(found(environment, options).access_key_id, "ENV");
   EXPECT_EQ(found(environment, options).session_token, Secret("tok"));
   Values with_profile = environment;
@@ -61,11 +61,11 @@ TEST_F(CredentialsTest, ReadsTheFilesThatTheEnvironmentNames) {
 TEST_F(CredentialsTest, SaysWhereItLookedWhenThereAreNone) {
   const Status status = resolve({}).status();
   EXPECT_EQ(status.code(), Code::kPermission);
-  for (const char* part : {"AWS_ACCESS_KEY_ID", "/home/u/.aws/credentials", "/home/u/.aws/config", "\"default\"",
+  for (const char* part : {"AWS_ACCESS_KEY_ID", "/h/.aws/credentials", "/h/.aws/config", "\"default\"",
                            "anonymous"}) {
     EXPECT_NE(status.message().find(part), std::string::npos) << status.message();
   }
-  write("/home/u/.aws/config", "[default]\nsso_session = corp\n");
+  write("/h/.aws/config", "[default]\nsso_session = corp\n");
   EXPECT_NE(resolve({}).status().message().find("it uses sso_session"), std::string::npos);
 }
 
@@ -85,13 +85,13 @@ TEST_F(CredentialsTest, NeverShowsAKeyThatCannotBeOne) {
 }
 
 TEST_F(CredentialsTest, ReadsARewrittenFileWhenTheStoreSaysExpired) {
-  write("/home/u/.aws/credentials", "[default]\naws_access_key_id=A\naws_secret_access_key=s\naws_session_token=old\n");
+  write("/h/.aws/credentials", "[default]\naws_access_key_id=A\naws_secret_access_key=s\naws_session_token=old\n");
   auto provider = *resolve({});
   const auto old = provider->current();
   Status refused;
   provider->refresh(old, [&](auto result) { refused = result.status(); });
   EXPECT_EQ(refused.code(), Code::kPermission);  // nothing newer there
-  write("/home/u/.aws/credentials", "[default]\naws_access_key_id=A\naws_secret_access_key=s\naws_session_token=new\n");
+  write("/h/.aws/credentials", "[default]\naws_access_key_id=A\naws_secret_access_key=s\naws_session_token=new\n");
   for (int i = 0; i < 2; ++i) {  // the second finds that it was done already
     std::shared_ptr<const Credentials> fresh;
     provider->refresh(old, [&](auto result) { fresh = *result; });

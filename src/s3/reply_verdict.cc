@@ -104,8 +104,8 @@ Row row_of(int status, const std::string& code) {
   return row_of_status(status);
 }
 
-// Seconds (Retry-After) or milliseconds (x-amz-retry-after); dates and nonsense are ignored. A day at most: the value is
-// multiplied.
+// Seconds (Retry-After) or milliseconds (x-amz-retry-after); dates and nonsense are ignored. A day at most: the value
+// is multiplied.
 Nanos retry_after_of(const HttpHeaders& headers) {
   constexpr uint64_t kDayMs = 86'400'000;
   if (const std::string* text = find_header(headers, "x-amz-retry-after")) {

@@ -22,8 +22,8 @@ struct S3Options {
 
   // Where. Empty = AWS_REGION, AWS_DEFAULT_REGION, the profile's, "us-east-1"; AWS's own answer corrects a wrong one.
   std::string region;
-  // "https://host[:port][/path]" of an S3-compatible store. Empty = AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile's
-  // (none of these with AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true), AWS itself.
+  // "https://host[:port][/path]" of an S3-compatible store. Empty = AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the
+  // profile's (none of these with AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=true), AWS itself.
   std::string endpoint_url;
   S3Addressing addressing = S3Addressing::kAuto;
   bool dual_stack = false;  // AWS only: IPv4 and IPv6 (AWS_USE_DUALSTACK_ENDPOINT)

@@ -77,7 +77,9 @@ Status ReadExchange::accept_whole(const HttpReply& reply) {
     object_size_ = *length;
     return {};
   }
-  if (length && *length < request_.range.end) return refuse(object_too_short(what() + " " + facts(reply), *length), false);
+  if (length && *length < request_.range.end) {
+    return refuse(object_too_short(what() + " " + facts(reply), *length), false);
+  }
   return refuse(corrupt(what() + ": the server ignores Range and sends the whole object " + facts(reply) +
                         "; it cannot be streamed from"), true);
 }

@@ -61,7 +61,8 @@ class FaultStore final : public ObjectStore {
   };
   std::optional<StoreFault> strikes(StoreOp op, const std::string& key);
   template <class Request, class Reply>
-  void call(StoreOp op, const std::string& key, void (ObjectStore::*method)(Request, Completion<Reply>, std::stop_token),
+  void call(StoreOp op, const std::string& key,
+            void (ObjectStore::*method)(Request, Completion<Reply>, std::stop_token),
             Request request, Completion<Reply> done, std::stop_token stop);
 
   const std::shared_ptr<ObjectStore> inner_;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The files below a folder as object keys in S3's order, and the ETag of a file. Follows links to files and folders (data
-// sets are often links), never in a circle. Blocking: runs on file_store's threads.
+// The files below a folder as object keys in S3's order, and the ETag of a file. Follows links to files and folders
+// (data sets are often links), never in a circle. Blocking: runs on file_store's threads.
 #pragma once
 
 #include <sys/stat.h>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // file:// URLs: the files below one folder as objects. Keys are relative paths; nothing outside the folder can be named
-// (a link inside it may lead out: whoever made the folder decided that). Reads are preads on `io`'s threads, completions
-// run on `executor`. The ETag is size + mtime + inode, so a replaced or rewritten file is noticed.
+// (a link inside it may lead out: whoever made the folder decided that). Reads are preads on `io`'s threads,
+// completions run on `executor`. The ETag is size + mtime + inode, so a replaced or rewritten file is noticed.
 #pragma once
 
 #include <memory>

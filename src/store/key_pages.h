@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Pages of a listing, as ListObjectsV2 makes them, from keys that can be sought in order. Shared by the stores that hold
-// their own keys (memory_store, file_store). Pure.
+// Pages of a listing, as ListObjectsV2 makes them, from keys that can be sought in order. Shared by the stores that
+// hold their own keys (memory_store, file_store). Pure.
 #pragma once
 
 #include <functional>

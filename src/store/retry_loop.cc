@@ -43,7 +43,8 @@ void RetryLoop::failed(AttemptFailure failure) {
   if (stop_.stop_requested()) return end_stopped();
   const RetryOptions& options = core_->options;
   if (attempts_ >= options.attempts_max) {
-    return end("attempts_max=" + std::to_string(options.attempts_max) + "; raise it or check the network and the store");
+    return end("attempts_max=" + std::to_string(options.attempts_max) +
+               "; raise it or check the network and the store");
   }
   const TimePoint next = now() + wait_before_next(last_);
   if (deadline_.passed(next)) return end("the request's deadline comes before the next attempt");

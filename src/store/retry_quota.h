@@ -18,7 +18,8 @@ namespace headrace {
 class RetryQuota {
  public:
   // Starts full. `refill_per_s` tokens come back by themselves.
-  RetryQuota(uint32_t capacity, uint32_t refill_per_s) : capacity_(capacity), refill_per_s_(refill_per_s), tokens_(capacity) {}
+  RetryQuota(uint32_t capacity, uint32_t refill_per_s)
+      : capacity_(capacity), refill_per_s_(refill_per_s), tokens_(capacity) {}
 
   bool take(uint32_t tokens, TimePoint now);
   void give_back(uint32_t tokens);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Scatter lists: one run of bytes that lands in several pieces of memory. No ownership, no bounds beyond the list's own.
+// Scatter lists: one run of bytes that lands in several pieces of memory. Owns nothing.
 #pragma once
 
 #include <cstdint>
