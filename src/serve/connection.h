@@ -53,6 +53,7 @@ class Connection final : public FdHandler {
   Progress take_body_bytes(std::string_view bytes, size_t& used);
   void end_of_body();
   void begin_reply();
+  bool add_text_body();
   void schedule_release();
   void wait_until(TimePoint when);
   void on_timer();

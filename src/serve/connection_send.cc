@@ -22,9 +22,33 @@ namespace {
 constexpr uint64_t kInlineBodyMax =
     16 << 10;  // copied behind the head: 16 KiB costs less than a second system call
 constexpr uint64_t kTurnBytesMax = 1 << 20;  // of one connection before others get their turn
+constexpr Nanos kForGood{std::chrono::hours(24 * 365)};
 constexpr Nanos kNow{std::chrono::microseconds(20)};  // what is due that soon goes at once
 
 }  // namespace
+
+// Lists, error documents and replies without a body, with the simple forms of the faults. False =
+// RST, and no reply.
+bool Connection::add_text_body() {
+  Reply& reply = exchange_.reply;
+  out_ += reply.text;
+  if (!reply.fault) return true;
+  switch (reply.fault->kind) {
+    case FaultKind::kReset:
+      return false;
+    case FaultKind::kTruncate:
+      if (reply.fault->at_byte >= reply.text.size()) return true;
+      out_.resize(out_.size() - reply.text.size() + reply.fault->at_byte);
+      reply.close = true;
+      return true;
+    case FaultKind::kStall:  // before all of it
+      reply.delay +=
+          reply.fault->ms > 0 ? Nanos(static_cast<int64_t>(reply.fault->ms * 1e6)) : kForGood;
+      return true;
+    default:
+      return true;
+  }
+}
 
 // exchange_.reply is complete.
 void Connection::begin_reply() {
@@ -36,7 +60,7 @@ void Connection::begin_reply() {
   body_at_ = body_begin_ = reply.object ? reply.range.begin : 0;
   body_end_ = reply.object ? reply.range.end : 0;
   fault_armed_ = copied_ = false;
-  if (!reply.object) out_ += reply.text;
+  if (!reply.object && !add_text_body()) return reset_hard();
   const TimePoint start = arrived_ + reply.delay;
   double rate = context_.state->options.weather.connection_bytes_per_s;
   if (reply.fault && reply.object) {
@@ -45,8 +69,6 @@ void Connection::begin_reply() {
     fault_armed_ = kind == FaultKind::kReset || kind == FaultKind::kStall ||
                    kind == FaultKind::kTruncate || kind == FaultKind::kDrip;
     copied_ = kind == FaultKind::kFlip;
-  } else if (reply.fault && reply.fault->kind == FaultKind::kReset) {
-    return reset_hard();  // a reply without a body is not sent at all
   }
   pacer_.begin(rate, &context_.line, start);
   released_ = body_end_;
@@ -106,10 +128,8 @@ Connection::Progress Connection::end_of_release() {
         return Progress::kBlocked;
       case FaultKind::kStall:
         fault_armed_ = false;
-        wait_until(fault.ms > 0
-                       ? context_.loop->clock().now() + Nanos(static_cast<int64_t>(fault.ms * 1e6))
-                       : TimePoint(Nanos(std::chrono::hours(24 * 365)) +
-                                   context_.loop->clock().now().time_since_epoch()));
+        wait_until(context_.loop->clock().now() +
+                   (fault.ms > 0 ? Nanos(static_cast<int64_t>(fault.ms * 1e6)) : kForGood));
         if (!pacer_.paced()) released_ = body_end_;
         return Progress::kBlocked;
       default:  // kDrip

@@ -126,6 +126,22 @@ TEST_F(Server, FaultFlipInAList) {
   EXPECT_TRUE(get_once(port(), "/bkt?list-type=2").body.starts_with("<>xml"));  // '?' ^ 1
 }
 
+TEST_F(Server, FaultTruncateOfAList) {
+  start_with_fault("truncate,at=20");
+  TestClient client(port());
+  const TestReply reply = client.request("GET", "/bkt?list-type=2");
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_FALSE(reply.complete);
+  EXPECT_EQ(reply.body, "<?xml version=\"1.0\" ");
+}
+
+TEST_F(Server, FaultStallOfAList) {
+  start_with_fault("stall,ms=50");
+  const auto begin = Clock::now();
+  EXPECT_TRUE(get_once(port(), "/bkt?list-type=2").complete);
+  EXPECT_GE(ms_since(begin), 50);
+}
+
 TEST_F(Server, FaultWhole) {
   start_with_fault("whole");
   const TestReply reply = get_once(port(), "/bkt/hello", "Range: bytes=0-4\r\n");
