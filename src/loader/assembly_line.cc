@@ -32,7 +32,7 @@ void AssemblyLine::attach(const std::shared_ptr<FetchEngine>& engine) {
 
 void AssemblyLine::on_batch(FetchedBatch batch) {
   std::lock_guard lock(mutex_);
-  if (closed_) return;
+  if (closed_ || fetch_over_) return;
   queue_.push_back(std::make_shared<FetchedBatch>(std::move(batch)));
   start_next_locked();
 }
@@ -100,6 +100,7 @@ void AssemblyLine::on_state(const std::shared_ptr<Job>& job, Assembly::State sta
   if (state == Assembly::State::kReady) {
     finished = Finished{job->assembly->take_batch(), job->after, job->assembly->take_skipped(), job->stored_bytes};
   }
+  std::deque<std::shared_ptr<FetchedBatch>> dropped;  // as above: goes after the lock
   std::lock_guard lock(mutex_);
   running_ = false;
   current_.reset();
@@ -108,9 +109,9 @@ void AssemblyLine::on_state(const std::shared_ptr<Job>& job, Assembly::State sta
   } else if (state == Assembly::State::kFailed) {
     failure_ = job->assembly->status();
     fetch_over_ = true;
-    queue_.clear();
+    queue_.swap(dropped);
   }
-  if (!fetch_over_ || failure_.ok() || state != Assembly::State::kFailed) start_next_locked();
+  start_next_locked();
   changed_.notify_all();
 }
 
