@@ -245,7 +245,7 @@ def test_log_stats_and_faults_over_http(serve, client, tmp_path):
     assert stats["faults"] == 1
     rules = json.dumps({"rules": [{"kind": "truncate", "at": 3}]}).encode()
     urllib.request.urlopen(server.url + "/-/faults", data=rules)
-    with pytest.raises(Exception, match="(?i)incomplete|IncompleteRead"):
+    with pytest.raises(Exception, match=r"(?i)incomplete"):
         s3.get_object(Bucket="bkt", Key="k")["Body"].read()
     urllib.request.urlopen(urllib.request.Request(server.url + "/-/log", method="POST"))
     lines = [json.loads(line) for line in log.read_text().splitlines()]
