@@ -57,6 +57,7 @@ def child_environment() -> dict[str, str]:
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",
+        "OPENBLAS_NUM_THREADS": "1",  # else numpy's idle threads spin into everyone's CPU figure
     }
 
 

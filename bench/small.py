@@ -50,7 +50,7 @@ CASES = {
         "samples=2000000,bytes=1024,shard=64MB,format=tar,order=sorted",
         "zero",
         20,
-        {"batch_size": 4096, "memory": "1GiB"},
+        {"batch_size": 1024, "memory": "1GiB"},
     ),
 }
 

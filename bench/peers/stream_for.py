@@ -33,7 +33,7 @@ def main():
     seen = np.zeros(len(ds), bool)
     rows = payload = wrong = repeated = 0
     first_batch_s = seconds = 0.0
-    while seconds < spec["seconds"]:
+    while rows == 0 or seconds < spec["seconds"]:
         for batch in loader:
             column = batch["bin"]
             ids = ids_of(column.values, column.offsets)
