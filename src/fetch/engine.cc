@@ -72,7 +72,8 @@ void FetchEngine::pump() {
 }
 
 void FetchEngine::issue() {
-  while (!queue_.empty() && in_flight_ < options_.requests_max) {
+  while (!queue_.empty() && in_flight_ < options_.requests_max &&
+         bytes_in_flight_ < options_.request_bytes_max) {
     std::shared_ptr<Part> part = std::move(queue_.front());
     queue_.pop_front();
     if (part->segment != nullptr) send(std::move(part));  // else dropped while it waited
@@ -97,6 +98,7 @@ void FetchEngine::send(std::shared_ptr<Part> part) {
   if (!gate_.enter()) return;
   part->sent = true;
   ++in_flight_;
+  bytes_in_flight_ += part->range.size();
   metrics_.in_flight = in_flight_;
   if (in_flight_ > metrics_.in_flight_max) metrics_.in_flight_max = in_flight_;
   metrics_.parts.add();
@@ -146,6 +148,7 @@ void FetchEngine::on_read(std::shared_ptr<Part> part, ReadOutcome outcome) {
 
 void FetchEngine::on_verified(const std::shared_ptr<Part>& part, Status status) {
   --in_flight_;
+  bytes_in_flight_ -= part->range.size();
   metrics_.in_flight = in_flight_;
   const bool unwanted = part->segment == nullptr || closed_ || ended_;
   if (unwanted) {  // it may have failed, too: so do all reads after stop

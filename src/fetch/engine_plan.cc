@@ -17,6 +17,8 @@ void FetchEngine::plan_ahead() {
     }
     PlannedBatch& batch = batches_.back();
     for (; pending_at_ < pending_rows_.size(); ++pending_at_) {
+      if (queue_.size() >= options_.queue_max) issue();
+      if (queue_.size() >= options_.queue_max) return;  // goes on when answers come
       if (!plan_row(batch, pending_rows_[pending_at_])) {
         blocked_ = true;
         return;
