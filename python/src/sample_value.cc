@@ -30,6 +30,8 @@ nb::object sample_value(const FieldDecode& decode, Bytes stored) {
   auto values = std::make_unique<std::vector<std::byte>>(std::max<uint64_t>(form->bytes, 1));
   ImageScratch scratch;
   if (Status s = decode_field(decode, stored, 0, {values->data(), form->bytes}, scratch); !s.ok()) {
+    const bool too_large = s.code() == Code::kUnsupported && decode.kind == FieldKind::kInteger;
+    if (too_large) return nb::int_(kept_value(FieldKind::kText, stored));  // Python's has no limit
     raise(s.with_context(context));
   }
   std::vector<size_t> shape;

@@ -113,7 +113,7 @@ def test_field_missing_in_one_sample(tmp_path):
     write_tar(tmp_path / "a.tar", 0, 20, fields)
     loader = {"batch_size": 10, "shuffle": False, "decode": {"bin": bytes}}
     refused(
-        hr.Error, tmp_path / "a.tar", {}, "s/000007", "'bin'", "cls", "on_bad_sample", loader=loader
+        hr.Error, tmp_path / "a.tar", {}, "s/000007", '"bin"', "cls", "on_bad_sample", loader=loader
     )
     ds = hr.open(tmp_path / "a.tar")
     got = [b for b in ds.loader(**loader, on_bad_sample="skip")]

@@ -25,9 +25,8 @@ class Teller:
     def __call__(self, event: str, facts: dict[str, Any]) -> None:
         line = getattr(self, f"_{event}", lambda _: None)(facts)
         if line:
-            talk.print(
-                f"[dim]{time.perf_counter() - self._begin:6.1f} s[/dim]  {line}", highlight=False
-            )
+            spent = f"[dim]{time.perf_counter() - self._begin:6.1f} s[/dim]"
+            talk.print(f"{spent}  {line}", highlight=False, soft_wrap=True)
 
     def _writing(self, _: dict[str, Any]) -> str:
         return "writing scikit-learn's handwritten digits as WebDataset tars, sorted by class"
@@ -67,7 +66,7 @@ def _table(figures: dict[str, Any], seconds: float) -> Table:
         ("samples/s", f"{figures['samples_per_s']:,.0f} while training"),
         ("first batch", f"{figures['first_batch_s']:.3f} s after the resume"),
         ("trainer waited", figures["wait_sentence"].removeprefix("waited ")),
-        ("GETs", f"{figures['gets']:,} (the order needs {figures['gets_min']:,})"),
+        ("GETs", f"{figures['gets']:,} ({figures['gets_min']:,} blocks were delivered)"),
         ("bytes", f"{figures['bytes_ratio']:.3f} x the samples' bytes"),
         ("memory", f"peak {format_size(figures['memory_peak'])} for {figures['lanes']:,} lanes "
                    f"of blocks of {figures['block']} samples"),
