@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Dataset: opening runs on a thread of its own, so that the caller's thread can answer Ctrl-C and show progress; reading
-// single samples lets go of the GIL.
+// Dataset: opening and reading run on a thread of their own, so that the caller's thread can answer
+// Ctrl-C and show progress.
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Stream: batches of one rank as numpy arrays over the core's memory. next() lets go of the GIL, waits at most as long as
-// it is told and answers signals, so that the Python side stays in charge of Ctrl-C.
+// Stream: batches of one rank as numpy arrays over the core's memory. next() lets go of the GIL, waits
+// at most as long as it is told and answers signals, so that Python stays in charge of Ctrl-C.
 #include <nanobind/stl/tuple.h>
 
 #include <sys/types.h>

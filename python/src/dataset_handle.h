@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// How Python holds a Dataset. A forked child has copies of its parent's objects but none of its threads: when it drops one,
-// the data set is left alone, because ending it would wait for threads that are not there.
+// How Python holds a Dataset. A forked child has copies of its parent's objects but none of its
+// threads: when it drops one, the data set is left alone, because ending it would wait for threads
+// that are not there.
 #pragma once
 
 #include <sys/types.h>

@@ -435,3 +435,13 @@ def test_randomness_belongs_to_the_sample():
     assert draw(0, 1, 2)[0] != draw(0, 1, 2)[1]
     with pytest.raises(OptionError, match="transform="):
         rng()
+
+
+def test_the_committed_stub_is_that_of_the_bindings():
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    tool = Path(__file__).resolve().parents[2] / "tools" / "gen_stub"
+    done = subprocess.run([sys.executable, str(tool), "--check"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

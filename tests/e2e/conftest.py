@@ -10,6 +10,7 @@ from small_data import SAMPLES, SHARDS, sample_fields, write_tar
 
 from headrace.serve import Server
 
+
 @pytest.fixture(scope="session")
 def buckets(tmp_path_factory):
     root = tmp_path_factory.mktemp("buckets")

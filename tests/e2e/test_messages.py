@@ -116,7 +116,7 @@ def test_field_missing_in_one_sample(tmp_path):
         hr.Error, tmp_path / "a.tar", {}, "s/000007", '"bin"', "cls", "on_bad_sample", loader=loader
     )
     ds = hr.open(tmp_path / "a.tar")
-    got = [b for b in ds.loader(**loader, on_bad_sample="skip")]
+    got = list(ds.loader(**loader, on_bad_sample="skip"))
     assert got[0].valid.tolist() == [True] * 7 + [False] + [True] * 2
     assert got[0].ids.tolist()[7] == 8, "the hole is filled by the next good row"
     assert [(row, key) for row, _, key, *_ in got[0].skipped] == [(7, "s/000007")]

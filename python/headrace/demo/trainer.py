@@ -26,9 +26,9 @@ import headrace as hr
 from headrace.demo.data import TRAIN_URL, VALID_URL
 
 BATCH = 16
-# Little more than half of the 7 MB data set, so that it has to be streamed in blocks. Block and lanes
-# would be chosen by the loader; its defaults are for data sets of gigabytes, where a block of 8
-# samples would be a waste of requests.
+# Little more than half of the 7 MB data set, so that it has to be streamed in blocks. Block and
+# lanes would be chosen by the loader; its defaults are for data sets of gigabytes, where a block of
+# 8 samples would be a waste of requests.
 MEMORY, BLOCK, LANES = "4MiB", 8, 64
 CHECKPOINT_STEPS = 20
 QUALITY_WINDOW = 32  # batches over which the order's quality is shown: D(32)
