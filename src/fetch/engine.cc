@@ -20,7 +20,7 @@ std::shared_ptr<FetchEngine> FetchEngine::make(FetchDeps deps, BatchPlan plan, F
 
 FetchEngine::FetchEngine(FetchDeps deps, BatchPlan plan, FetchOptions options, std::shared_ptr<FetchSink> sink)
     : deps_(std::move(deps)), plan_(std::move(plan)), options_(options), sink_(std::move(sink)),
-      counts_(plan_.spec().counts), executor_(deps_.store->executor()) {
+      counts_(plan_.spec().counts), executor_(deps_.store->executor()), ahead_(options.ahead_bytes_min) {
   // One visit of each lane of this rank.
   ramp_rows_ = std::max<uint64_t>(plan_.rows_per_batch(), plan_.lanes() / plan_.spec().schedule.world);
 }
@@ -97,6 +97,7 @@ std::vector<MutableBytes> destinations(const Part& part) {
 void FetchEngine::send(std::shared_ptr<Part> part) {
   if (!gate_.enter()) return;
   part->sent = true;
+  part->sent_at = executor_.clock().now();
   ++in_flight_;
   bytes_in_flight_ += part->range.size();
   metrics_.in_flight = in_flight_;
@@ -126,7 +127,11 @@ void FetchEngine::send(std::shared_ptr<Part> part) {
 }
 
 void FetchEngine::on_read(std::shared_ptr<Part> part, ReadOutcome outcome) {
-  if (outcome.status.ok()) outcome.status = HR_FAILPOINT("fetch.read");
+  if (outcome.status.ok()) {
+    const TimePoint now = executor_.clock().now();
+    ahead_.on_read(now, now - part->sent_at, part->range.size());
+    outcome.status = HR_FAILPOINT("fetch.read");
+  }
   if (!outcome.status.ok() || closed_ || ended_) {
     on_verified(part, outcome.status);
     return;
@@ -177,6 +182,7 @@ void FetchEngine::emit() {
   while (credits_ > 0 && !batches_.empty() && batches_.front().complete &&
          batches_.front().parts_missing == 0) {
     FetchedBatch batch = take_batch(batches_.front());
+    bytes_ahead_ -= batches_.front().bytes_opened;
     batches_.pop_front();
     --credits_;
     ++downstream_;

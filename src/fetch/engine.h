@@ -27,6 +27,7 @@
 
 #include "fetch/batch_plan.h"
 #include "fetch/piece.h"
+#include "fetch/read_ahead.h"
 #include "fetch/segment.h"
 #include "store/object_store.h"
 #include "sys/budget.h"
@@ -47,11 +48,10 @@ struct FetchOptions {
   // Their bytes. 128 MiB is 3 GB/s at 43 ms (1 MiB at 80 MB/s after 30 ms); beyond what the wire holds, more in flight
   // only waits in queues and touches memory. At least one request is always sent.
   uint64_t request_bytes_max = 128 << 20;
-  // Reads planned beyond those: enough that a completion finds the next one ready, and no more, because what is planned
-  // holds memory, and memory that was not used before costs 160-420 ms a GB to touch. So read-ahead is what the
-  // requests in flight carry, and grows to the whole budget only while a late answer holds back the batches behind it
-  // or the consumer is slower than the store.
+  // Reads planned beyond those: enough that a completion finds the next one ready.
   size_t queue_max = 32;
+  // Bytes of batches ahead of the consumer, at least; how many more, read_ahead.h says, the budget permitting.
+  uint64_t ahead_bytes_min = 64 << 20;
   // Reads of the same range after its bytes failed verification.
   uint32_t rereads_max = 2;
   // Kept free of read-ahead, for the batches being assembled.
@@ -142,7 +142,8 @@ class FetchEngine : public std::enable_shared_from_this<FetchEngine> {
     Position after;
     BatchPlan::Mark before;
     uint64_t parts_missing = 0;
-    bool complete = false;  // every row is planned
+    uint64_t bytes_opened = 0;  // of the reads that were planned for its rows
+    bool complete = false;      // every row is planned
   };
   struct SegmentKey {
     uint64_t epoch, id;
@@ -212,6 +213,8 @@ class FetchEngine : public std::enable_shared_from_this<FetchEngine> {
   uint64_t ramp_rows_ = 0;
   uint64_t in_flight_ = 0;
   uint64_t bytes_in_flight_ = 0;
+  uint64_t bytes_ahead_ = 0;  // bytes_opened of all planned batches
+  ReadAhead ahead_;
   uint64_t credits_ = 0;
   uint64_t downstream_ = 0;
   TimePoint yield_until_{};  // somebody else needs memory: plan no more than the head until then

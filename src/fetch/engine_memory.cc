@@ -124,6 +124,7 @@ void FetchEngine::rewind_to(size_t batches_kept) {
     std::ranges::sort(touched);
     touched.erase(std::ranges::unique(touched).begin(), touched.end());
     rows_ahead_ -= batch.rows.size();
+    bytes_ahead_ -= batch.bytes_opened;
     plan_.rewind(batch.before);
     next_number_ = batch.number;
     batches_.pop_back();

@@ -13,7 +13,8 @@ void FetchEngine::plan_ahead() {
   while (!ended_) {
     if (pending_at_ == pending_rows_.size()) {
       if (!batches_.empty() && executor_.clock().now() < yield_until_) return;
-      if (plan_over_ || rows_ahead_ >= options_.rows_ahead_max || !open_batch()) return;
+      const bool enough = batches_.size() >= 2 && bytes_ahead_ >= ahead_.bytes();
+      if (plan_over_ || enough || rows_ahead_ >= options_.rows_ahead_max || !open_batch()) return;
     }
     PlannedBatch& batch = batches_.back();
     for (; pending_at_ < pending_rows_.size(); ++pending_at_) {
@@ -39,7 +40,7 @@ bool FetchEngine::open_batch() {
     plan_over_ = true;
     return false;
   }
-  batches_.push_back({next_number_++, {}, after, before, 0, false});
+  batches_.push_back({next_number_++, {}, after, before, 0, 0, false});
   batches_.back().rows.reserve(pending_rows_.size());
   return true;
 }
@@ -137,6 +138,8 @@ bool FetchEngine::read_samples(Segment& segment, const std::vector<uint64_t>& sa
     parts.push_back(std::move(part));
   }
   for (auto& part : parts) {
+    batches_.back().bytes_opened += part->range.size();
+    bytes_ahead_ += part->range.size();
     segment.parts.push_back(part);
     queue_.push_back(std::move(part));
   }

@@ -12,6 +12,7 @@
 #include "fetch/piece.h"
 #include "format/dataset_index.h"
 #include "plan/shard_counts.h"
+#include "sys/clock.h"
 
 namespace headrace {
 
@@ -28,6 +29,7 @@ struct Part {
   bool ready = false;
   uint32_t rereads = 0;
   bool sent = false;
+  TimePoint sent_at{};
   std::vector<std::shared_ptr<Piece>> pieces;
   std::vector<Buffer> holes;      // of a scattered part: where bytes between wanted samples go, in order
   std::vector<uint64_t> waiting;  // batches (by number) that have rows here, each once

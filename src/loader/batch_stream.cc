@@ -12,9 +12,10 @@
 namespace headrace {
 namespace {
 
-// Batches fetched or assembled ahead of the consumer, beside the lanes' read-ahead: one in its hands, one ready, one in
-// the making.
-constexpr uint32_t kWindow = 3;
+// Batches handed over by the engine and not yet taken by the consumer: one ready, one in the making; more of small ones,
+// because a hand-over between threads takes some milliseconds whatever the batch's size.
+constexpr uint32_t kWindowMin = 2, kWindowMax = 16;
+constexpr uint64_t kWindowBytes = 32 << 20;
 // While next() waits, how often it looks what it waits for.
 constexpr Nanos kSlice = std::chrono::milliseconds(5);
 // Requests in flight: 460 KB ranges at 30 ms + 6 ms reach 2 GB/s with 256 (bench/README.md); single samples of 115 KB
@@ -40,11 +41,13 @@ struct BatchStream::Impl {
   mutable std::mutex mutex;  // guards stats
   StreamStats stats;
   uint64_t requests_before = 0, retries_before = 0, throttles_before = 0;  // of the data set's store
+  uint32_t window = kWindowMin;
+  FetchOptions fetch;
   bool over = false;
   bool closed = false;
 
   Status build();
-  FetchOptions fetch_options(const BatchAssembler& assembler) const;
+  void size_window(const BatchAssembler& assembler);
   void count_wait(TimePoint since);
   void count_delivery(const AssemblyLine::Finished& finished);
 };
@@ -90,18 +93,20 @@ Status BatchStream::Impl::build() {
                                         options.seed);
   FetchDeps deps{dataset->store_ptr(), &runtime->workers(), buffers,           budget, dataset->index_ptr(),
                  dataset->cutter_ptr(), dataset->key_prefix(), dataset->pin_versions()};
-  engine = FetchEngine::make(std::move(deps), std::move(plan), fetch_options(*assembler), line);
+  size_window(*assembler);
+  engine = FetchEngine::make(std::move(deps), std::move(plan), fetch, line);
   line->attach(engine);
   return {};
 }
 
-FetchOptions BatchStream::Impl::fetch_options(const BatchAssembler& assembler) const {
-  FetchOptions fetch;
-  fetch.requests_max = kRequestsMax;
+void BatchStream::Impl::size_window(const BatchAssembler& assembler) {
   const bool ragged = std::ranges::any_of(options.fields, [](const FieldDecode& f) { return !fixed_form(f); });
-  const uint64_t slot = assembler.fixed_bytes(options.batch) + (ragged ? options.batch * mean_bytes(dataset->index()) : 0);
-  fetch.headroom_bytes = std::min((kWindow - 1) * slot, budget->bytes_max() / 3);
-  return fetch;
+  const uint64_t slot = std::max<uint64_t>(1, assembler.fixed_bytes(options.batch) +
+                                                  (ragged ? options.batch * mean_bytes(dataset->index()) : 0));
+  window = static_cast<uint32_t>(std::clamp<uint64_t>(kWindowBytes / slot, kWindowMin, kWindowMax));
+  fetch.requests_max = kRequestsMax;
+  fetch.ahead_bytes_min = 2 * options.batch * mean_bytes(dataset->index());
+  fetch.headroom_bytes = std::min(window * slot, budget->bytes_max() / 3);
 }
 
 Result<std::unique_ptr<BatchStream>> BatchStream::start(std::shared_ptr<Dataset> dataset, StreamOptions options) {
@@ -115,7 +120,7 @@ Result<std::unique_ptr<BatchStream>> BatchStream::start(std::shared_ptr<Dataset>
   impl->throttles_before = store.throttles.value();
   HR_TRY(impl->build());
   impl->engine->start();
-  impl->engine->allow(kWindow);
+  impl->engine->allow(impl->window);
   return std::unique_ptr<BatchStream>(new BatchStream(std::move(impl)));
 }
 

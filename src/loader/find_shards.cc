@@ -99,10 +99,14 @@ class Finder {
       return not_found("open " + store_.name() + "/" + key +
                        ": no object has this prefix; check bucket and prefix with `headrace ls`");
     }
-    const bool has_mds_index = is_folder && std::ranges::any_of(inside, [&](const ObjectMeta* object) {
+    const bool has_index_json = is_folder && std::ranges::any_of(inside, [&](const ObjectMeta* object) {
       return object->key == folder + std::string(kMdsIndexName);
     });
-    if (has_mds_index && format_ != "webdataset") return mds(folder, &objects);
+    // Beside tars an index.json is another tool's (wids): the tars are the data.
+    const bool has_tars = std::ranges::any_of(inside, [](const ObjectMeta* object) {
+      return kind_of(object->key) == "webdataset";
+    });
+    if (has_index_json && !has_tars && format_ != "webdataset") return mds(folder, &objects);
     return tars(inside, key);
   }
 

@@ -10,6 +10,7 @@
 #include "loader/batch_stream.h"
 #include "loader/data_url.h"
 #include "loader/dataset.h"
+#include "loader/proxy.h"
 #include "serve/server.h"
 
 namespace headrace {
@@ -123,6 +124,18 @@ TEST(Dataset, SaysWhatIsWrong) {
   EXPECT_EQ(status("s3://wds-medium/none/").code(), Code::kNotFound);
   EXPECT_EQ(status("s3://wds-medium/data/train-999999.tar").code(), Code::kNotFound);
   EXPECT_EQ(status("gopher://x").code(), Code::kUnsupported);
+}
+
+TEST(Proxy, FollowsTheEnvironmentAsCurlDoes) {
+  const Environment none, both({{"https_proxy", "http://p:3128"}, {"http_proxy", "http://p:3128"}});
+  EXPECT_FALSE(behind_proxy("", none));
+  EXPECT_TRUE(behind_proxy("", both));
+  EXPECT_TRUE(behind_proxy("http://store:9000", both));
+  EXPECT_FALSE(behind_proxy("http://store:9000", Environment({{"HTTPS_PROXY", "http://p:3128"}})));
+  const Environment excepted({{"https_proxy", "http://p:3128"}, {"no_proxy", "localhost, .amazonaws.com"}});
+  EXPECT_FALSE(behind_proxy("", excepted));
+  EXPECT_FALSE(behind_proxy("https://localhost:9000/x", excepted));
+  EXPECT_TRUE(behind_proxy("https://notamazonaws.com", excepted));
 }
 
 TEST(DataUrl, SplitsSchemesBucketsAndKeys) {

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "loader/proxy.h"
+#include "net/curl_transport.h"
 #include "net/epoll_transport.h"
 #include "net/resolver.h"
 #include "s3/s3_store.h"
@@ -26,7 +28,7 @@ struct S3Stack {
   std::shared_ptr<Runtime> runtime;
   RealFileSystem files;
   std::shared_ptr<Resolver> resolver;
-  std::vector<std::unique_ptr<EpollTransport>> transports;
+  std::vector<std::unique_ptr<HttpTransport>> transports;
   std::shared_ptr<StoreMetrics> metrics = std::make_shared<StoreMetrics>();
   std::shared_ptr<ObjectStore> store;
 
@@ -74,12 +76,16 @@ Result<OpenedStore> open_s3(const DataUrl& url, const StoreOptions& options, std
   TlsOptions tls;
   tls.ca_file = options.ca_file;
   tls.verify = options.verify_tls;
-  std::vector<HttpTransport*> transports;
-  for (size_t i = 0; i < stack->runtime->loops(); ++i) {
-    stack->transports.push_back(
-        std::make_unique<EpollTransport>(stack->runtime->loop(i), stack->resolver, limits, tls));
-    transports.push_back(stack->transports.back().get());
+  if (behind_proxy(s3.endpoint_url, environment)) {
+    stack->transports.push_back(std::make_unique<CurlTransport>(limits, tls));
+  } else {
+    for (size_t i = 0; i < stack->runtime->loops(); ++i) {
+      stack->transports.push_back(
+          std::make_unique<EpollTransport>(stack->runtime->loop(i), stack->resolver, limits, tls));
+    }
   }
+  std::vector<HttpTransport*> transports;
+  for (const auto& transport : stack->transports) transports.push_back(transport.get());
   HR_TRY_ASSIGN(std::shared_ptr<S3Store> store,
                 S3Store::make(std::move(s3), std::move(credentials), std::move(transports), stack->metrics.get()));
   stack->store = std::make_shared<RetryStore>(std::move(store), retry_options(options),

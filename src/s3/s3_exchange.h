@@ -36,7 +36,7 @@ class S3Exchange : public std::enable_shared_from_this<S3Exchange> {
   virtual void fill(HttpRequest* request) = 0;
   virtual bool needs_key() const { return true; }                   // an empty one would name the bucket
   virtual std::string query() const { return {}; }                  // canonical
-  virtual std::string payload_hash() const { return std::string(kEmptyPayloadHash); }
+  virtual std::string payload_hash() const { return std::string(kUnsignedPayload); }
   virtual std::string what() const = 0;                             // "read s3://b/k bytes [0, 10)"
   // A complete reply with one of the statuses that wanted() accepts.
   virtual bool wanted(int status) const { return status == 200; }
