@@ -164,7 +164,7 @@ class Dataset:
         self.close()
 
     def close(self) -> None:
-        """Lets go of connections and memory. Loaders of this data set keep what they need."""
+        """Lets go of connections and memory; loaders that iterate end their pass first."""
         self._core_dataset = None
 
     @property

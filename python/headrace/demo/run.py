@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from headrace.serve import Server
 __all__ = ["EPOCHS", "run_demo"]
 
 EPOCHS = 6
+_SILENCE_SECONDS_MAX = 120  # importing torch on a busy machine takes ten
 
 # event name, facts
 Tell = Callable[[str, dict[str, Any]], None]
@@ -55,10 +57,19 @@ def run_demo(tell: Tell, epochs: int = EPOCHS, profile: str = "s3") -> dict[str,
 
 
 def _events(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    """What the trainer says; one that says nothing for too long is ended."""
     assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("{"):
-            yield json.loads(line)
+    watch = threading.Timer(_SILENCE_SECONDS_MAX, process.kill)
+    watch.start()
+    try:
+        for line in process.stdout:
+            watch.cancel()
+            watch = threading.Timer(_SILENCE_SECONDS_MAX, process.kill)
+            watch.start()
+            if line.startswith("{"):
+                yield json.loads(line)
+    finally:
+        watch.cancel()
 
 
 def _train(
@@ -91,7 +102,10 @@ def _train(
             raise
     ended = process.returncode
     if ended != (-signal.SIGKILL if kill_half_way else 0):
-        raise Error(f"demo: the trainer ended with {ended}: {errors.read_text()[-3000:].strip()}")
+        said = (
+            errors.read_text()[-3000:].strip() or "no error text (killed, or silent for too long)"
+        )
+        raise Error(f"demo: the trainer ended with status {ended} at step {step}: {said}")
     return step
 
 
