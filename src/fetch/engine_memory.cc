@@ -22,8 +22,12 @@ void FetchEngine::give_back(uint64_t bytes) {
   executor_.post([self = shared_from_this(), bytes] {
     if (self->closed_ || self->ended_) return;
     self->yield_until_ = self->executor_.clock().now() + kYield;
-    if (!self->batches_.empty()) self->rewind_to(1);
-    self->evict(bytes);
+    self->rewind_to(1);
+    if (self->evict(bytes) < bytes && self->downstream_ > 0) {
+      // Batches further on wait for it, and the consumer waits for them: even the next one's plan goes.
+      self->rewind_to(0);
+      self->evict(bytes);
+    }
     self->executor_.post_at(self->yield_until_, [weak = self->weak_from_this()] {
       if (auto engine = weak.lock()) engine->post_pump();
     });

@@ -10,6 +10,10 @@ namespace headrace {
 
 void FetchEngine::plan_ahead() {
   blocked_ = false;
+  // While somebody else takes the memory that was given back, nothing is planned but the batch that the consumer waits
+  // for, and not even that while it has another one coming.
+  const bool head_waits = batches_.empty() || !batches_.back().complete;
+  if (executor_.clock().now() < yield_until_ && (downstream_ > 0 || !head_waits)) return;
   while (!ended_) {
     if (pending_at_ == pending_rows_.size()) {
       if (!batches_.empty() && executor_.clock().now() < yield_until_) return;

@@ -398,5 +398,40 @@ TEST(FetchEngine, GivesLaneMemoryToAnotherClaimantAndStaysExact) {
   EXPECT_GT(bench.engine->metrics().evicted.value(), 0u);
 }
 
+TEST(FetchEngine, GivesUpEvenTheNextBatchWhileTheConsumerHasAnother) {
+  World w;
+  w.counts = {200, 100};
+  w.block = 10;
+  w.lanes = 15;
+  w.memory = 30 << 10;
+  Bench bench(w);
+  Result<BatchPlan> plan = BatchPlan::make(bench.plan_spec());
+  FetchOptions options;
+  options.scatter_bytes_min = 900;
+  FetchDeps deps{bench.store, &bench.executor, bench.buffers, bench.budget, bench.index,
+                 std::make_shared<FixedCutter>(w.sample_bytes), "", true};
+  bench.sink = std::make_shared<Collector>();
+  bench.engine = FetchEngine::make(deps, *std::move(plan), options, bench.sink);
+  bench.engine->start();
+  bench.engine->allow(1);
+  bench.executor.run_all();
+  ASSERT_EQ(bench.sink->held.size(), 1u);
+  uint64_t held = 0;
+  for (const FetchedRow& row : bench.sink->held[0].rows) held += row.piece->buffer.charged();
+  bench.engine->give_back(w.memory - held);
+  bench.executor.run_ready();
+  EXPECT_EQ(bench.budget->used(), held);
+  while (bench.sink->ends == 0) {
+    if (!bench.sink->held.empty()) {
+      bench.sink->held.clear();
+      bench.engine->batch_gone();
+      bench.engine->allow(1);
+    }
+    ASSERT_GT(bench.executor.run_all(), 0u);
+  }
+  bench.sink->held.clear();
+  bench.expect_exact();
+}
+
 }  // namespace
 }  // namespace headrace

@@ -23,26 +23,72 @@ std::string first_line(const std::string& path) {
   return line;
 }
 
-// The process's own group under /sys/fs/cgroup (v2), "" for the root or v1.
-std::string cgroup_path() {
-  std::ifstream file("/proc/self/cgroup");
-  for (std::string line; std::getline(file, line);) {
-    if (line.rfind("0::", 0) == 0) return line.substr(3);
-  }
-  return "";
+std::string whole(const std::string& path) {
+  std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
 }
 
-// The smallest limit named `file` from the process's group up to the root.
-template <class Parse>
-void for_each_group(const char* file, Parse parse) {
-  for (std::string group = cgroup_path();;) {
-    parse(first_line("/sys/fs/cgroup" + (group == "/" ? "" : group) + "/" + file));
+// `read(folder)` for a group and all above it: the tightest limit holds. In a container the group's path may not exist
+// below the mount; the mount itself is then the group.
+template <class Read>
+void upwards(const std::string& mount, std::string group, Read read) {
+  for (;;) {
+    read(mount + (group == "/" ? "" : group));
     if (group.empty() || group == "/") return;
-    group = group.substr(0, group.find_last_of('/'));
+    group.resize(group.find_last_of('/'));
   }
+}
+
+void lower(std::optional<uint64_t>& limit, std::optional<uint64_t> found) {
+  if (found && (!limit || *found < *limit)) limit = found;
+}
+
+void lower_cores(std::optional<double>& cores, double quota, double period) {
+  if (quota > 0 && period > 0 && (!cores || quota / period < *cores)) cores = quota / period;
+}
+
+void read_v2(const std::string& folder, GroupLimits& limits) {
+  lower(limits.memory_bytes, parse_decimal(first_line(folder + "/memory.max")));  // "max" is no number
+  double quota = 0, period = 0;
+  std::istringstream(first_line(folder + "/cpu.max")) >> quota >> period;  // so is "max 100000"
+  lower_cores(limits.cores, quota, period);
+}
+
+void read_v1_memory(const std::string& folder, GroupLimits& limits) {
+  lower(limits.memory_bytes, parse_decimal(first_line(folder + "/memory.limit_in_bytes")));
+}
+
+void read_v1_cpu(const std::string& folder, GroupLimits& limits) {
+  double quota = 0, period = 0;
+  std::istringstream(first_line(folder + "/cpu.cfs_quota_us")) >> quota;  // -1 = none
+  std::istringstream(first_line(folder + "/cpu.cfs_period_us")) >> period;
+  lower_cores(limits.cores, quota, period);
 }
 
 }  // namespace
+
+GroupLimits group_limits(const std::string& root, const std::string& proc_cgroup) {
+  GroupLimits limits;
+  std::istringstream lines(proc_cgroup);
+  for (std::string line; std::getline(lines, line);) {
+    const size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (first == std::string::npos || second == std::string::npos) continue;
+    const std::string controllers = "," + line.substr(first + 1, second - first - 1) + ",";
+    const std::string group = line.substr(second + 1);
+    if (controllers == ",,") {
+      for (const char* mount : {"", "/unified"}) upwards(root + mount, group, [&](auto f) { read_v2(f, limits); });
+    }
+    if (controllers.find(",memory,") != std::string::npos) {
+      upwards(root + "/memory", group, [&](auto f) { read_v1_memory(f, limits); });
+    }
+    if (controllers.find(",cpu,") != std::string::npos) {
+      upwards(root + "/cpu", group, [&](auto f) { read_v1_cpu(f, limits); });
+    }
+  }
+  return limits;
+}
 
 uint32_t usable_cores() {
   cpu_set_t set;
@@ -50,21 +96,14 @@ uint32_t usable_cores() {
   double cores = ::sched_getaffinity(0, sizeof set, &set) == 0
                      ? CPU_COUNT(&set)
                      : static_cast<double>(::sysconf(_SC_NPROCESSORS_ONLN));
-  for_each_group("cpu.max", [&](const std::string& line) {
-    double quota = 0, period = 0;
-    std::istringstream(line) >> quota >> period;  // "max 100000" leaves quota 0
-    if (quota > 0 && period > 0) cores = std::min(cores, quota / period);
-  });
+  if (auto quota = group_limits("/sys/fs/cgroup", whole("/proc/self/cgroup")).cores) cores = std::min(cores, *quota);
   return static_cast<uint32_t>(std::max(1.0, cores));
 }
 
 uint64_t usable_memory_bytes() {
   const uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   uint64_t bytes = page * static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES));
-  for_each_group("memory.max", [&](const std::string& line) {
-    if (auto limit = parse_decimal(line)) bytes = std::min(bytes, *limit);
-  });
-  if (auto limit = parse_decimal(first_line("/sys/fs/cgroup/memory/memory.limit_in_bytes"))) {
+  if (auto limit = group_limits("/sys/fs/cgroup", whole("/proc/self/cgroup")).memory_bytes) {
     bytes = std::min(bytes, *limit);
   }
   return bytes;

@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 
 namespace headrace {
 
@@ -12,6 +14,13 @@ namespace headrace {
 uint32_t usable_cores();
 // The cgroup's memory limit (v2 or v1), or the machine's memory when there is none.
 uint64_t usable_memory_bytes();
+// The limits of the process's groups under `root` ("/sys/fs/cgroup"), where `proc_cgroup` is the text of
+// /proc/self/cgroup: version 2, version 1 and both side by side. Unset = no limit.
+struct GroupLimits {
+  std::optional<uint64_t> memory_bytes;
+  std::optional<double> cores;
+};
+GroupLimits group_limits(const std::string& root, const std::string& proc_cgroup);
 // LOCAL_WORLD_SIZE, or SLURM_NTASKS_PER_NODE, or 1.
 uint32_t local_ranks();
 

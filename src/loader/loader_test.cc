@@ -5,11 +5,13 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 #include <set>
 
 #include "loader/batch_stream.h"
 #include "loader/data_url.h"
 #include "loader/dataset.h"
+#include "loader/host.h"
 #include "loader/proxy.h"
 #include "serve/server.h"
 
@@ -126,13 +128,35 @@ TEST(Dataset, SaysWhatIsWrong) {
   EXPECT_EQ(status("gopher://x").code(), Code::kUnsupported);
 }
 
+TEST(Host, ReadsTheTightestLimitOfBothCgroupVersions) {
+  const auto root = std::filesystem::temp_directory_path() / ("headrace-host-test-" + std::to_string(::getpid()));
+  auto write = [&](const std::string& path, const std::string& text) {
+    std::filesystem::create_directories((root / path).parent_path());
+    std::ofstream(root / path) << text << "\n";
+  };
+  EXPECT_FALSE(group_limits(root.string(), "0::/a/b\n").memory_bytes);
+  write("a/memory.max", "4000");
+  write("a/b/memory.max", "max");
+  write("a/b/cpu.max", "150000 100000");
+  const GroupLimits v2 = group_limits(root.string(), "0::/a/b\n");
+  EXPECT_EQ(v2.memory_bytes, 4000u);
+  EXPECT_EQ(v2.cores, 1.5);
+  write("memory/job/memory.limit_in_bytes", "3000");
+  write("cpu/cpu.cfs_quota_us", "-1");
+  write("cpu/cpu.cfs_period_us", "100000");
+  const GroupLimits v1 = group_limits(root.string(), "7:memory:/job\n4:cpu,cpuacct:/job\n");
+  EXPECT_EQ(v1.memory_bytes, 3000u);
+  EXPECT_FALSE(v1.cores);
+  std::filesystem::remove_all(root);
+}
+
 TEST(Proxy, FollowsTheEnvironmentAsCurlDoes) {
-  const Environment none, both({{"https_proxy", "http://p:3128"}, {"http_proxy", "http://p:3128"}});
+  const Environment none, both(std::map<std::string, std::string>{{"https_proxy", "http://p:3128"}, {"http_proxy", "http://p:3128"}});
   EXPECT_FALSE(behind_proxy("", none));
   EXPECT_TRUE(behind_proxy("", both));
   EXPECT_TRUE(behind_proxy("http://store:9000", both));
-  EXPECT_FALSE(behind_proxy("http://store:9000", Environment({{"HTTPS_PROXY", "http://p:3128"}})));
-  const Environment excepted({{"https_proxy", "http://p:3128"}, {"no_proxy", "localhost, .amazonaws.com"}});
+  EXPECT_FALSE(behind_proxy("http://store:9000", Environment(std::map<std::string, std::string>{{"HTTPS_PROXY", "http://p:3128"}})));
+  const Environment excepted(std::map<std::string, std::string>{{"https_proxy", "http://p:3128"}, {"no_proxy", "localhost, .amazonaws.com"}});
   EXPECT_FALSE(behind_proxy("", excepted));
   EXPECT_FALSE(behind_proxy("https://localhost:9000/x", excepted));
   EXPECT_TRUE(behind_proxy("https://notamazonaws.com", excepted));
