@@ -253,3 +253,19 @@ def test_torch_dataloader_workers_partition_the_epoch(dataset):
         )
         got = sorted(row["id"] for batch in loader for row in batch["json"].to_list())
         assert got == list(range(SAMPLES)), context
+
+
+def test_any_memory_gives_the_same_samples_or_says_that_it_is_too_small(dataset):
+    """No hang on the way down to a budget that one batch does not fit."""
+    options = {"batch_size": 16, "block": 8, "lanes": 64, "remainder": "pad", "seed": 4}
+    want, refused = ids(dataset.loader(**options, memory="32MiB")), []
+    for kib in (4096, 2048, 1024, 700, 500, 400, 300, 200, 100):
+        loader = dataset.loader(**options, memory=kib << 10)
+        try:
+            assert ids(loader) == want, kib
+        except hr.Error as error:
+            assert "too small for one batch" in str(error)
+            refused.append(kib)
+        assert loader.stats()["memory_peak"] <= kib << 10
+    assert refused
+    assert 4096 not in refused
