@@ -17,8 +17,6 @@
 namespace headrace::python {
 namespace {
 
-// What BatchStream::next says when the wait was too short; a store's time-out has another text.
-constexpr std::string_view kNotYet = "next: no batch yet";
 
 using PositionTuple = std::tuple<uint64_t, uint64_t, uint64_t>;
 
@@ -138,15 +136,19 @@ nb::object as_python(const BatchStream::Delivered& delivered) {
 }
 
 nb::object Stream::next(double wait_seconds) {
-  std::optional<Result<std::optional<BatchStream::Delivered>>> found;
+  std::optional<Result<BatchStream::Next>> found;
   {
     nb::gil_scoped_release unlocked;
     found.emplace(stream_->next(Nanos(static_cast<int64_t>(wait_seconds * 1e9))));
   }
   check_signals();
-  if (!found->ok() && found->status().message() == kNotYet) return nb::cast(false);
-  const auto delivered = unwrap(*std::move(found));
-  return delivered ? as_python(*delivered) : nb::none();
+  const BatchStream::Next next = unwrap(*std::move(found));
+  switch (next.turn) {
+    case BatchStream::Turn::kBatch: return as_python(next.delivered);
+    case BatchStream::Turn::kNotYet: return nb::cast(false);
+    case BatchStream::Turn::kOver: break;
+  }
+  return nb::none();
 }
 
 nb::dict Stream::stats() const {

@@ -150,9 +150,9 @@ void BatchStream::Impl::count_delivery(const AssemblyLine::Finished& finished) {
   stats.bad_samples += finished.skipped.size();
 }
 
-Result<std::optional<BatchStream::Delivered>> BatchStream::next(Nanos wait) {
+Result<BatchStream::Next> BatchStream::next(Nanos wait) {
   Impl& in = *impl_;
-  if (in.over || in.closed) return std::optional<Delivered>();
+  if (in.over || in.closed) return Next{Turn::kOver, {}};
   const TimePoint entered = in.clock.now();
   {
     std::lock_guard lock(in.mutex);
@@ -169,16 +169,16 @@ Result<std::optional<BatchStream::Delivered>> BatchStream::next(Nanos wait) {
       taken.batch->batch->detach();
       in.engine->batch_gone();
       in.engine->allow(1);
-      return std::optional<Delivered>(
-          Delivered{std::move(taken.batch->batch), taken.batch->after, std::move(taken.batch->skipped)});
+      return Next{Turn::kBatch,
+                  {std::move(taken.batch->batch), taken.batch->after, std::move(taken.batch->skipped)}};
     }
     if (taken.over) {
       in.over = true;
       close();
       if (!taken.status.ok()) return taken.status;
-      return std::optional<Delivered>();
+      return Next{Turn::kOver, {}};
     }
-    if (in.returned - entered >= wait) return timed_out("next: no batch yet");
+    if (in.returned - entered >= wait) return Next{Turn::kNotYet, {}};
   }
 }
 

@@ -64,9 +64,14 @@ class BatchStream {
     Position after;  // the state once this batch is in the trainer's hands
     std::vector<SkippedRow> skipped;  // bad samples of this batch (skip_bad)
   };
-  // The next batch; nullopt = the pass is over; kTimeout = not there yet after `wait` (call again). Any other failure
-  // is final: the stream is closed.
-  Result<std::optional<Delivered>> next(Nanos wait);
+  enum class Turn { kBatch, kNotYet, kOver };
+  struct Next {
+    Turn turn = Turn::kOver;
+    Delivered delivered;  // kBatch
+  };
+  // The next batch, or that it was not there within `wait` (call again), or that the pass is over. A failure is final:
+  // the stream is closed.
+  Result<Next> next(Nanos wait);
 
   StreamStats stats() const;
   void close();  // idempotent; cancels requests, returns memory

@@ -58,8 +58,9 @@ std::vector<int64_t> ids_of(BatchStream& stream) {
   for (;;) {
     auto got = stream.next(std::chrono::seconds(20));
     if (!got.ok()) ADD_FAILURE() << got.status().message();
-    if (!got.ok() || !*got) return ids;
-    ids.insert(ids.end(), (*got)->batch->ids.begin(), (*got)->batch->ids.end());
+    if (!got.ok() || got->turn != BatchStream::Turn::kBatch) return ids;
+    const BatchData& batch = *got->delivered.batch;
+    ids.insert(ids.end(), batch.ids.begin(), batch.ids.end());
   }
 }
 
@@ -102,10 +103,11 @@ TEST(BatchStream, DeliversMdsColumnsByTheirEncodings) {
   ASSERT_TRUE(stream.ok()) << stream.status().message();
   auto got = (*stream)->next(std::chrono::seconds(20));
   ASSERT_TRUE(got.ok()) << got.status().message();
-  const Column* column = (*got)->batch->find("i64");
+  ASSERT_EQ(got->turn, BatchStream::Turn::kBatch);
+  const Column* column = got->delivered.batch->find("i64");
   ASSERT_NE(column, nullptr);
   EXPECT_EQ(column->dtype, Dtype::kI64);
-  EXPECT_EQ((*got)->batch->ids[3], 3);
+  EXPECT_EQ(got->delivered.batch->ids[3], 3);
 }
 
 TEST(Dataset, FindsItsIndexAgainWithoutReadingTheData) {
