@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 JOBS ?= $(shell nproc)
 
-.PHONY: demo test wheel lint asan tsan fuzz native clean
+.PHONY: demo test wheel lint asan tsan fuzz soak bench native clean
 .DEFAULT_GOAL := test
 
 # Streams real images out of an S3 server on this machine, kills the trainer half way, resumes, and reports.
@@ -39,6 +39,17 @@ fuzz:
 	@tools/setup fuzz
 	@set -e; for target in $$(find build/fuzz -type f -name 'fuzz_*' -perm -u+x); do \
 	  echo "== $$target"; $$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1; done
+
+# Longer proofs; results are recorded in docs/proofs.md. `cgroup` needs root.
+KILLS ?= 50
+soak: native
+	$(PYTHON) tests/soak/soak.py kills --kills $(KILLS)
+	$(PYTHON) tests/soak/soak.py cgroup
+
+# headrace against the wall; bench/README.md says how to add the peers.
+bench: native
+	cmake --preset release && cmake --build build/release --target bench_wall
+	$(PYTHON) bench/throughput.py --only 'headrace*' --only 'wall*' --profile s3 --profile notail
 
 clean:
 	rm -rf build dist .venv python/headrace/_core*.so python/headrace/bin
