@@ -60,7 +60,7 @@ def open(source: Source, *, progress: ProgressSink | None = None, **options: Any
     """Opens a data set: finds its shards and its index, and builds the index when there is none.
 
     Args:
-        source: a URL (``s3://``, ``https://``, ``file://``) or path, with braces as WebDataset
+        source: a URL (``s3://``, ``file://``) or path, with braces as WebDataset
             writes them; a list of these; or a folder of tars or of an MDS data set.
         progress: called with (step, bytes done, bytes in all) while an index is built.
         endpoint_url, region, profile, aws_access_key_id, aws_secret_access_key,

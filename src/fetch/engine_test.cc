@@ -183,8 +183,7 @@ struct Bench {
     return spec;
   }
 
-  // Runs the pass; the consumer drops each batch before it asks for the next.
-  void run(uint32_t window = 2) {
+  void start() {
     Result<BatchPlan> plan = BatchPlan::make(plan_spec());
     ASSERT_TRUE(plan.ok()) << plan.status().message();
     FetchOptions options;
@@ -194,6 +193,11 @@ struct Bench {
     sink = std::make_shared<Collector>();
     engine = FetchEngine::make(deps, *std::move(plan), options, sink);
     engine->start();
+  }
+
+  // Runs the pass; the consumer drops each batch before it asks for the next.
+  void run(uint32_t window = 2) {
+    start();
     engine->allow(window);
     for (int idle = 0; idle < 200 && sink->ends == 0;) {
       executor.run_all();
@@ -371,14 +375,7 @@ TEST(FetchEngine, GivesLaneMemoryToAnotherClaimantAndStaysExact) {
   w.lanes = 15;
   w.memory = 80 << 10;
   Bench bench(w);
-  Result<BatchPlan> plan = BatchPlan::make(bench.plan_spec());
-  FetchOptions options;
-  options.scatter_bytes_min = 900;
-  FetchDeps deps{bench.store, &bench.executor, bench.buffers, bench.budget, bench.index,
-                 std::make_shared<FixedCutter>(w.sample_bytes), "", true};
-  bench.sink = std::make_shared<Collector>();
-  bench.engine = FetchEngine::make(deps, *std::move(plan), options, bench.sink);
-  bench.engine->start();
+  bench.start();
   bench.executor.run_all();
   const uint64_t before = bench.budget->used();
   bench.engine->give_back(20 << 10);
@@ -405,14 +402,7 @@ TEST(FetchEngine, GivesUpEvenTheNextBatchWhileTheConsumerHasAnother) {
   w.lanes = 15;
   w.memory = 30 << 10;
   Bench bench(w);
-  Result<BatchPlan> plan = BatchPlan::make(bench.plan_spec());
-  FetchOptions options;
-  options.scatter_bytes_min = 900;
-  FetchDeps deps{bench.store, &bench.executor, bench.buffers, bench.budget, bench.index,
-                 std::make_shared<FixedCutter>(w.sample_bytes), "", true};
-  bench.sink = std::make_shared<Collector>();
-  bench.engine = FetchEngine::make(deps, *std::move(plan), options, bench.sink);
-  bench.engine->start();
+  bench.start();
   bench.engine->allow(1);
   bench.executor.run_all();
   ASSERT_EQ(bench.sink->held.size(), 1u);
