@@ -34,8 +34,9 @@ struct S3Stack {
 
   ~S3Stack() {
     if (runtime && runtime->pid() != ::getpid()) {
-      // In a forked child the loops' threads do not exist: closing would wait for them for ever.
+      // In a forked child the threads do not exist: closing would wait for them for ever.
       for (auto& transport : transports) static_cast<void>(transport.release());
+      static_cast<void>(new std::shared_ptr<Resolver>(resolver));
     }
   }
 };
@@ -45,6 +46,10 @@ struct FileStack {
   std::shared_ptr<StoreMetrics> metrics = std::make_shared<StoreMetrics>();
   std::shared_ptr<ThreadPool> io = std::make_shared<ThreadPool>(kFileThreads, "hr-file");
   std::shared_ptr<ObjectStore> store;
+
+  ~FileStack() {
+    if (runtime && runtime->pid() != ::getpid()) static_cast<void>(new std::shared_ptr<ThreadPool>(io));
+  }
 };
 
 RetryOptions retry_options(const StoreOptions& options) {
