@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// BatchPlan: the rows of this rank's batches, one batch after another, with the segment each row comes from. Joins the two
-// pure halves of plan/ (Schedule: which positions; Order: which samples) and can be set back to any batch it has passed,
-// which is how the engine gives memory back.
+// BatchPlan: the rows of this rank's batches, one batch after another, with the segment each row
+// comes from. Joins the two pure halves of plan/ (Schedule: which positions; Order: which samples)
+// and can be set back to any batch it has passed, which is how the engine gives memory back.
 #pragma once
 
 #include <cstdint>
@@ -52,9 +52,9 @@ class BatchPlan {
   bool next(std::vector<PlanRow>& rows, Position& after);
 
   const Order& order(uint64_t epoch);
-  // Indices >= row.index of the row's segment that this rank will be given later in the epoch, row.index first; `out` is
-  // replaced. Rows that only repeat (valid = false) want just themselves. May leave out a few of the tail's last round:
-  // they come up as rows of their own.
+  // Indices >= row.index of the row's segment that this rank will be given later in the epoch,
+  // row.index first; `out` is replaced. Rows that only repeat (valid = false) want just themselves.
+  // May leave out a few of the tail's last round: they come up as rows of their own.
   void wanted(const PlanRow& row, std::vector<uint32_t>& out);
 
   uint64_t lanes() const { return lanes_; }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Piece: the stored bytes of consecutive samples of one shard, in memory, verified against the index and cut into fields.
-// Large samples (FetchOptions::scatter_bytes_min) come one to a piece, so that each is freed as soon as it was delivered;
-// small ones a whole range to a piece.
+// Piece: the stored bytes of consecutive samples of one shard, in memory, verified against the index
+// and cut into fields. Large samples (FetchOptions::scatter_bytes_min) come one to a piece, so that
+// each is freed as soon as it was delivered; small ones a whole range to a piece.
 #pragma once
 
 #include <cstdint>
@@ -25,7 +25,8 @@ struct Piece {
   Status status;         // kCorrupt: the bytes do not cut into these rows (what a bad-sample policy may skip)
 };
 
-// Checks the bytes of a piece against the index's CRCs (where it has them): the failing stride's range is in the message.
+// Checks the bytes of a piece against the index's CRCs (where it has them): the failing stride's
+// range is in the message.
 class DatasetIndex;
 class Cutter;
 Status verify_piece(const Piece& piece, const DatasetIndex& index);

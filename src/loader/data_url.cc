@@ -27,7 +27,8 @@ Result<DataUrl> parse_data_url(std::string_view url) {
   std::string_view rest = url.substr(colon + 3);
   if (out.scheme == "file") {
     if (rest.empty() || rest[0] != '/') {
-      return invalid_argument("open " + std::string(url) + ": a file URL needs an absolute path, as in file:///data/train");
+      return invalid_argument("open " + std::string(url) +
+                              ": a file URL needs an absolute path, as in file:///data/train");
     }
     out.key = std::string(rest.substr(1));
     return out;
@@ -40,10 +41,12 @@ Result<DataUrl> parse_data_url(std::string_view url) {
   out.bucket = std::string(rest.substr(0, slash));
   if (slash != std::string_view::npos) out.key = std::string(rest.substr(slash + 1));
   const bool bad_bucket = out.bucket.empty() || std::ranges::any_of(out.bucket, [](char c) {
-    return !(c == '-' || c == '.' || c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'));
+    return !(c == '-' || c == '.' || c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+             (c >= 'A' && c <= 'Z'));
   });
   if (bad_bucket) {
-    return invalid_argument("open " + std::string(url) + ": \"" + out.bucket + "\" is not a bucket name; write s3://bucket/key");
+    return invalid_argument("open " + std::string(url) + ": \"" + out.bucket +
+                            "\" is not a bucket name; write s3://bucket/key");
   }
   return out;
 }

@@ -81,9 +81,11 @@ class DatasetOpener {
     if (!meta.ok() && meta.status().code() != Code::kNotFound) return meta.status();
     if (!meta.ok() || meta->size != shard.size) {
       return precondition_failed(
-          "open " + urls_[0].text() + " with index " + options_.index + ": it is the index of another data set: shard " +
-          shard.key + (meta.ok() ? " has " + std::to_string(meta->size) + " bytes, the index says " + std::to_string(shard.size)
-                                 : " of the index does not lie under " + out_->store().name() + "/" + root) +
+          "open " + urls_[0].text() + " with index " + options_.index +
+          ": it is the index of another data set: shard " + shard.key +
+          (meta.ok() ? " has " + std::to_string(meta->size) + " bytes, the index says " +
+                           std::to_string(shard.size)
+                     : " of the index does not lie under " + out_->store().name() + "/" + root) +
           "; build one with `headrace index`");
     }
     return root;

@@ -90,8 +90,8 @@ class Dataset {
   Result<RawSample> raw(uint64_t i, std::stop_token stop = {}) const;
   Result<SampleExtent> extent(uint64_t i) const;  // to stride precision where the index has a stride above 1
 
-  // Saves the index: "beside" (under .headrace/ in the data set's folder, never over another), "local" (index_dir), or a
-  // URL or path. Returns where it lies now.
+  // Saves the index: "beside" (under .headrace/ in the data set's folder, never over another),
+  // "local" (index_dir), or a URL or path. Returns where it lies now.
   Result<std::string> save_index(const std::string& where, std::stop_token stop = {}) const;
 
   // What stands before ShardEntry::key in the store.

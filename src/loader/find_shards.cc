@@ -113,7 +113,8 @@ class Finder {
   Result<FoundShards> tars(const std::vector<const ObjectMeta*>& inside, const std::string& key) {
     std::vector<std::string> keys;
     for (const ObjectMeta* object : inside) {
-      if (object->key.find("/.") != std::string::npos || object->key.starts_with('.')) continue;  // .headrace/, .nv-meta/
+      // .headrace/, .nv-meta/
+      if (object->key.find("/.") != std::string::npos || object->key.starts_with('.')) continue;
       if (!kind_of(object->key).empty()) keys.push_back(object->key);
     }
     if (keys.empty()) {

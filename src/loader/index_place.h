@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where sidecar indexes lie and how they are read and written: beside the shards (ROOT/.headrace/LISTING/HASH.hridx), in
-// the local folder (DIR/LISTING/index.hridx), or at a URL the user names. No decision which one to use: dataset.cc.
+// Where sidecar indexes lie and how they are read and written: beside the shards
+// (ROOT/.headrace/LISTING/HASH.hridx), in the local folder (DIR/LISTING/index.hridx), or at a URL
+// the user names. No decision which one to use: dataset.cc.
 #pragma once
 
 #include <memory>

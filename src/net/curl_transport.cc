@@ -5,14 +5,13 @@
 #include <sys/epoll.h>
 
 #include <algorithm>
-#include <cstring>
 #include <future>
 #include <map>
 
 #include "net/event_loop.h"
 #include "net/exchange.h"
 #include "net/http_message.h"
-#include "net/reply_reader.h"
+#include "net/pushed_reply.h"
 #include "net/tls.h"
 
 namespace headrace {
@@ -45,59 +44,34 @@ void init_curl_once() {
 
 // One exchange inside libcurl.
 struct Transfer {
-  explicit Transfer(uint64_t head_bytes_max) : reader(head_bytes_max) {}
+  Transfer(std::unique_ptr<Exchange> exchange, uint64_t head_bytes_max, MutableBytes scratch,
+           const Clock& clock)
+      : reply(std::move(exchange), head_bytes_max, scratch, clock) {}
   ~Transfer() {
     curl_slist_free_all(headers);
     curl_easy_cleanup(easy);
   }
   Transfer(const Transfer&) = delete;
   Transfer& operator=(const Transfer&) = delete;
+  Exchange& exchange() const { return reply.exchange(); }
 
-  std::unique_ptr<Exchange> exchange;
+  PushedReply reply;
   CURL* easy = nullptr;
   curl_slist* headers = nullptr;
-  ReplyReader reader;
-  Status refused;  // what the reader said
   char error[CURL_ERROR_SIZE] = {};
-  std::byte* scratch = nullptr;
-  const Clock* clock = nullptr;
-  TimePoint since;
-  bool progressed = false;
 };
-
-// Hands bytes as they stood on the wire to the reader; false: refused.
-bool feed(Transfer& transfer, Bytes bytes) {
-  ReplyReader& reader = transfer.reader;
-  transfer.progressed = true;
-  if (!reader.started())
-    transfer.exchange->reply.first_byte = transfer.clock->now() - transfer.exchange->sent_at;
-  while (!bytes.empty()) {
-    if (reader.complete()) {
-      transfer.refused =
-          corrupt("receive " + transfer.exchange->name() + ": the server sent more than the reply");
-      return false;
-    }
-    iovec targets[ReplyReader::kTargetsMax];
-    reader.targets(targets, {transfer.scratch, kScratchBytes});
-    const size_t n = std::min(bytes.size(), targets[0].iov_len);
-    std::memcpy(targets[0].iov_base, bytes.data(), n);
-    if (transfer.refused = reader.received(n); !transfer.refused.ok()) return false;
-    bytes = bytes.subspan(n);
-  }
-  return true;
-}
 
 // libcurl's callback for a head's lines and, with its decoding off, for the body as it stands on
 // the wire.
 size_t on_bytes(char* data, size_t size, size_t count, void* self) {
   const Bytes bytes{reinterpret_cast<std::byte*>(data), size * count};
-  return feed(*static_cast<Transfer*>(self), bytes) ? bytes.size() : 0;
+  return static_cast<Transfer*>(self)->reply.take(bytes) ? bytes.size() : 0;
 }
 
 void note_sent(Transfer& transfer) {
   double connected = 0;
   curl_easy_getinfo(transfer.easy, CURLINFO_PRETRANSFER_TIME, &connected);
-  transfer.exchange->sent = connected > 0;
+  transfer.exchange().sent = connected > 0;
 }
 
 Code code_of(CURLcode rc, bool head_complete) {
@@ -117,16 +91,17 @@ Code code_of(CURLcode rc, bool head_complete) {
 }
 
 Status status_of(CURLcode rc, const Transfer& transfer) {
-  if (!transfer.refused.ok()) return transfer.refused;
-  if (rc == CURLE_OK && transfer.reader.complete()) return {};
+  const PushedReply& reply = transfer.reply;
+  if (!reply.refused().ok()) return reply.refused();
+  if (rc == CURLE_OK && reply.reader().complete()) return {};
   if (rc == CURLE_OK || rc == CURLE_GOT_NOTHING || rc == CURLE_PARTIAL_FILE)
-    return transfer.reader.at_eof();
-  const Code code = code_of(rc, transfer.reader.in_body());
+    return reply.reader().at_eof();
+  const Code code = code_of(rc, reply.reader().in_body());
   const char* cause = transfer.error[0] != 0 ? transfer.error : curl_easy_strerror(rc);
   if (code == Code::kExhausted) cause = "the reply's head is longer than libcurl allows";
-  std::string text = "request " + transfer.exchange->name() + ": " + cause;
+  std::string text = "request " + transfer.exchange().name() + ": " + cause;
   if (rc == CURLE_COULDNT_RESOLVE_HOST || rc == CURLE_COULDNT_RESOLVE_PROXY) text += " (DNS)";
-  if (!transfer.exchange->sent && code == Code::kUnavailable) {
+  if (!transfer.exchange().sent && code == Code::kUnavailable) {
     text += "; is the endpoint right, and is the server running?";
   }
   if (rc == CURLE_PEER_FAILED_VERIFICATION)
@@ -250,19 +225,19 @@ void CurlTransport::Core::collect_finished() {
     Transfer& transfer = *reinterpret_cast<Transfer*>(found);
     note_sent(transfer);
     const CURLcode rc = message->data.result;
-    finish(transfer.exchange->id, status_of(rc, transfer));
+    finish(transfer.exchange().id, status_of(rc, transfer));
   }
 }
 
 // ---- transfers ----
 
 Status CurlTransport::Core::prepare(Transfer& transfer) {
-  const HttpRequest& request = transfer.exchange->request;
+  const HttpRequest& request = transfer.exchange().request;
   std::string scratch;
   HR_TRY(append_request_head(scratch, request));  // for its checks
   transfer.easy = curl_easy_init();
   if (transfer.easy == nullptr)
-    return exhausted("request " + transfer.exchange->name() + ": out of memory");
+    return exhausted("request " + transfer.exchange().name() + ": out of memory");
   CURL* easy = transfer.easy;
   const auto add = [&](const std::string& line) {
     if (curl_slist* longer = curl_slist_append(transfer.headers, line.c_str()))
@@ -296,7 +271,7 @@ Status CurlTransport::Core::prepare(Transfer& transfer) {
 }
 
 void CurlTransport::Core::set_method(Transfer& transfer) {
-  const HttpRequest& request = transfer.exchange->request;
+  const HttpRequest& request = transfer.exchange().request;
   if (request.method == "HEAD") {
     curl_easy_setopt(transfer.easy, CURLOPT_NOBODY, 1L);
   } else if (!request.body.empty() || request.method == "PUT" || request.method == "POST") {
@@ -315,14 +290,11 @@ void CurlTransport::Core::start(std::unique_ptr<Exchange> exchange) {
     return exchange->complete(cancelled(exchange->name() + why));
   }
   const uint64_t id = exchange->id = next_id_++;
-  auto transfer = std::make_unique<Transfer>(limits_.header_bytes_max);
-  transfer->exchange = std::move(exchange);
-  transfer->reader.begin(*transfer->exchange);
-  transfer->scratch = scratch_;
-  transfer->clock = &loop_.clock();
-  transfer->since = transfer->exchange->sent_at = loop_.clock().now();
-  if (Status status = prepare(*transfer); !status.ok()) return transfer->exchange->complete(status);
-  track(id, *transfer->exchange);
+  auto transfer = std::make_unique<Transfer>(std::move(exchange), limits_.header_bytes_max,
+                                             MutableBytes(scratch_), loop_.clock());
+  if (Status status = prepare(*transfer); !status.ok())
+    return transfer->exchange().complete(status);
+  track(id, transfer->exchange());
   CURL* easy = transfer->easy;
   transfers_.emplace(id, std::move(transfer));
   curl_multi_add_handle(multi_, easy);
@@ -340,7 +312,7 @@ void CurlTransport::Core::track(uint64_t id, Exchange& exchange) {
       if (locked == nullptr) return;
       const auto it = locked->transfers_.find(stopped);
       if (it == locked->transfers_.end()) return;
-      locked->finish(stopped, cancelled(it->second->exchange->name() + ": stopped by the caller"));
+      locked->finish(stopped, cancelled(it->second->exchange().name() + ": stopped by the caller"));
     });
   };
   exchange.on_stop.emplace(exchange.stop, Exchange::StopPost{post, this, id});
@@ -353,7 +325,7 @@ void CurlTransport::Core::finish(uint64_t id, Status status) {
   transfers_.erase(it);
   note_sent(*transfer);
   curl_multi_remove_handle(multi_, transfer->easy);
-  Exchange& exchange = *transfer->exchange;
+  Exchange& exchange = transfer->exchange();
   exchange.reply.total = loop_.clock().now() - exchange.submitted_at;
   exchange.complete(std::move(status));
 }
@@ -362,7 +334,7 @@ void CurlTransport::Core::close_all() {
   closed_ = true;
   while (!transfers_.empty()) {
     const auto& [id, transfer] = *transfers_.begin();
-    finish(id, cancelled(transfer->exchange->name() + ": the transport was closed"));
+    finish(id, cancelled(transfer->exchange().name() + ": the transport was closed"));
   }
 }
 
@@ -384,18 +356,8 @@ void CurlTransport::Core::tick() {
   const TimePoint now = loop_.clock().now();
   std::vector<std::pair<uint64_t, Status>> late;
   for (const auto& [id, transfer] : transfers_) {
-    const HttpRequest& request = transfer->exchange->request;
-    if (std::exchange(transfer->progressed, false)) transfer->since = now;
-    const bool in_body = transfer->reader.in_body();
-    const Nanos patience = in_body ? limits_.stall_timeout : request.first_byte_timeout;
-    if (request.deadline.passed(now)) {
-      late.emplace_back(
-          id, timed_out("wait for " + transfer->exchange->name() + ": its deadline has passed"));
-    } else if (now - transfer->since >= patience) {
-      late.emplace_back(id, timed_out("wait for " + transfer->exchange->name() +
-                                      (in_body ? ": stalled for " : ": no reply within ") +
-                                      std::to_string(millis(patience)) + " ms"));
-    }
+    Status status = transfer->reply.on_tick(now, limits_.stall_timeout);
+    if (!status.ok()) late.emplace_back(id, std::move(status));
   }
   for (auto& [id, status] : late) {
     if (transfers_.contains(id)) finish(id, std::move(status));

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What EpollTransport is made of: the books of one loop's connections, queue and endpoints. All of it lives on the loop's
-// thread except submit() and stats(). epoll_core.cc lets requests in and out; epoll_core_upkeep.cc looks after
-// addresses, cancellation and clocks.
+// What EpollTransport is made of: the books of one loop's connections, queue and endpoints. All of
+// it lives on the loop's thread except submit() and stats(). epoll_core.cc lets requests in and out;
+// epoll_core_upkeep.cc looks after addresses, cancellation and clocks.
 #pragma once
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Where work runs. A *serial* executor runs its tasks one at a time, in the order posted (an event loop, ManualExecutor);
-// a ThreadPool runs them side by side.
+// Where work runs. A *serial* executor runs its tasks one at a time, in the order posted (an event
+// loop, ManualExecutor); a ThreadPool runs them side by side.
 #pragma once
 
 #include <condition_variable>
@@ -32,7 +32,8 @@ class TimedExecutor : public Executor {
   virtual const Clock& clock() const = 0;
 };
 
-// Runs nothing by itself: the test pulls. Serial; timers fire in run_until / advance in order of time, on a ManualClock.
+// Runs nothing by itself: the test pulls. Serial; timers fire in run_until / advance in order of
+// time, on a ManualClock.
 class ManualExecutor final : public TimedExecutor {
  public:
   explicit ManualExecutor(ManualClock& clock) : clock_(clock) {}
