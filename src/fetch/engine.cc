@@ -113,6 +113,7 @@ void FetchEngine::send(std::shared_ptr<Part> part) {
     request.version_id = shard.version_id;
   }
   request.dst = destinations(*part);
+  request.fresh = part->rereads > 0;
   deps_.store->read(
       std::move(request),
       [self = shared_from_this(), part = std::move(part)](ReadOutcome outcome) mutable {

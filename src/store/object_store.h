@@ -43,6 +43,7 @@ struct ReadRequest {
   std::vector<MutableBytes> dst;  // scatter list; sizes sum to range.size(); each byte is written once, in order
   Deadline deadline;
   int32_t loop = kAnyLoop;        // ReadOutcome::loop of the attempt before: retries and hedges stay on one loop
+  bool fresh = false;             // not from any cache: what came before was wrong
 };
 
 // A failed read tells how much of dst is good, so that a retry asks for the rest only.
