@@ -79,7 +79,7 @@ def arguments() -> argparse.Namespace:
                         help="environment made by bench/peers/setup")  # fmt: skip
     parser.add_argument("--serve", help="path of headrace-serve")
     parser.add_argument("--wall", help="path of bench_wall")
-    parser.add_argument("--block", type=int, default=4, help="samples a range of the wall's blocks")
+    parser.add_argument("--block", type=int, default=2, help="samples a range of the wall's blocks")
     parser.add_argument("--out", type=Path, help="all runs as JSON")
     parser.add_argument("--list", action="store_true", help="name the contenders and end")
     return parser.parse_args()

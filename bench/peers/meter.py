@@ -34,8 +34,8 @@ def versions(names: list[str]) -> dict[str, str]:
     for name in names:
         try:
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "?"
+        except metadata.PackageNotFoundError:  # a source tree
+            found[name] = getattr(sys.modules.get(name), "__version__", "?")
     return found
 
 
