@@ -33,6 +33,7 @@ struct BatchStream::Impl {
   StreamOptions options;
   std::shared_ptr<Budget> budget;
   std::shared_ptr<BufferPool> buffers;
+  std::shared_ptr<KeepStore> keep;  // null: samples are read where they are
   std::shared_ptr<AssemblyLine> line;
   std::shared_ptr<FetchEngine> engine;
   const Clock& clock = SystemClock::instance();
@@ -40,17 +41,26 @@ struct BatchStream::Impl {
   TimePoint returned{};  // when next() last gave a batch
   mutable std::mutex mutex;  // guards stats
   StreamStats stats;
-  uint64_t requests_before = 0, retries_before = 0, throttles_before = 0;  // of the data set's store
+  // Of the data set's store.
+  uint64_t requests_before = 0, retries_before = 0, throttles_before = 0, bytes_before = 0;
   uint32_t window = kWindowMin;
   FetchOptions fetch;
   bool over = false;
   bool closed = false;
 
   Status build();
+  bool worth_keeping() const;
   void size_window(const BatchAssembler& assembler);
   void count_wait(TimePoint since);
   void count_delivery(const AssemblyLine::Finished& finished);
 };
+
+// As plan/defaults.cc (keep_all) has it: what fits in half of the memory. Several ranks that read whole blocks share the
+// data set between them, and would each read all of it if they kept it.
+bool BatchStream::Impl::worth_keeping() const {
+  const bool shared = options.world > 1 && options.block > 1;
+  return !shared && dataset->index().sample_bytes() <= budget->bytes_max() / 2;
+}
 
 Status BatchStream::Impl::build() {
   const DatasetIndex& index = dataset->index();
@@ -91,8 +101,16 @@ Status BatchStream::Impl::build() {
   EventLoop& loop = runtime->loop(0);
   line = std::make_shared<AssemblyLine>(assembler, dataset->index_ptr(), budget, runtime->workers(), loop,
                                         options.seed);
-  FetchDeps deps{dataset->store_ptr(), &runtime->workers(), buffers,           budget, dataset->index_ptr(),
-                 dataset->cutter_ptr(), dataset->key_prefix(), dataset->pin_versions()};
+  if (worth_keeping()) keep = dataset->keep_store();
+  if (keep) bytes_before = keep->bytes_asked();
+  FetchDeps deps{keep ? keep : dataset->store_ptr(),
+                 &runtime->workers(),
+                 buffers,
+                 budget,
+                 dataset->index_ptr(),
+                 dataset->cutter_ptr(),
+                 dataset->key_prefix(),
+                 dataset->pin_versions()};
   size_window(*assembler);
   engine = FetchEngine::make(std::move(deps), std::move(plan), fetch, line);
   line->attach(engine);
@@ -107,6 +125,8 @@ void BatchStream::Impl::size_window(const BatchAssembler& assembler) {
   fetch.requests_max = kRequestsMax;
   fetch.ahead_bytes_min = 2 * options.batch * mean_bytes(dataset->index());
   fetch.headroom_bytes = std::min(window * slot, budget->bytes_max() / 3);
+  // What is kept lies in the process's budget; it is part of what the loader was told it may use all the same.
+  if (keep && options.memory_bytes > 0) fetch.headroom_bytes += keep->bytes_held();
 }
 
 Result<std::unique_ptr<BatchStream>> BatchStream::start(std::shared_ptr<Dataset> dataset, StreamOptions options) {
@@ -188,7 +208,7 @@ StreamStats BatchStream::stats() const {
   StreamStats out = in.stats;
   const FetchMetrics& fetch = in.engine->metrics();
   const StoreMetrics& store = in.dataset->store_metrics();
-  out.bytes_received = fetch.bytes.value();
+  out.bytes_received = in.keep ? in.keep->bytes_asked() - in.bytes_before : fetch.bytes.value();
   out.requests = store.requests.value() - in.requests_before;
   out.retries = store.retries.value() - in.retries_before;
   out.throttles = store.throttles.value() - in.throttles_before;

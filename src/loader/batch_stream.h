@@ -41,7 +41,7 @@ struct StreamOptions {
 // Where the time went, from the first next() on. Nanoseconds.
 struct StreamStats {
   uint64_t batches = 0, rows = 0;
-  uint64_t bytes_received = 0;   // from the store
+  uint64_t bytes_received = 0;   // asked of the store, not of what is kept in memory
   uint64_t bytes_delivered = 0;  // stored bytes of the delivered samples
   uint64_t requests = 0, retries = 0, throttles = 0, rereads = 0;
   uint64_t bad_samples = 0;

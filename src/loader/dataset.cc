@@ -208,6 +208,36 @@ Result<std::shared_ptr<Dataset>> Dataset::open(std::vector<std::string> urls, Op
   return DatasetOpener(std::move(urls), std::move(options), std::move(stop)).open();
 }
 
+Dataset::~Dataset() {
+  // Its loads run on the store that goes next. A loop's own thread, which cannot wait for itself, has none left to wait
+  // for: a stream that is under way holds the data set.
+  if (keep_ && !runtime_->on_own_thread()) keep_->close();
+}
+
+std::shared_ptr<KeepStore> Dataset::keep_store() const {
+  std::lock_guard lock(keep_mutex_);
+  if (keep_ && keep_->bytes_held() > 0) return keep_;
+  keep_ = nullptr;  // all of it was given back to somebody who was stuck: perhaps there is room again
+  Budget& budget = *runtime_->budget();
+  // A quarter stays for reading: lanes and batches of all streams.
+  const uint64_t most = budget.bytes_max() - budget.bytes_max() / 4, used = budget.used();
+  if (used > most || bytes() > most - used) return nullptr;
+  std::vector<ObjectMeta> objects;
+  objects.reserve(index_->shards().size());
+  for (const ShardEntry& shard : index_->shards()) {
+    ObjectMeta object;
+    object.key = prefix_ + shard.key;
+    object.size = shard.size;
+    if (pin_versions_) {
+      object.etag = shard.etag;
+      object.version_id = shard.version_id;
+    }
+    objects.push_back(std::move(object));
+  }
+  keep_ = KeepStore::make(opened_.store, runtime_->buffers(), runtime_->budget(), objects);
+  return keep_;
+}
+
 uint64_t Dataset::bytes() const {
   uint64_t sum = 0;
   for (const ShardEntry& shard : index_->shards()) sum += shard.size;

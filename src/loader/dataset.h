@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <stop_token>
 #include <string>
 #include <utility>
@@ -14,6 +15,7 @@
 
 #include "base/result.h"
 #include "base/secret.h"
+#include "cache/keep_store.h"
 #include "format/dataset_index.h"
 #include "format/sample.h"
 #include "loader/open_store.h"
@@ -66,6 +68,8 @@ struct RawSample {
 
 class Dataset {
  public:
+  ~Dataset();
+
   // `urls`: shards, one prefix or folder, or one index.json, already brace-expanded. Blocking (requests to the store).
   static Result<std::shared_ptr<Dataset>> open(std::vector<std::string> urls, OpenOptions options,
                                                std::stop_token stop = {});
@@ -77,6 +81,9 @@ class Dataset {
   std::shared_ptr<const Cutter> cutter_ptr() const { return cutter_; }
   ObjectStore& store() const { return *opened_.store; }
   const std::shared_ptr<ObjectStore>& store_ptr() const { return opened_.store; }
+  // store() with every shard kept in memory once read, the same one for all streams; charged to the process's budget.
+  // Null when that has no room for it.
+  std::shared_ptr<KeepStore> keep_store() const;
   const StoreMetrics& store_metrics() const { return *opened_.metrics; }
   const std::shared_ptr<Runtime>& runtime() const { return runtime_; }
 
@@ -116,6 +123,8 @@ class Dataset {
   std::shared_ptr<const DatasetIndex> index_;
   std::shared_ptr<const ShardCounts> counts_;
   std::shared_ptr<const Cutter> cutter_;
+  mutable std::mutex keep_mutex_;
+  mutable std::shared_ptr<KeepStore> keep_;
 };
 
 }  // namespace headrace
