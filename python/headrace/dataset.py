@@ -66,7 +66,8 @@ def open(source: Source, *, progress: ProgressSink | None = None, **options: Any
         endpoint_url, region, profile, aws_access_key_id, aws_secret_access_key,
             aws_session_token, anonymous: as boto3 means them; what is not given comes from the
             standard environment variables and files.
-        verify: False to accept any TLS certificate, or the path of a CA bundle.
+        verify: False to accept any TLS certificate, or the path of a CA bundle. Default:
+            AWS_CA_BUNDLE, SSL_CERT_FILE, SSL_CERT_DIR, the system's bundle, certifi's.
         index: URL or path of the index to use. Default: beside the shards, else the local folder.
         build: False makes a missing index an error instead of building it (a pass over all bytes).
         save: where a fresh index goes: ``"local"`` (default), ``"beside"`` the shards, a URL or
@@ -113,7 +114,18 @@ def _core_options(options: dict[str, Any]) -> dict[str, Any]:
     if "format" in core:
         faults.choice("format", core["format"], _FORMATS)
     faults.raise_any()
+    if core.get("verify_tls", True) and "ca_file" not in core and not _core.knows_trusted_cas():
+        core.update(_certifi_bundle())
     return core
+
+
+def _certifi_bundle() -> dict[str, str]:
+    """certifi's CAs, for machines without a bundle of their own (slim containers)."""
+    try:
+        import certifi
+    except ImportError:
+        return {}  # an https:// endpoint then says what to install
+    return {"ca_file": certifi.where()}
 
 
 class Dataset:
@@ -306,12 +318,16 @@ class Dataset:
         block: int | None = None,
         lanes: int | None = None,
     ) -> dict[str, Any]:
-        """Block length and lanes for a global batch, and the reasons (docs/ordering.md,
-        "Defaults")."""
+        """Block length and lanes for a global batch, what they cost and give, and the reasons
+        (docs/ordering.md, "Defaults").
+
+        ``requests``: range requests of an epoch by all ranks, when each segment is read once.
+        ``d1``, ``d4``, ``d32``: safe bounds of D(m), None where the epoch is too short for one.
+        """
         faults = Faults("choose block and lanes")
         stated = faults.size("memory", memory)
         faults.raise_any()
-        return _core.choose_defaults(
+        chosen = _core.choose_defaults(
             samples=len(self),
             sample_bytes=max(1.0, self.core.sample_bytes / max(1, len(self))),
             batch=batch,
@@ -322,6 +338,10 @@ class Dataset:
             block=block or 0,
             lanes=lanes or 0,
         )
+        chosen["requests"] = _core.gets_per_epoch(
+            self.counts, chosen["block"], chosen["lanes"], shuffle
+        )
+        return chosen
 
     def loader(self, **options: Any) -> Loader:
         """A :class:`headrace.Loader` over this data set; its options are described there."""

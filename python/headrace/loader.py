@@ -339,6 +339,7 @@ class Loader:
             f"batches an epoch, remainder {choice.remainder}",
             f"  order     {choice.shuffle}, seed {choice.seed}, block {choice.block}, "
             f"lanes {choice.lanes}",
+            *plan.cost_and_quality(),
             f"  memory    {format_size(memory) if memory else 'not stated'}",
             f"  position  epoch {self._at[0]}, position {self._at[1]:,}",
         ]

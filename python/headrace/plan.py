@@ -52,11 +52,28 @@ class Plan:
     order_hash: str
     index: str
     reasons: tuple[str, ...]
+    requests: int  # an epoch, by all ranks
+    quality: tuple[tuple[int, float | None], ...]  # (m, safe bound of D(m) or None)
 
     @property
     def batch(self) -> int:
         """Samples of a batch over all ranks."""
         return self.cursor.batch
+
+    def cost_and_quality(self) -> list[str]:
+        """Two lines for people: requests an epoch, and how near the order is to a true shuffle."""
+        least = -(-self.cursor.samples // (self.choice.block or 1))
+        requests = f"about {self.requests:,} an epoch (floor {least:,}: one a block)"
+        if self.choice.shuffle == "none":
+            quality = "n/a: no shuffle"
+        else:
+            quality = ", ".join(
+                f"D({m}) " + ("n/a: epoch too short" if bound is None else f"≤ {bound:.2f}")
+                for m, bound in self.quality
+            )
+            if any(bound is not None for _, bound in self.quality):
+                quality += " on data sorted by class (1 = a true shuffle)"
+        return [f"  requests  {requests}", f"  shuffle quality  {quality}"]
 
     def state_text(self, at: Position, agreement: str = "") -> str:
         """The state as JSON text."""
@@ -126,6 +143,8 @@ def make_plan(dataset: Dataset, options: LoaderOptions, choice: Choice) -> Plan:
         order_hash=dataset.order_hash,
         index=dataset.index_name,
         reasons=tuple(chosen["reasons"]),
+        requests=chosen["requests"],
+        quality=tuple((m, chosen[f"d{m}"]) for m in (1, 4, 32)),
     )
 
 

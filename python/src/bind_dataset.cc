@@ -13,6 +13,7 @@
 
 #include "dataset_handle.h"
 #include "loader/field_defaults.h"
+#include "loader/open_store.h"
 #include "sample_value.h"
 
 namespace headrace::python {
@@ -190,6 +191,7 @@ void bind_dataset(nb::module_& m) {
   m.def("open_dataset", open_dataset, "urls"_a, "options"_a, "progress"_a.none(),
         nb::sig("def open_dataset(urls: Sequence[str], options: dict[str, Any], "
                 "progress: Callable[[str, int, int], None] | None) -> Dataset"));
+  m.def("knows_trusted_cas", &knows_trusted_cas);
   m.def("runtime_defaults", [] {
     const RuntimeOptions found = Runtime::defaults();
     nb::dict out;

@@ -62,6 +62,9 @@ nb::dict choose(uint64_t samples, double sample_bytes, uint64_t batch, uint32_t 
   out["rows"] = chosen.rows;
   out["keep_all"] = chosen.keep_all;
   out["sharing"] = chosen.sharing;
+  out["d1"] = nb::cast(chosen.d1);
+  out["d4"] = nb::cast(chosen.d4);
+  out["d32"] = nb::cast(chosen.d32);
   out["reasons"] = nb::cast(chosen.reasons);
   return out;
 }

@@ -96,7 +96,10 @@ class FakeDataset:
         return self.samples
 
     def choose(self, *, batch, world_size, memory, shuffle, block, lanes):
-        return {"block": block or 4, "lanes": lanes or 6, "reasons": ["because it is fake"]}
+        return {
+            "block": block or 4, "lanes": lanes or 6, "reasons": ["because it is fake"],
+            "requests": 16, "d1": 1.25, "d4": 1.5, "d32": None,
+        }  # fmt: skip
 
     def loader(self, **options):
         from headrace.loader import Loader

@@ -328,6 +328,17 @@ def test_ranks_are_read_at_the_first_iter(monkeypatch):
     assert "1 of 2 (from RANK and WORLD_SIZE)" in str(loader)
 
 
+def test_print_says_what_the_order_costs_and_gives():
+    said = str(make(batch_size=4, block=4))
+    least = -(-FakeDataset.samples // 4)
+    assert f"  requests  about 16 an epoch (floor {least}: one a block)" in said
+    assert (
+        "  shuffle quality  D(1) ≤ 1.25, D(4) ≤ 1.50, D(32) n/a: epoch too short "
+        "on data sorted by class (1 = a true shuffle)"
+    ) in said
+    assert "shuffle quality  n/a: no shuffle" in str(make(batch_size=4, shuffle=False))
+
+
 def test_ranks_partition_every_batch():
     whole = [set(b.ids.tolist()) for b in make(batch_size=None, global_batch_size=8)]
     parts = [list(make(batch_size=4, rank=r, world_size=2)) for r in range(2)]

@@ -2,6 +2,8 @@
 """The parts of the package that need no compiled core: errors, options, URLs, decoders, ranks, ragged columns."""
 
 import pickle
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -445,3 +447,19 @@ def test_the_committed_stub_is_that_of_the_bindings():
     tool = Path(__file__).resolve().parents[2] / "tools" / "gen_stub"
     done = subprocess.run([sys.executable, str(tool), "--check"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_certifi_is_trusted_where_the_machine_knows_no_cas(monkeypatch):
+    from headrace import _core, dataset
+
+    monkeypatch.setitem(sys.modules, "certifi", SimpleNamespace(where=lambda: "/certifi.pem"))
+    monkeypatch.setattr(_core, "knows_trusted_cas", lambda: False)
+    assert dataset._core_options({})["ca_file"] == "/certifi.pem"
+    assert dataset._core_options({"verify": "/mine.pem"})["ca_file"] == "/mine.pem"
+    assert "ca_file" not in dataset._core_options({"verify": False})
+    monkeypatch.setitem(sys.modules, "certifi", None)  # not installed
+    assert "ca_file" not in dataset._core_options({})
+    monkeypatch.undo()
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/named.pem")
+    assert _core.knows_trusted_cas()
+    assert "ca_file" not in dataset._core_options({})

@@ -4,12 +4,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <vector>
 
 #include "loader/proxy.h"
 #include "net/curl_transport.h"
 #include "net/epoll_transport.h"
 #include "net/resolver.h"
+#include "net/tls.h"
 #include "s3/s3_store.h"
 #include "store/file_store.h"
 #include "store/retry_store.h"
@@ -111,6 +113,11 @@ Result<OpenedStore> open_files(const StoreOptions& options, std::shared_ptr<Runt
 
 Result<OpenedStore> open_store(const DataUrl& url, const StoreOptions& options, std::shared_ptr<Runtime> runtime) {
   return url.scheme == "s3" ? open_s3(url, options, std::move(runtime)) : open_files(options, std::move(runtime));
+}
+
+bool knows_trusted_cas() {
+  const auto env = [](const char* name) -> const char* { return std::getenv(name); };
+  return !find_ca({}, env).source.empty();
 }
 
 }  // namespace headrace

@@ -22,4 +22,7 @@ struct OpenedStore {
 // The store that holds `url`'s bucket (or the file system).
 Result<OpenedStore> open_store(const DataUrl& url, const StoreOptions& options, std::shared_ptr<Runtime> runtime);
 
+// Does this process know CAs to trust when no option names them (environment, the system's bundles)?
+bool knows_trusted_cas();
+
 }  // namespace headrace
