@@ -13,6 +13,7 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <memory>
 
 #include "base/checked.h"
 #include "serve/server.h"
@@ -35,14 +36,31 @@ constexpr char kUsage[] =
   --read-only               refuse PUT and DELETE
   --profile NAME            zero (default), s3, s3-tail, express, wan; single options override it:
   --first-byte-ms MS --sigma S --tail-probability P --tail-ms MS --connection-mbps MBPS --total-mbps MBPS --seed N
+  --clock-offset SECONDS    dates and signatures as if this machine's clock were wrong; may be negative
   --fault RULE              "reset,at=1000,op=GetObject,key=*.tar,nth=3"; see docs/serve.md          (repeatable)
   --log FILE                one JSON line a request
   --threads N               event loops, 1
   --no-control              no /-/stats, /-/faults, /-/log
 )";
 
+// The machine's clock, wrong by a constant: what a client with a wrong clock meets.
+class OffsetClock final : public Clock {
+ public:
+  explicit OffsetClock(int64_t offset_s) : offset_s_(offset_s) {}
+  TimePoint now() const override { return SystemClock::instance().now(); }
+  int64_t unix_seconds() const override {
+    return SystemClock::instance().unix_seconds() + offset_s_;
+  }
+
+ private:
+  int64_t offset_s_;
+};
+
+constexpr uint64_t kClockOffsetSecondsMax = 366 * 86'400;
+
 struct CommandLine {
   ServerOptions server;
+  std::shared_ptr<const Clock> clock;  // outlives the server
   std::string port_file;
   bool help = false;
 };
@@ -106,6 +124,17 @@ std::map<std::string, Setter> value_options() {
   };
   o["--tls-key"] = [](CommandLine& l, const std::string& v) {
     return l.server.tls_key = v, Status();
+  };
+  o["--clock-offset"] = [](CommandLine& l, const std::string& v) -> Status {
+    const bool behind = v.starts_with('-');
+    const auto seconds = parse_decimal(std::string_view(v).substr(behind ? 1 : 0));
+    if (!seconds || *seconds > kClockOffsetSecondsMax) {
+      return invalid_argument("read --clock-offset '" + v + "': want seconds, up to a year");
+    }
+    const auto offset = static_cast<int64_t>(*seconds);
+    l.clock = std::make_shared<OffsetClock>(behind ? -offset : offset);
+    l.server.clock = l.clock.get();
+    return {};
   };
   o["--log"] = [](CommandLine& l, const std::string& v) { return l.server.log_path = v, Status(); };
   o["--first-byte-ms"] = real("--first-byte-ms", &WeatherOptions::first_byte_median_ms, 1);

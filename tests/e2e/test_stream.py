@@ -264,7 +264,8 @@ def test_any_memory_gives_the_same_samples_or_says_that_it_is_too_small(dataset)
         try:
             assert ids(loader) == want, kib
         except hr.Error as error:
-            assert "too small for one batch" in str(error)
+            if "too small for one batch" not in str(error):
+                raise
             refused.append(kib)
         assert loader.stats()["memory_peak"] <= kib << 10
     assert refused

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Starts headrace-serve (path in $HEADRACE_SERVE) for the tests of this folder; without it they are skipped."""
+"""Starts headrace-serve for the tests of this folder: the one beside the package, or $HEADRACE_SERVE."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import pathlib
 import signal
 import subprocess
@@ -12,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
+
+from headrace.serve import server_program
 
 ACCESS_KEY = "headrace"
 SECRET_KEY = "headrace-secret"
@@ -28,14 +29,11 @@ class Running:
 
 @contextlib.contextmanager
 def running_server(folder: pathlib.Path, *options: str, scheme: str = "http") -> Iterator[Running]:
-    binary = os.environ.get("HEADRACE_SERVE")
-    if not binary:
-        pytest.skip("HEADRACE_SERVE does not name the headrace-serve binary")
     root = folder / "root"
     root.mkdir(exist_ok=True)
     port_file = folder / "port"
     process = subprocess.Popen(
-        [binary, str(root), "--port", "0", "--port-file", str(port_file), *options], stderr=subprocess.PIPE, text=True
+        [server_program(), str(root), "--port", "0", "--port-file", str(port_file), *options], stderr=subprocess.PIPE, text=True
     )
     line = process.stderr.readline()  # "serving ... at URL": printed when it listens
     assert " at " in line, line

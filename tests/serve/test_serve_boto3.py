@@ -22,6 +22,8 @@ import pytest
 boto3 = pytest.importorskip("boto3")
 from botocore.exceptions import ClientError  # noqa: E402
 
+from headrace.serve import server_program  # noqa: E402
+
 ODD_KEYS = [
     "a b",
     "a+b",
@@ -272,13 +274,12 @@ def test_signals_end_it_cleanly(serve, ending):
         (["--port", "70000"], "up to 65535"),
         (["--nonsense"], "no such option"),
         (["--sigma"], "wants a value"),
+        (["--clock-offset", "soon"], "want seconds"),
+        (["--clock-offset", "-99999999"], "up to a year"),
         ([], "nothing to serve"),
     ],
 )
 def test_wrong_options_are_named(options, words):
-    binary = os.environ.get("HEADRACE_SERVE")
-    if not binary:
-        pytest.skip("HEADRACE_SERVE does not name the headrace-serve binary")
-    done = subprocess.run([binary, *options], capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run([server_program(), *options], capture_output=True, text=True, timeout=10, check=False)
     assert done.returncode == 2
     assert words in done.stderr
