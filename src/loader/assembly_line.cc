@@ -104,7 +104,7 @@ void AssemblyLine::on_state(const std::shared_ptr<Job>& job, Assembly::State sta
   std::lock_guard lock(mutex_);
   running_ = false;
   current_.reset();
-  if (finished && !closed_) {
+  if (finished) {  // after close() began, too: it waits for us and then lets go of the memory
     finished_.push_back(*std::move(finished));
   } else if (state == Assembly::State::kFailed) {
     failure_ = job->assembly->status();

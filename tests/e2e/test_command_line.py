@@ -46,10 +46,9 @@ def test_index_then_ls_then_show(headrace, tmp_path):
 
 def test_stream(headrace):
     url = "s3://data/train-{0..3}.tar"
-    done = json.loads(headrace("stream", url, "--batch-size", 50, "--block", 16, "--lanes", 32,
-                               "--verify", "--json").stdout)
+    done = json.loads(headrace("stream", url, "--batch-size", 50, "--verify", "--json").stdout)
     assert (done["samples"], done["batches"], done["verified"]) == (600, 12, True)
-    assert done["stats"]["bytes_ratio"] < 2  # few rows of blocks: lanes begin and end inside them
+    assert done["stats"]["bytes_ratio"] < 1.3  # all of it once; the rest is tar's padding
     assert "samples/s" in headrace("stream", url, "--batches", 2).stdout
 
 
