@@ -268,14 +268,14 @@ void FetchEngine::close() {
   stop_.request_stop();
   if (listener_ != 0) deps_.budget->unsubscribe(listener_);
   gate_.close();
-  std::promise<void> done;
+  auto done = std::make_shared<std::promise<void>>();  // shared: the waker may still be inside when the waiter is gone
   // `this`, not shared: the caller's reference is the last one, so that nothing is taken down on the executor.
-  executor_.post([this, &done] {
+  executor_.post([this, done] {
     ended_ = true;
     forget_plan();
-    done.set_value();
+    done->set_value();
   });
-  done.get_future().wait();
+  done->get_future().wait();
 }
 
 }  // namespace headrace

@@ -5,49 +5,60 @@
 
 #include <algorithm>
 #include <string>
+#include <tuple>
 
 namespace headrace {
 
-void ManualExecutor::post(Task task) { ready_.push_back(std::move(task)); }
-
-void ManualExecutor::post_at(TimePoint when, Task task) {
-  timers_.push_back({when, next_order_++, std::move(task)});
-  std::push_heap(timers_.begin(), timers_.end(), [](const Timer& a, const Timer& b) {
+namespace {
+struct Later {
+  template <class Timer>
+  bool operator()(const Timer& a, const Timer& b) const {
     return std::tie(a.when, a.order) > std::tie(b.when, b.order);
-  });
+  }
+};
+}  // namespace
+
+void ManualExecutor::post(Task task) {
+  std::lock_guard lock(mutex_);
+  ready_.push_back(std::move(task));
 }
 
-bool ManualExecutor::fire_due() {
+void ManualExecutor::post_at(TimePoint when, Task task) {
+  std::lock_guard lock(mutex_);
+  timers_.push_back({when, next_order_++, std::move(task)});
+  std::push_heap(timers_.begin(), timers_.end(), Later());
+}
+
+bool ManualExecutor::take_next(Task& task) {
+  std::lock_guard lock(mutex_);
+  if (!ready_.empty()) {
+    task = std::move(ready_.front());
+    ready_.pop_front();
+    return true;
+  }
   if (timers_.empty() || timers_.front().when > clock_.now()) return false;
-  std::pop_heap(timers_.begin(), timers_.end(), [](const Timer& a, const Timer& b) {
-    return std::tie(a.when, a.order) > std::tie(b.when, b.order);
-  });
-  Task task = std::move(timers_.back().task);
+  std::pop_heap(timers_.begin(), timers_.end(), Later());
+  task = std::move(timers_.back().task);
   timers_.pop_back();
-  task();
   return true;
 }
 
 size_t ManualExecutor::run_ready() {
   size_t ran = 0;
-  for (;;) {
-    if (!ready_.empty()) {
-      Task task = std::move(ready_.front());
-      ready_.pop_front();
-      task();
-    } else if (!fire_due()) {
-      return ran;
-    }
+  for (Task task; take_next(task); task = Task()) {
+    task();
     ++ran;
   }
+  return ran;
 }
 
 size_t ManualExecutor::run_all(size_t limit) {
   size_t ran = 0;
   while (ran < limit) {
     ran += run_ready();
+    std::lock_guard lock(mutex_);
     if (timers_.empty()) break;
-    clock_.advance(timers_.front().when - clock_.now());
+    if (timers_.front().when > clock_.now()) clock_.advance(timers_.front().when - clock_.now());
   }
   return ran;
 }

@@ -52,9 +52,10 @@ class ManualExecutor final : public TimedExecutor {
     uint64_t order;
     Task task;
   };
-  bool fire_due();
+  bool take_next(Task& task);
 
   ManualClock& clock_;
+  std::mutex mutex_;
   std::deque<Task> ready_;
   std::vector<Timer> timers_;  // heap, earliest first
   uint64_t next_order_ = 0;
