@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// KeepStore: a small data set, read once and kept in memory: an ObjectStore over another one. With samples drawn one by
-// one from all over the data set (block = 1), each epoch would be as many small requests as there are samples; kept, the
-// whole job costs one GET a 4 MiB range, and later epochs and validation passes none.
+// KeepStore: a small data set, read once and kept in memory: an ObjectStore over another one. With samples drawn one
+// by one from all over the data set (block = 1), each epoch would be as many small requests as there are samples; kept,
+// the whole job costs one GET a 4 MiB range, and later epochs and validation passes none.
 //
-// The first read of a listed object has the whole object loaded, the ranges that somebody waits for first. Its memory is
-// reserved for all objects at once, before anything is asked for: either all can be kept or nothing is. Kept bytes are
-// residency, not a claim: when another claimant of the budget is stuck, objects are dropped, and read from the store
-// from then on. What cannot be served from memory goes through as it was asked.
+// The first read of a listed object has the whole object loaded, the ranges that somebody waits for first. Its memory
+// is reserved for all objects at once, before anything is asked for: either all can be kept or nothing is. Kept bytes
+// are residency, not a claim: when another claimant of the budget is stuck, objects are dropped, and read from the
+// store from then on. What cannot be served from memory goes through as it was asked.
 //
 // Does not decide what is worth keeping (loader/batch_stream.cc), nor check the bytes: a reader that finds them wrong
 // asks again with ReadRequest::fresh, which goes through and has the range loaded anew.

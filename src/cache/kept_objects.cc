@@ -124,8 +124,8 @@ void KeptObjects::wait(Object& object, std::shared_ptr<Reader> reader) {
     filling_.push_back(&object);
   }
   if (reader->stop.stop_possible()) {
-    reader->on_stop.emplace(
-        reader->stop, Reader::Fire{reader, &executor_, "read " + name_ + "/" + object.meta.key + " bytes " + bytes.text()});
+    const std::string what = "read " + name_ + "/" + object.meta.key + " bytes " + bytes.text();
+    reader->on_stop.emplace(reader->stop, Reader::Fire{reader, &executor_, what});
   }
 }
 

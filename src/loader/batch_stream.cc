@@ -12,8 +12,9 @@
 namespace headrace {
 namespace {
 
-// Batches handed over by the engine and not yet taken by the consumer: one ready, one in the making; more of small ones,
-// because a hand-over between threads takes some milliseconds whatever the batch's size.
+// Batches handed over by the engine and not yet taken by the consumer: one ready, one in the making;
+// more of small ones, because a hand-over between threads takes some milliseconds whatever the
+// batch's size.
 constexpr uint32_t kWindowMin = 2, kWindowMax = 16;
 constexpr uint64_t kWindowBytes = 32 << 20;
 // While next() waits, how often it looks what it waits for.
@@ -55,8 +56,8 @@ struct BatchStream::Impl {
   void count_delivery(const AssemblyLine::Finished& finished);
 };
 
-// As plan/defaults.cc (keep_all) has it: what fits in half of the memory. Several ranks that read whole blocks share the
-// data set between them, and would each read all of it if they kept it.
+// As plan/defaults.cc (keep_all) has it: what fits in half of the memory. Several ranks that read whole blocks share
+// the data set between them, and would each read all of it if they kept it.
 bool BatchStream::Impl::worth_keeping() const {
   const bool shared = options.world > 1 && options.block > 1;
   return !shared && dataset->index().sample_bytes() <= budget->bytes_max() / 2;
