@@ -109,7 +109,8 @@ Part* FetchEngine::cover(Segment& segment, const PlanRow& row) {
   std::vector<uint64_t> samples = uncovered(segment, row);
   const bool small = samples.size() * mean <= options_.gap_bytes_max;
   if (rows_planned_ < ramp_rows_ && !small && samples.size() > 1) {
-    // First visit of the lane: from the nearer end of what is wanted up to the sample, so that the rest stays one range.
+    // First visit of the lane: from the nearer end of what is wanted up to the sample, so that the
+    // rest stays one range.
     const auto at = std::ranges::find(samples, sample);
     if (at - samples.begin() < samples.end() - at - 1) {
       samples.erase(at + 1, samples.end());

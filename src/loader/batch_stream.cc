@@ -56,8 +56,8 @@ struct BatchStream::Impl {
   void count_delivery(const AssemblyLine::Finished& finished);
 };
 
-// As plan/defaults.cc (keep_all) has it: what fits in half of the memory. Several ranks that read whole blocks share
-// the data set between them, and would each read all of it if they kept it.
+// As plan/defaults.cc (keep_all) has it: what fits in half of the memory. Several ranks that read
+// whole blocks share the data set between them, and would each read all of it if they kept it.
 bool BatchStream::Impl::worth_keeping() const {
   const bool shared = options.world > 1 && options.block > 1;
   return !shared && dataset->index().sample_bytes() <= budget->bytes_max() / 2;
