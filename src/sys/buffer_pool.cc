@@ -37,7 +37,7 @@ uint64_t class_size(uint32_t c) {
 uint64_t large_size(uint64_t size) { return (size + kPage - 1) / kPage * kPage; }
 
 std::byte* map_aligned(uint64_t size) {
-  // Over-map and trim, so that 2 MiB pieces start on a huge-page border.
+  // Over-map and trim, so that a slab is found from an address inside it.
   const uint64_t align = size >= kSlab ? kSlab : kPage;
   void* raw = ::mmap(nullptr, size + align, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (raw == MAP_FAILED) return nullptr;
@@ -46,7 +46,8 @@ std::byte* map_aligned(uint64_t size) {
   if (aligned > start) ::munmap(raw, aligned - start);
   const uintptr_t end = aligned + size;
   if (start + size + align > end) ::munmap(reinterpret_cast<void*>(end), start + size + align - end);
-  if (size >= kSlab) ::madvise(reinterpret_cast<void*>(aligned), size, MADV_HUGEPAGE);
+  // No MADV_HUGEPAGE: on virtual machines whose host takes freed huge pages back, touching one costs 1-2 CPU-s/GB in bad
+  // moments, against 0.36 for 4 KiB pages always (bench/README.md); in steady state buffers are reused and it gains 0.1.
   return reinterpret_cast<std::byte*>(aligned);
 }
 

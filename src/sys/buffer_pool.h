@@ -4,7 +4,7 @@
 //
 // Fresh memory costs 160-420 ms a GB to touch, a memcpy 93 (ARCHITECTURE.md), so memory is kept and
 // used again. Sizes up to 512 KiB are rounded up to one of four classes a doubling (at most 25 %, on
-// average about 10 % waste) and carved from 2 MiB slabs (huge pages where the kernel gives them); a
+// average about 10 % waste) and carved from 2 MiB slabs; a
 // slab that is all free serves another class. Larger buffers are mappings of their own, kept while
 // the cache has room. What is charged to the budget is the class size of buffers in use; memory kept
 // for reuse is given back to the kernel when the total mapped would exceed the pool's limit.
