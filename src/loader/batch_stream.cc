@@ -8,6 +8,7 @@
 #include "fetch/engine.h"
 #include "loader/assembly_line.h"
 #include "loader/field_defaults.h"
+#include "plan/defaults.h"
 
 namespace headrace {
 namespace {
@@ -56,11 +57,12 @@ struct BatchStream::Impl {
   void count_delivery(const AssemblyLine::Finished& finished);
 };
 
-// As plan/defaults.cc (keep_all) has it: what fits in half of the memory. Several ranks that read
-// whole blocks share the data set between them, and would each read all of it if they kept it.
+// As plan/defaults.cc (keep_all) has it: what fits in half of the memory, and is read sample by sample. Blocks and large
+// samples are worth a request each; keeping would make the first batch wait for 4 MiB a lane instead.
 bool BatchStream::Impl::worth_keeping() const {
-  const bool shared = options.world > 1 && options.block > 1;
-  return !shared && dataset->index().sample_bytes() <= budget->bytes_max() / 2;
+  const DatasetIndex& index = dataset->index();
+  const bool small_reads = options.block == 1 && mean_bytes(index) < kSingleSampleBytes;
+  return small_reads && index.sample_bytes() <= budget->bytes_max() / 2;
 }
 
 Status BatchStream::Impl::build() {
