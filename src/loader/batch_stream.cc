@@ -57,8 +57,8 @@ struct BatchStream::Impl {
   void count_delivery(const AssemblyLine::Finished& finished);
 };
 
-// As plan/defaults.cc (keep_all) has it: what fits in half of the memory, and is read sample by sample. Blocks and large
-// samples are worth a request each; keeping would make the first batch wait for 4 MiB a lane instead.
+// As plan/defaults.cc (keep_all) has it: what fits in half of the memory, and is read sample by sample. Blocks and
+// large samples are worth a request each; keeping would make the first batch wait for 4 MiB a lane instead.
 bool BatchStream::Impl::worth_keeping() const {
   const DatasetIndex& index = dataset->index();
   const bool small_reads = options.block == 1 && mean_bytes(index) < kSingleSampleBytes;

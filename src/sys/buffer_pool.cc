@@ -46,8 +46,8 @@ std::byte* map_aligned(uint64_t size) {
   if (aligned > start) ::munmap(raw, aligned - start);
   const uintptr_t end = aligned + size;
   if (start + size + align > end) ::munmap(reinterpret_cast<void*>(end), start + size + align - end);
-  // No MADV_HUGEPAGE: on virtual machines whose host takes freed huge pages back, touching one costs 1-2 CPU-s/GB in bad
-  // moments, against 0.36 for 4 KiB pages always (bench/README.md); in steady state buffers are reused and it gains 0.1.
+  // No MADV_HUGEPAGE: on virtual machines whose host takes freed huge pages back, touching one costs 1 to 2 CPU-s/GB
+  // in bad moments, against 0.36 for 4 KiB pages always (bench/README.md); once buffers are reused it gains 0.1.
   return reinterpret_cast<std::byte*>(aligned);
 }
 
