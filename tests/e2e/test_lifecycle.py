@@ -209,6 +209,10 @@ try:
     print(json.dumps(batch.ids.tolist()))
 except hr.MismatchError as error:
     print(error)
+# A gloo thread that lets go of a Python object while the interpreter ends is killed by it ("terminate called without an
+# active exception"): end the group first, as torch asks.
+dist.barrier()
+dist.destroy_process_group()
 """
 
 
