@@ -99,7 +99,8 @@ class TestClient {
   // True when the server has closed, after at most the receive time limit.
   bool closed() {
     char byte;
-    return in_.empty() && ::recv(fd_, &byte, 1, 0) <= 0 && errno != EAGAIN;
+    const ssize_t n = ::recv(fd_, &byte, 1, 0);
+    return in_.empty() && (n == 0 || (n < 0 && errno != EAGAIN));  // at an end errno is not set
   }
 
  private:
