@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import threading
 import time
@@ -218,10 +219,15 @@ dist.destroy_process_group()
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [("-", None), ("options['seed'] = 1", "seed"), ("options['block'] = 3", "block"), ("ds = hr.open('s3://data/train-{0..2}.tar')", "order_hash")],
+    [("-", None), ("options['seed'] = 1", "seed"), ("options['block'] = 3", "block"), ("ds = hr.open('s3://data/train-{0..2}.tar')", "order_hash"), ("options['memory'] = '2MiB'", "block"),
+     ("ds = hr.open('s3://data/train-{0..3}.tar', index=folder + '/copy.hridx', trust='copy')", "index")],
 )
-def test_ranks_that_differ_get_an_error_that_names_the_difference(child, tmp_path, change, named):
+def test_ranks_that_differ_get_an_error_that_names_the_difference(child, buckets, tmp_path, change, named):
     pytest.importorskip("torch")
+    if "copy" in change:  # the same samples in other objects: another index
+        shutil.copytree(buckets / "data", tmp_path / "copy")
+        with hr.open(str(tmp_path / "copy")) as copied:
+            copied.index(save=str(tmp_path / "copy.hridx"))
     ranks = [child(GROUP, rank, tmp_path, change) for rank in range(4)]
     said = []
     for process in ranks:
