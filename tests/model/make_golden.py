@@ -29,6 +29,7 @@ from order_model import (
     shuffled,
     spread,
 )
+from stream_model import drain, wrap
 
 GOLDEN = Path(__file__).resolve().parent.parent / "golden"
 SEED = 20240607
@@ -143,6 +144,26 @@ def schedules(rng: random.Random) -> list[Json]:
     return worlds
 
 
+def streams(rng: random.Random) -> list[Json]:
+    worlds = []
+    for i in range(40):
+        counts = [rng.choice([0, 1, 2, 5, 9, 30]) for _ in range(rng.randint(1, 12))] + [1]
+        number, slots = rng.randint(1, len(counts)), rng.choice([1, 2, 3, 8, 100])
+        seed, epoch = rng.randrange(2**64), rng.choice([0, 1, 89, 2**40])
+        described = {"counts": counts, "streams": number, "slots": slots, "seed": seed}
+        if i % 2 == 0:
+            worlds.append(
+                described | {"epoch": epoch, "drain": drain(counts, number, slots, seed, epoch)}
+            )
+        else:
+            samples, states = wrap(counts, number, slots, seed, rng.randint(1, 3 * sum(counts)))
+            worlds.append(described | {"wrap": samples, "states": states})
+    # One world of many slots and samples.
+    worlds.append({"counts": [700] * 6, "streams": 3, "slots": 333, "seed": 5, "epoch": 1})
+    worlds[-1]["drain"] = drain([700] * 6, 3, 333, 5, 1)
+    return worlds
+
+
 def write(path: Path, text: str) -> None:
     path.write_text(text + "\n", encoding="utf-8")
     print(path.name, len(text))
@@ -152,7 +173,9 @@ def main() -> None:
     rng = random.Random(SEED)
     GOLDEN.mkdir(exist_ok=True)
     write(GOLDEN / "integers.json", json.dumps(integers(rng)))
-    for name, worlds in (("orders.json", orders(rng)), ("schedules.json", schedules(rng))):
+    files = [("orders.json", orders(rng)), ("schedules.json", schedules(rng))]
+    files.append(("streams.json", streams(random.Random(SEED + 1))))
+    for name, worlds in files:
         rows = [json.dumps(w, separators=(",", ":")) for w in worlds]
         write(GOLDEN / name, "[\n" + ",\n".join(rows) + "\n]")
 
