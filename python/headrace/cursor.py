@@ -45,6 +45,11 @@ class Cursor:
             start=at,
         )
 
+    def start(self, at: Position) -> Position:
+        """Where a run that loads ``at`` begins: an epoch of which nothing was delivered yet gets
+        this batch size's ``drop``."""
+        return self._schedule(at).at
+
     def batches_per_epoch(self) -> int:
         if self.epoch_size is not None:
             return max(1, self.epoch_size // self.batch)

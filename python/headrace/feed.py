@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headrace import _core
@@ -39,7 +39,10 @@ class Feed:
         transformer: Transformer | None = None,
         batch_transform: Callable[[Any], Any] | None = None,
         device: Any = None,
+        sinks: Sequence[Callable[[Batch, Position], None]] = (),
     ) -> None:
+        """``sinks`` see each batch, as the core made it, just before it is handed over."""
+        self._sinks = sinks
         self._stream = _core.Stream(dataset, options)
         self._transformer = transformer
         self._batch_transform = batch_transform
@@ -55,7 +58,7 @@ class Feed:
             if pulled is None:
                 return None
             batch, after = pulled
-            return self._finish(batch), after
+            return self._finish(batch, batch, after), after
         return self._next_transformed(self._transformer)
 
     def _next_transformed(self, transformer: Transformer) -> tuple[Any, Position] | None:
@@ -70,7 +73,7 @@ class Feed:
         begin = time.perf_counter_ns()
         done = transformer.finish(batch, work)
         self._transform_nanos += time.perf_counter_ns() - begin
-        return self._finish(done), after
+        return self._finish(done, batch, after), after
 
     def _pull(self, *, block: bool) -> tuple[Batch, Position] | None:
         """A batch of the core; None when it ended or, without ``block``, when none is ready."""
@@ -87,12 +90,16 @@ class Feed:
                 return None
         return None
 
-    def _finish(self, batch: Any) -> Any:
+    def _finish(self, batch: Any, made: Batch, after: Position) -> Any:
         if self._device is not None and isinstance(batch, Batch):
             batch = batch.with_columns(
                 {name: to_torch(column, self._device) for name, column in batch.items()}
             )
-        return batch if self._batch_transform is None else self._batch_transform(batch)
+        if self._batch_transform is not None:
+            batch = self._batch_transform(batch)
+        for sink in self._sinks:
+            sink(made, after)
+        return batch
 
     def stats(self) -> dict[str, int]:
         counters = self._stream.stats()

@@ -21,6 +21,7 @@ from headrace.batch import Batch
 from headrace.cursor import START, Position
 from headrace.errors import Error
 from headrace.feed import Feed
+from headrace.ledger import Ledger, Run, agree_on_run
 from headrace.loader_options import check_options
 from headrace.options import format_size
 from headrace.plan import Choice, Plan, make_plan, read_state
@@ -61,6 +62,7 @@ class Loader:
         on_bad_sample: ``"raise"``, or ``"skip"``: counted, logged, the row marked not valid.
         agree: function that gives every rank's text for this rank's, in rank order; the default
             uses torch.distributed when it is initialised.
+        ledger: folder in which each rank records what it was handed; see ``hr.audit``.
 
     Raises:
         OptionError: listing every fault of the options.
@@ -74,6 +76,9 @@ class Loader:
         self._made_plan: Plan | None = None
         self._agreement = ""
         self._agreed = False
+        self._run = Run()
+        self._ledger = Ledger(self._options.ledger) if self._options.ledger is not None else None
+        self._loaded = False  # position comes from a state, and the ledger does not say so yet
 
         self._at: Position = START  # after what the trainer has
         self._left = 0  # batches left of the current pass
@@ -120,7 +125,10 @@ class Loader:
         state = plan.state_text(self._at)
         gather = self._options.agree or torch_gather()
         if gather is not None:
-            _core.compare_agreement(list(gather(_core.agreement_text(state, plan.batch))))
+            text = _core.agreement_text(state, plan.batch)
+            texts = list(gather(f"{text}\n{self._run.name}"))
+            self._run, texts = agree_on_run(self._run, texts, plan.ranks.world_size)
+            _core.compare_agreement(texts)
         elif plan.ranks.world_size > 1:
             self._agreement = _core.agreement_hex(state, plan.batch)
             ranks = plan.ranks
@@ -154,6 +162,9 @@ class Loader:
         if self._left == 0:  # a larger batch than before does not fit the rest of the epoch
             self._at = plan.cursor.next_start(self._at)
             self._left = plan.cursor.batches_left(self._at)
+        if self._ledger is not None:
+            self._ledger.begin(self._dataset, plan, self._at, run=self._run, loaded=self._loaded)
+        self._loaded = False
         self._fresh = False
         self._pass += 1
         goes_on = self._feed_end is not None and self._feed_end == self._last_epoch
@@ -187,6 +198,7 @@ class Loader:
             transformer=self._transformer,
             batch_transform=options.batch_transform,
             device=options.device,
+            sinks=[self._ledger.write] if self._ledger is not None else [],
         )
         self._feed_at, self._feed_end = self._at, self._last_epoch
 
@@ -302,7 +314,7 @@ class Loader:
         self._check_usable()
         choice, at = read_state(self._dataset, self._options, self._choice, state)
         self._stop_feed()
-        self._choice, self._at = choice, at
+        self._choice, self._at, self._loaded = choice, at, True
         self._made_plan, self._transformer, self._agreed = None, None, False
         self._left, self._fresh = 0, True
 
@@ -319,6 +331,8 @@ class Loader:
         self._stop_feed()
         if self._transformer is not None and self._pid == os.getpid():
             self._transformer.close()
+        if self._ledger is not None:
+            self._ledger.close()
 
     def __enter__(self) -> Loader:
         return self

@@ -4,6 +4,7 @@ request."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +43,7 @@ class LoaderOptions:
     collate: Callable[[Any], Any] | None
     skip_bad: bool
     agree: Callable[[str], list[str]] | None
+    ledger: str | None
     given: frozenset[str] = field(default_factory=frozenset)  # what the user wrote
 
 
@@ -68,6 +70,7 @@ _DEFAULTS: dict[str, Any] = {
     "workers": 0,
     "on_bad_sample": "raise",
     "agree": None,
+    "ledger": None,
 }
 
 
@@ -109,6 +112,7 @@ def check_options(given: Mapping[str, Any], fields: list[str]) -> LoaderOptions:
         collate=values["collate"],
         skip_bad=values["on_bad_sample"] == "skip",
         agree=values["agree"],
+        ledger=_folder("ledger", values["ledger"], faults),
         given=frozenset(n for n, v in given.items() if v is not None),
     )
     faults.choice("on_bad_sample", values["on_bad_sample"], ("raise", "skip"))
@@ -166,6 +170,13 @@ def _whole(name: str, value: Any, faults: Faults) -> int | None:
         faults.add(f"{name}={value!r} is not a whole number")
         return None
     return int(value.__index__())
+
+
+def _folder(name: str, value: Any, faults: Faults) -> str | None:
+    if value is None or (isinstance(value, str | os.PathLike) and str(value)):
+        return None if value is None else str(os.fspath(value))
+    faults.add(f"{name}={value!r} is not the path of a folder")
+    return None
 
 
 def _remainder(values: Mapping[str, Any], shuffle: str, faults: Faults) -> str:

@@ -84,6 +84,7 @@ class FakeDataset:
     url = "fake://data"
     fields = ["x", "b"]
     samples = int(COUNTS.sum())
+    counts = COUNTS
 
     def __init__(self, fail_at=None):
         self.fail_at = fail_at

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ledger: an append-only record, on local or shared disk, of what one rank's trainer was handed.
+
+One file for each rank and run. A batch's record is written with one ``write()`` before the batch is
+handed over: a kill of the process loses nothing that was delivered, at worst the file ends in a
+torn record. It is not synced to the disk: a power failure can lose the last seconds. The format is
+docs/ledger.md; ``headrace audit`` judges.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from headrace import _core
+from headrace.cursor import Position
+from headrace.errors import Error
+from headrace.ledger_file import (
+    BATCH,
+    END,
+    MAGIC,
+    START,
+    BatchRecord,
+    id_width,
+    pack_batch,
+    pack_counts,
+    pack_record,
+)
+
+if TYPE_CHECKING:
+    from headrace.batch import Batch
+    from headrace.dataset import Dataset
+    from headrace.plan import Plan
+
+__all__ = ["Ledger", "LedgerError", "Run", "agree_on_run"]
+
+_SAME_NAMES_MAX = 10_000  # files of one run and rank
+
+
+class LedgerError(Error, OSError):
+    """The ledger cannot be written: the batch was not delivered either."""
+
+    code = "ledger"
+
+
+class Run:
+    """The name of a run: one start of the job on all its ranks.
+
+    ``shared``: every rank has this name, because the launcher gave it (HEADRACE_RUN_ID) or the
+    ranks agreed on it; else it is this process's own and an audit sorts runs by their times.
+    """
+
+    def __init__(self, name: str = "", *, shared: bool | None = None) -> None:
+        given = os.environ.get("HEADRACE_RUN_ID", "") if not name else ""
+        if given:
+            # A launcher that restarts its workers keeps their environment.
+            restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+            name = given if restarts == "0" else f"{given}.{restarts}"
+        self.shared = bool(given) if shared is None else shared
+        made = time.strftime("%Y%m%dT%H%M%S", time.gmtime()) + "-" + secrets.token_hex(3)
+        self.name = re.sub(r"[^A-Za-z0-9_.-]", "_", name)[:80] or made
+
+
+def agree_on_run(mine: Run, gathered: list[str], world: int) -> tuple[Run, list[str]]:
+    """The first rank's run, and the ranks' texts without the line that carried it."""
+    split = [text.rpartition("\n") for text in gathered]
+    if len(gathered) != world or mine.shared:
+        return mine, [text for text, _, _ in split]
+    return Run(split[0][2], shared=True), [text for text, _, _ in split]
+
+
+class Ledger:
+    """Writes the ledger files of one loader into ``folder``."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        self._folder = Path(folder)
+        self._descriptor: int | None = None
+        self._path = self._folder
+        self._pid = 0
+        self._width = 8
+        self._size = 0  # bytes of the file that are whole records
+        self._batches = 0
+        self._begun = 0.0
+        self._after: Position | None = None  # what the last record says
+        self._facts: dict[str, Any] = {}
+
+    def begin(self, dataset: Dataset, plan: Plan, at: Position, run: Run, *, loaded: bool) -> None:
+        """Batches from ``at`` on follow; does nothing when that is where the last record ends.
+
+        Args:
+            loaded: ``at`` comes from a state: what was delivered after it does not count.
+
+        Raises:
+            LedgerError: the file cannot be made or written.
+        """
+        mine = self._descriptor is not None and self._pid == os.getpid()
+        facts = _facts(dataset, plan)
+        if mine and not loaded and (at, facts) == (self._after, self._facts):
+            return
+        at = plan.cursor.start(at)
+        cause = "state" if loaded else "pass" if mine else "new"
+        if not mine:
+            self._create(run, plan.ranks.rank)
+            facts_in_file = {**facts, "counts": pack_counts(dataset.counts)}
+        else:
+            facts_in_file = dict(facts)
+        self._begun = time.time()
+        self._width = id_width(facts["samples"])
+        state = plan.state_text(at)
+        start = {
+            "run": run.name,
+            "shared": run.shared or plan.ranks.world_size == 1,
+            "cause": cause,
+            "at": list(at),
+            "agreement": _core.agreement_hex(state, plan.batch),
+            "rank": plan.ranks.rank,
+            "time": round(self._begun, 3),
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "id_bytes": self._width,
+            **facts_in_file,
+            "state": json.loads(state),
+        }
+        self._append(START, json.dumps(start).encode(), at)
+        self._after, self._facts = at, facts
+
+    def write(self, batch: Batch, after: Position) -> None:
+        """Records a batch; call it before the trainer gets it.
+
+        Raises:
+            LedgerError: it could not be written whole; the file is as before.
+        """
+        record = BatchRecord(
+            begin=(batch.epoch, batch.position),
+            after=after[:2],
+            ids=batch.ids,
+            valid=batch.valid,
+            millis=int((time.time() - self._begun) * 1000),
+            skipped=batch.skipped,
+            sources=getattr(batch, "sources", None),
+        )
+        self._append(BATCH, pack_batch(record, self._width), after)
+        self._batches += 1
+        self._after = after
+
+    def close(self) -> None:
+        """Says in the file that it ends here; idempotent."""
+        if self._descriptor is None:
+            return
+        if self._pid == os.getpid():
+            with contextlib.suppress(LedgerError):  # what it says of batches is whole without it
+                self._append(END, json.dumps({"batches": self._batches}).encode(), (0, 0, 0))
+        os.close(self._descriptor)
+        self._descriptor = None
+
+    def __del__(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+
+    def _create(self, run: Run, rank: int) -> None:
+        """A new file; never an old one, so that what a killed process wrote stays as it is."""
+        if self._descriptor is not None:  # of the parent of this forked process
+            os.close(self._descriptor)
+            self._descriptor = None
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for number in range(1, _SAME_NAMES_MAX):
+                more = "" if number == 1 else f".{number}"
+                self._path = self._folder / f"{run.name}-{rank}{more}.ledger"
+                with contextlib.suppress(FileExistsError):
+                    self._descriptor = os.open(self._path, flags, 0o644)
+                    break
+        except OSError as fault:
+            raise LedgerError(
+                f"make ledger {self._path}: {fault.strerror}; no batch was delivered: name a "
+                "folder that can be written, or leave out ledger="
+            ) from fault
+        if self._descriptor is None:
+            raise LedgerError(f"make ledger {self._path}: {_SAME_NAMES_MAX:,} files of one run")
+        self._pid, self._size, self._batches = os.getpid(), 0, 0
+
+    def _append(self, kind: int, payload: bytes, at: Position) -> None:
+        assert self._descriptor is not None
+        record = pack_record(kind, payload)
+        if self._size == 0:
+            record = MAGIC + record
+        try:
+            written = os.write(self._descriptor, record)
+            cause = f"{written:,} of {len(record):,} bytes were written, the disk is full"
+        except OSError as fault:
+            written, cause = 0, str(fault.strerror)
+        if written == len(record):
+            self._size += written
+            return
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, self._size)
+        raise LedgerError(
+            f"write ledger {self._path}: {cause}; the batch before epoch {at[0]} position "
+            f"{at[1]:,} was not delivered: make room and resume(), or go on without ledger="
+        )
+
+
+def _facts(dataset: Dataset, plan: Plan) -> dict[str, Any]:
+    """What stays the same while batches follow each other."""
+    return {
+        "url": _public(dataset.url),
+        "samples": plan.cursor.samples,
+        "batch": plan.batch,
+        "world": plan.ranks.world_size,
+    }
+
+
+def _public(url: str) -> str:
+    """Without user names, passwords and signatures."""
+    return re.sub(r"//[^/@]*@", "//", url.partition("?")[0])
