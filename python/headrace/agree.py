@@ -10,7 +10,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-__all__ = ["Gather", "torch_gather"]
+from headrace.errors import OptionError
+
+__all__ = ["Gather", "refuse_uneven", "torch_gather"]
 
 # Takes this rank's text, gives every rank's in rank order.
 Gather = Callable[[str], list[str]]
@@ -31,3 +33,17 @@ def torch_gather() -> Gather | None:
         return texts
 
     return gather
+
+
+def refuse_uneven(remainder: str, world_size: int) -> None:
+    """Ranks whose collectives must pair up may not do a different number of rows or steps.
+
+    Raises:
+        OptionError: remainder="short" on several ranks of a process group.
+    """
+    if remainder == "short" and world_size > 1 and torch_gather() is not None:
+        raise OptionError(
+            f'make loader: remainder="short" gives the {world_size} ranks of a process group an '
+            "uneven last batch, and their collectives would wait for each other; use "
+            'remainder="pad" (every sample, batch.valid marks the padding), "drop" or "wrap"'
+        )

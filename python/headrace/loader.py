@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace import _core
 from headrace._exit import close_at_exit
-from headrace.agree import torch_gather
+from headrace.agree import refuse_uneven, torch_gather
 from headrace.batch import Batch
 from headrace.cursor import START, Position
 from headrace.errors import Error
@@ -25,6 +25,7 @@ from headrace.ledger import Ledger, Run, agree_on_run
 from headrace.loader_options import check_options
 from headrace.options import format_size
 from headrace.plan import Choice, Plan, make_plan, read_state
+from headrace.ranks import find_ranks
 from headrace.stats import Stats
 from headrace.transform import Transformer, default_threads
 
@@ -97,11 +98,17 @@ class Loader:
     # --- what a rank needs to know before its first batch ---------------------------------------
 
     def _plan(self) -> Plan:
-        """Made at first need and not in the constructor, because process groups come late."""
+        """Made at first need and not in the constructor, because process groups come late; made
+        again when one came between len(loader) and the first pass."""
         self._check_usable()
-        if self._made_plan is None:
-            self._made_plan = make_plan(self._dataset, self._options, self._choice)
-        return self._made_plan
+        plan = self._made_plan
+        if plan is not None and not self._agreed:
+            options = self._options
+            if find_ranks(options.rank, options.world_size, options.mesh) != plan.ranks:
+                plan = None
+        if plan is None:
+            plan = self._made_plan = make_plan(self._dataset, self._options, self._choice)
+        return plan
 
     def _check_usable(self) -> None:
         if self._closed:
@@ -124,6 +131,7 @@ class Loader:
             return
         state = plan.state_text(self._at)
         gather = self._options.agree or torch_gather()
+        refuse_uneven(plan.choice.remainder, plan.ranks.world_size)
         if gather is not None:
             text = _core.agreement_text(state, plan.batch)
             texts = list(gather(f"{text}\n{self._run.name}"))
@@ -144,13 +152,16 @@ class Loader:
     def __iter__(self) -> Iterator[Any]:
         """A pass from ``loader.position``; after ``break`` or a finished pass, the next epoch."""
         plan = self._plan()
-        if not self._fresh:
-            if self._left:
-                self._at = plan.cursor.next_start(self._at)
-            whole = self._last_epoch is None and self._options.epoch_size is None
-            if whole and plan.choice.shuffle == "none":
-                self._at = START
+        self._at = self._pass_start(plan)
         return self._begin(plan)
+
+    def _pass_start(self, plan: Plan) -> Position:
+        if self._fresh:
+            return self._at
+        whole = self._last_epoch is None and self._options.epoch_size is None
+        if whole and plan.choice.shuffle == "none":
+            return START
+        return plan.cursor.next_start(self._at) if self._left else self._at
 
     def resume(self) -> Iterator[Any]:
         """Goes on with a pass that ``break`` or an exception left."""
