@@ -37,7 +37,8 @@ struct Position {
 struct Row {
   uint64_t epoch = 0;
   uint64_t position = 0;
-  bool valid = true;  // false: a repeated row that fills the last batch (kPad)
+  bool valid = true;    // false: a repeated row that fills the last batch (kPad)
+  uint32_t source = 0;  // of a mixture (MixtureSchedule)
   friend bool operator==(const Row&, const Row&) = default;
 };
 
