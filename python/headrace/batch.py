@@ -28,6 +28,9 @@ class Batch(Mapping[str, Any]):
     Attributes:
         ids: int64 [B], the samples' numbers in stored order.
         sample_keys: Ragged text of B rows, the samples' keys.
+        epochs: int64 [B], the epoch of each row's sample (of a mixture: of its source's).
+        sources: of a mixture: int32 [B], which of its sources (in the order they were given) each
+            row is from; ``ids`` are numbers in that source. None otherwise.
         valid: bool [B]; False for a row that only fills up (padding, or a bad sample that was
             skipped).
         epoch: the epoch of the first row.
@@ -35,7 +38,17 @@ class Batch(Mapping[str, Any]):
         skipped: (row, sample number, key, shard, cause) of each bad sample that was left out.
     """
 
-    __slots__ = ("_columns", "epoch", "ids", "position", "sample_keys", "skipped", "valid")
+    __slots__ = (
+        "_columns",
+        "epoch",
+        "epochs",
+        "ids",
+        "position",
+        "sample_keys",
+        "skipped",
+        "sources",
+        "valid",
+    )
 
     def __init__(
         self,
@@ -47,6 +60,8 @@ class Batch(Mapping[str, Any]):
         epoch: int,
         position: int,
         skipped: Sequence[tuple[int, int, str, str, str]] = (),
+        epochs: npt.NDArray[np.int64] | None = None,
+        sources: npt.NDArray[np.int32] | None = None,
     ) -> None:
         self._columns = dict(columns)
         self.ids = ids
@@ -55,6 +70,8 @@ class Batch(Mapping[str, Any]):
         self.epoch = epoch
         self.position = position
         self.skipped = tuple(skipped)
+        self.epochs = np.full(len(ids), epoch, np.int64) if epochs is None else epochs
+        self.sources = sources
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -82,6 +99,8 @@ class Batch(Mapping[str, Any]):
             epoch=self.epoch,
             position=self.position,
             skipped=self.skipped,
+            epochs=self.epochs,
+            sources=self.sources,
         )
 
     def to(self, device: str | torch.device, *, non_blocking: bool = True) -> Batch:

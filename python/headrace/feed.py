@@ -33,7 +33,7 @@ _WAIT_SECONDS = 0.05
 class Feed:
     def __init__(
         self,
-        dataset: _core.Dataset,
+        sources: list[dict[str, Any]],
         options: dict[str, Any],
         *,
         transformer: Transformer | None = None,
@@ -43,7 +43,7 @@ class Feed:
     ) -> None:
         """``sinks`` see each batch, as the core made it, just before it is handed over."""
         self._sinks = sinks
-        self._stream = _core.Stream(dataset, options)
+        self._stream = _core.Stream(sources, options)
         self._transformer = transformer
         self._batch_transform = batch_transform
         self._device = device
@@ -122,6 +122,8 @@ def _make_batch(item: Mapping[str, Any]) -> tuple[Batch, Position]:
         columns,
         ids=item["ids"],
         sample_keys=Ragged(*item["keys"]),
+        epochs=item["epochs"],
+        sources=item["sources"],
         valid=item["valid"],
         epoch=item["epoch"],
         position=item["position"],

@@ -194,17 +194,15 @@ class Loader:
             epochs = max(1, self._last_epoch - self._at[0])
         if options.transform is not None and self._transformer is None:
             self._transformer = Transformer(
-                options.transform, options.collate, plan.choice.seed, default_threads()
+                options.transform, options.collate, plan.seeds, default_threads()
             )
-        wished = bool(options.given & {"decode", "columns"})
         core_options = {
             **plan.stream_options(self._at, epochs, batches),
-            "fields": options.fields if wished else [],
             "skip_bad": options.skip_bad,
             "memory_bytes": options.memory or 0,
         }
-        self._feed = Feed(
-            self._dataset.core,
+        self._feed = self._make_feed(
+            plan.stream_sources(options),
             core_options,
             transformer=self._transformer,
             batch_transform=options.batch_transform,
@@ -212,6 +210,9 @@ class Loader:
             sinks=[self._ledger.write] if self._ledger is not None else [],
         )
         self._feed_at, self._feed_end = self._at, self._last_epoch
+
+    def _make_feed(self, *given: Any, **options: Any) -> Feed:
+        return Feed(*given, **options)  # elsewhere in headrace.torch: in worker processes
 
     def _stop_feed(self) -> None:
         feed, self._feed = self._feed, None
@@ -310,6 +311,13 @@ class Loader:
     def state_dict(self) -> dict[str, Any]:
         """Where the trainer stands: JSON-able, less than 1 KiB, the same on every rank."""
         state: dict[str, Any] = json.loads(self._plan().state_text(self._at, self._agreement))
+        return state
+
+    def next_state(self) -> dict[str, Any]:
+        """The state at which the next ``iter(loader)`` begins: state_dict(), but behind a pass that
+        was left half-way."""
+        plan = self._plan()
+        state: dict[str, Any] = json.loads(plan.state_text(self._pass_start(plan)))
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

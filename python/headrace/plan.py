@@ -46,6 +46,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Plan:
+    dataset: Dataset
     ranks: Ranks
     cursor: Cursor
     choice: Choice  # with block and lanes
@@ -89,19 +90,37 @@ class Plan:
             agreement=agreement,
         )
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of each source's order; random decoding and transforms follow them."""
+        return (self.choice.seed,)
+
+    def stream_sources(self, options: LoaderOptions) -> list[dict[str, Any]]:
+        """What the core's stream reads, and in which order."""
+        return [
+            {
+                "dataset": self.dataset.core,
+                "seed": self.choice.seed,
+                "shuffle": self.choice.shuffle,
+                "block": self.choice.block,
+                "lanes": self.choice.lanes,
+                "fields": options.fields if options.given & {"decode", "columns"} else [],
+                "selection": None,
+                "draws": [],
+                "draws_epoch": 0,
+            }
+        ]
+
     def stream_options(self, at: Position, epochs: int, batches_max: int) -> dict[str, Any]:
-        """What the core's stream needs to know of the order and this rank."""
+        """What the core's stream needs to know of this pass and this rank."""
         return {
-            "seed": self.choice.seed,
+            "mixture": None,
             "start": at,
             "epochs": epochs,
             "batches_max": batches_max,
             "rank": self.ranks.rank,
             "world": self.ranks.world_size,
             "batch": self.batch // self.ranks.world_size,
-            "shuffle": self.choice.shuffle,
-            "block": self.choice.block,
-            "lanes": self.choice.lanes,
             "remainder": self.choice.remainder,
         }
 
@@ -137,6 +156,7 @@ def make_plan(dataset: Dataset, options: LoaderOptions, choice: Choice) -> Plan:
     )
     cursor.batches_per_epoch()  # says now what does not fit together
     return Plan(
+        dataset=dataset,
         ranks=ranks,
         cursor=cursor,
         choice=replace(choice, block=chosen["block"], lanes=chosen["lanes"]),

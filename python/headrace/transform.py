@@ -87,12 +87,12 @@ class Transformer:
         self,
         transform: Callable[[Sample], Sample],
         collate_rows: Callable[[Sequence[Sample]], Any] | None,
-        seed: int,
+        seeds: Sequence[int],
         threads: int,
     ) -> None:
         self._transform = transform
         self._collate = collate_rows or collate
-        self._seed = seed
+        self._seeds = seeds  # of each source's order
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="headrace-transform")
 
@@ -108,7 +108,8 @@ class Transformer:
     def _run(self, batch: Batch, begin: int, end: int) -> list[Sample]:
         done = []
         for i, sample in enumerate(rows_of(batch, begin, end), begin):
-            with sample_randomness(self._seed, batch.epoch, int(batch.ids[i])):
+            seed = self._seeds[0 if batch.sources is None else int(batch.sources[i])]
+            with sample_randomness(seed, int(batch.epochs[i]), int(batch.ids[i])):
                 done.append(self._transform(sample))
         return done
 

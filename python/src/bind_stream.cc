@@ -13,6 +13,7 @@
 #include "dataset_handle.h"
 #include "field_options.h"
 #include "loader/batch_stream.h"
+#include "sampling.h"
 
 namespace headrace::python {
 namespace {
@@ -25,20 +26,42 @@ T option(const nb::dict& options, const char* name) {
   return nb::cast<T>(options[name]);
 }
 
-StreamOptions stream_options(const nb::dict& given, const Dataset& dataset) {
-  const auto [epoch, position, drop] = option<PositionTuple>(given, "start");
-  StreamOptions out{.seed = option<uint64_t>(given, "seed")};
-  out.start = {.epoch = epoch, .position = position, .drop = drop};
+StreamSource stream_source(const nb::dict& given) {
+  StreamSource out;
+  const auto& dataset = nb::cast<const DatasetHandle&>(given["dataset"]);
+  out.dataset = dataset.get();
+  out.seed = option<uint64_t>(given, "seed");
+  out.shuffle = unwrap(parse_shuffle(option<std::string>(given, "shuffle")));
+  out.block = option<uint64_t>(given, "block");
+  out.lanes = option<uint64_t>(given, "lanes");
+  out.fields = field_decodes(option<nb::list>(given, "fields"), dataset->index());
+  if (const nb::handle selection = given["selection"]; !selection.is_none()) {
+    out.selection = nb::cast<const SelectionHandle&>(selection).get();
+  }
+  for (const nb::handle item : option<nb::list>(given, "draws")) {
+    const auto [epoch, position, draws] = nb::cast<std::tuple<uint64_t, uint64_t, nb::object>>(item);
+    out.draws.push_back({epoch, position, nb::cast<const DrawsHandle&>(draws).get()});
+  }
+  out.draws_epoch = option<uint64_t>(given, "draws_epoch");
+  return out;
+}
+
+StreamOptions stream_options(const nb::list& sources, const nb::dict& given) {
+  StreamOptions out;
+  for (const nb::handle source : sources) out.sources.push_back(stream_source(nb::cast<nb::dict>(source)));
+  if (const nb::handle mixture = given["mixture"]; !mixture.is_none()) {
+    out.mixture = mixture_spec(nb::cast<nb::dict>(mixture));
+    out.mixture_start = mixture_point(nb::cast<nb::dict>(given["start"]));
+  } else {
+    const auto [epoch, position, drop] = option<PositionTuple>(given, "start");
+    out.start = {.epoch = epoch, .position = position, .drop = drop};
+  }
   out.epochs = option<uint64_t>(given, "epochs");
   out.batches_max = option<uint64_t>(given, "batches_max");
   out.rank = option<uint32_t>(given, "rank");
   out.world = option<uint32_t>(given, "world");
   out.batch = option<uint64_t>(given, "batch");
-  out.shuffle = unwrap(parse_shuffle(option<std::string>(given, "shuffle")));
-  out.block = option<uint64_t>(given, "block");
-  out.lanes = option<uint64_t>(given, "lanes");
   out.remainder = unwrap(parse_remainder(option<std::string>(given, "remainder")));
-  out.fields = field_decodes(option<nb::list>(given, "fields"), dataset.index());
   out.skip_bad = option<bool>(given, "skip_bad");
   out.memory_bytes = option<uint64_t>(given, "memory_bytes");
   return out;
@@ -47,10 +70,10 @@ StreamOptions stream_options(const nb::dict& given, const Dataset& dataset) {
 // Threads and connections do not survive a fork: a child that drops its parent's stream leaves it be.
 class Stream {
  public:
-  Stream(const DatasetHandle& dataset, const nb::dict& options) : pid_(getpid()) {
-    StreamOptions checked = stream_options(options, *dataset.get());
+  Stream(const nb::list& sources, const nb::dict& options) : pid_(getpid()) {
+    StreamOptions checked = stream_options(sources, options);
     nb::gil_scoped_release unlocked;
-    auto started = BatchStream::start(dataset.get(), std::move(checked));
+    auto started = BatchStream::start(std::move(checked));
     if (started.ok()) {
       stream_ = *std::move(started);
       return;
@@ -122,11 +145,19 @@ nb::object as_python(const BatchStream::Delivered& delivered) {
   out["columns"] = columns;
   out["ids"] = array_over(batch->ids.data(), {batch->rows}, Dtype::kI64, owner);
   out["keys"] = ragged(batch->sample_keys, owner);
+  out["epochs"] = array_over(batch->epochs.data(), {batch->rows}, Dtype::kI64, owner);
+  out["sources"] = batch->sources.empty()
+                       ? nb::none()
+                       : array_over(batch->sources.data(), {batch->rows}, Dtype::kI32, owner);
   out["valid"] = array_over(batch->valid.data(), {batch->rows}, Dtype::kBool, owner);
   out["epoch"] = batch->epoch;
   out["position"] = batch->position;
-  const Position& after = delivered.after;
-  out["after"] = nb::make_tuple(after.epoch, after.position, after.drop);
+  const PlanPoint& after = delivered.after;
+  if (after.mixture) {
+    out["after"] = mixture_point(*after.mixture);
+  } else {
+    out["after"] = nb::make_tuple(after.at.epoch, after.at.position, after.at.drop);
+  }
   nb::list skipped;
   for (const SkippedRow& row : delivered.skipped) {
     skipped.append(nb::make_tuple(row.row, row.id, row.key, row.shard, row.cause.message()));
@@ -169,8 +200,8 @@ nb::dict Stream::stats() const {
 
 void bind_stream(nb::module_& m) {
   nb::class_<Stream>(m, "Stream", "One run over batches of a rank from a position; see headrace.feed.")
-      .def(nb::init<const DatasetHandle&, const nb::dict&>(), "dataset"_a, "options"_a,
-           nb::sig("def __init__(self, dataset: Dataset, options: dict[str, Any]) -> None"))
+      .def(nb::init<const nb::list&, const nb::dict&>(), "sources"_a, "options"_a,
+           nb::sig("def __init__(self, sources: list[dict[str, Any]], options: dict[str, Any]) -> None"))
       .def("next", &Stream::next, "wait_seconds"_a, "A batch, None at the end, False: not there yet.",
            nb::sig("def next(self, wait_seconds: float) -> dict[str, Any] | Literal[False] | None"))
       .def("stats", &Stream::stats, nb::sig("def stats(self) -> dict[str, int]"))

@@ -54,5 +54,6 @@ void bind_order(nb::module_& m);
 void bind_schedule(nb::module_& m);
 void bind_dataset(nb::module_& m);
 void bind_stream(nb::module_& m);
+void bind_sampling(nb::module_& m);
 
 }  // namespace headrace::python

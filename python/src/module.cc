@@ -54,6 +54,7 @@ NB_MODULE(_core, m) {
         "Log lines since the last call: (level 0..3, text).");
   bind_order(m);
   bind_schedule(m);
+  bind_sampling(m);
 #ifndef HR_NO_LOADER
   bind_dataset(m);
   bind_stream(m);

@@ -18,7 +18,10 @@ class FakeStream:
     live = 0
     started: list = []
 
-    def __init__(self, dataset, options):
+    def __init__(self, sources, options):
+        (source,) = sources
+        dataset = source["dataset"]
+        options = {**source, **options}
         self.options, self.closed, self.given = options, False, 0
         self.fail_at = dataset.fail_at
         self.epoch_ends = 0
@@ -64,7 +67,7 @@ class FakeStream:
             "columns": [("x", ids.copy()), ("b", (np.zeros(len(ids), np.uint8), ends, "bytes", None))],
             "ids": ids, "keys": (np.zeros(len(ids), np.uint8), ends, "text", None),
             "valid": valid.astype(bool), "epoch": int(before[0]), "position": int(before[1]),
-            "after": self.schedule.at, "skipped": [],
+            "after": self.schedule.at, "skipped": [], "epochs": epochs, "sources": None,
         }  # fmt: skip
 
     def stats(self):

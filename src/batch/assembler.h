@@ -26,7 +26,7 @@ enum class BadSamples { kRaise, kSkip };
 
 struct BatchRequest {
   std::vector<BatchRow> rows;  // at least one
-  uint64_t epoch = 0;
+  uint64_t epoch = 0;     // where the batch begins in the order, over all ranks
   uint64_t position = 0;
   std::shared_ptr<const void>
       hold;  // keeps the samples' bytes alive; let go when the batch is ready or has failed
@@ -78,21 +78,25 @@ class BatchAssembler : public std::enable_shared_from_this<BatchAssembler> {
                                                       std::shared_ptr<SlotPool> slots,
                                                       Executor* workers,
                                                       AssemblerOptions options = {});
+  // Of a mixture: the same columns of every source, in the same order and of the same form; another
+  // form is kInvalidArgument, naming the column and the source's number.
+  static Result<std::shared_ptr<BatchAssembler>> make(DecodesBySource decodes, std::shared_ptr<SlotPool> slots,
+                                                      Executor* workers, AssemblerOptions options = {});
 
   std::shared_ptr<Assembly> start(BatchRequest request);
-  const std::vector<FieldDecode>& decodes() const { return decodes_; }
+  const std::vector<FieldDecode>& decodes() const { return decodes_[0]; }
   // What a batch of `rows` will charge as far as it is known beforehand (ragged columns are not in
   // it).
   uint64_t fixed_bytes(uint64_t rows) const;
 
  private:
   friend class AssemblyRun;
-  BatchAssembler(std::vector<FieldDecode> decodes, std::shared_ptr<SlotPool> slots,
-                 Executor* workers, AssemblerOptions options);
+  BatchAssembler(DecodesBySource decodes, std::shared_ptr<SlotPool> slots, Executor* workers,
+                 AssemblerOptions options);
   std::unique_ptr<ImageScratch> take_scratch();
   void give_scratch(std::unique_ptr<ImageScratch> scratch);
 
-  const std::vector<FieldDecode> decodes_;
+  const DecodesBySource decodes_;
   const std::shared_ptr<SlotPool> slots_;
   Executor* const workers_;
   const AssemblerOptions options_;

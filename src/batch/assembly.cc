@@ -123,7 +123,8 @@ Status AssemblyRun::find_sources() {
 
 void AssemblyRun::take_slot() {
   if (!layout_) {
-    layout_.emplace(assembler_->decodes_, request_.rows, reader_, faults_);
+    const bool mixed = assembler_->decodes_.size() > 1;
+    layout_.emplace(assembler_->decodes(), request_.rows, reader_, faults_, mixed);
     if (Status status = find_sources(); !status.ok()) return fail(std::move(status));
     if (Status status = layout_->measure(sources_); !status.ok()) return fail(std::move(status));
   }
@@ -194,6 +195,8 @@ void AssemblyRun::finish() {
   for (uint64_t row = 0; row < batch_->rows; ++row) {
     const uint64_t source = sources_[row];
     batch_->ids[row] = static_cast<int64_t>(request_.rows[source].id);
+    batch_->epochs[row] = static_cast<int64_t>(request_.rows[source].epoch);
+    if (!batch_->sources.empty()) batch_->sources[row] = static_cast<int32_t>(request_.rows[source].source);
     batch_->valid[row] = request_.rows[row].valid && source == row;
     if (source == row) continue;
     for (const Column& column : batch_->columns) {

@@ -36,6 +36,8 @@ struct BatchData {
   // was filled from.
   std::span<int64_t> ids;
   Column sample_keys;  // ragged text
+  std::span<int64_t> epochs;   // of that sample's source
+  std::span<int32_t> sources;  // of a mixture: the data set of the sample that the row holds; else empty
   std::span<uint8_t>
       valid;  // 0: the row repeats another one (a filled hole, or padding at an epoch's end)
   uint64_t epoch = 0;

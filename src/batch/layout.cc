@@ -36,8 +36,8 @@ class Parts {
 }  // namespace
 
 BatchLayout::BatchLayout(const std::vector<FieldDecode>& decodes, const std::vector<BatchRow>& rows,
-                         const RowReader& reader, std::vector<Status>& faults)
-    : decodes_(decodes), rows_(rows), reader_(reader), forms_(decodes.size()) {
+                         const RowReader& reader, std::vector<Status>& faults, bool mixed)
+    : decodes_(decodes), rows_(rows), reader_(reader), mixed_(mixed), forms_(decodes.size()) {
   for (size_t c = 0; c < decodes.size(); ++c) {
     if (const auto fixed = fixed_form(decodes[c])) {
       forms_[c].dtype = fixed->dtype;
@@ -85,7 +85,9 @@ Status BatchLayout::measure(const std::vector<uint64_t>& sources) {
   const uint64_t n = rows_.size();
   Parts fixed(nullptr), ragged(nullptr);
   fixed.add(n * sizeof(int64_t));  // ids
+  fixed.add(n * sizeof(int64_t));  // epochs
   fixed.add(n);                    // valid
+  if (mixed_) fixed.add(n * sizeof(int32_t));
   key_bytes_ = 0;
   for (uint64_t source : sources) key_bytes_ += rows_[source].sample.key.size();
   ragged.add((n + 1) * sizeof(int64_t));
@@ -124,7 +126,9 @@ void BatchLayout::place_fixed(MutableBytes memory, BatchData& batch) const {
   Parts parts(memory.data());
   batch.rows = rows_.size();
   batch.ids = parts.take<int64_t>(batch.rows);
+  batch.epochs = parts.take<int64_t>(batch.rows);
   batch.valid = parts.take<uint8_t>(batch.rows);
+  if (mixed_) batch.sources = parts.take<int32_t>(batch.rows);
   batch.columns.resize(forms_.size());
   for (size_t c = 0; c < forms_.size(); ++c) {
     Column& column = batch.columns[c];

@@ -17,9 +17,9 @@ class BatchLayout {
  public:
   // Decides each measured column's dtype, dimensions and whether it is ragged in this batch, from
   // its good rows; rows that do not fit the first good one get a fault. `faults` has one status a
-  // row.
+  // row; `decodes` are the first source's.
   BatchLayout(const std::vector<FieldDecode>& decodes, const std::vector<BatchRow>& rows,
-              const RowReader& reader, std::vector<Status>& faults);
+              const RowReader& reader, std::vector<Status>& faults, bool mixed = false);
 
   // `sources[i]` is the row whose data row i holds. kExhausted when a size does not fit in 63 bits.
   Status measure(const std::vector<uint64_t>& sources);
@@ -49,6 +49,7 @@ class BatchLayout {
   const std::vector<FieldDecode>& decodes_;
   const std::vector<BatchRow>& rows_;
   const RowReader& reader_;
+  const bool mixed_;  // the batch says which source each row is from
   std::vector<ColumnForm> forms_;
   uint64_t key_bytes_ = 0;
   uint64_t fixed_bytes_ = 0;

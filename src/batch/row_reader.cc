@@ -46,12 +46,12 @@ Cost write_cost(const FieldDecode& decode) {
 
 }  // namespace
 
-RowReader::RowReader(const std::vector<FieldDecode>& decodes, const std::vector<BatchRow>& rows)
-    : decodes_(decodes), rows_(rows), measured_(decodes.size(), kNotMeasured) {
-  for (size_t c = 0; c < decodes.size(); ++c) {
-    if (!fixed_form(decodes[c])) measured_[c] = measured_count_++;
+RowReader::RowReader(const DecodesBySource& decodes, const std::vector<BatchRow>& rows)
+    : decodes_(decodes), rows_(rows), columns_(decodes[0].size()), measured_(columns_, kNotMeasured) {
+  for (size_t c = 0; c < columns_; ++c) {
+    if (!fixed_form(decodes[0][c])) measured_[c] = measured_count_++;
   }
-  stored_.resize(rows.size() * decodes.size());
+  stored_.resize(rows.size() * columns_);
   forms_.resize(rows.size() * measured_count_);
 }
 
@@ -59,14 +59,14 @@ Status RowReader::measure(uint64_t row) {
   const BatchRow& from = rows_[row];
   if (!from.fault.ok()) return from.fault.with_context("assemble " + row_name(row));
   const auto fields = from.sample.fields;
-  for (size_t c = 0; c < decodes_.size(); ++c) {
-    const FieldDecode& decode = decodes_[c];
+  for (size_t c = 0; c < columns_; ++c) {
+    const FieldDecode& decode = this->decode(row, c);
     // Samples of a data set mostly have the same fields in the same places.
     const FieldView* found = c < fields.size() && fields[c].name == decode.field
                                  ? &fields[c]
                                  : from.sample.find(decode.field);
     if (found == nullptr) return missing_field(row, c);
-    stored_[row * decodes_.size() + c] = found->bytes;
+    stored_[row * columns_ + c] = found->bytes;
     if (!is_measured(c)) continue;
     RowForm& form = forms_[row * measured_count_ + measured_[c]];
     if (keeps_bytes(decode.kind)) {
@@ -94,7 +94,7 @@ Status RowReader::measure(uint64_t row) {
 Status RowReader::write(uint64_t row, size_t column, MutableBytes out,
                         ImageScratch& scratch) const {
   const Status status =
-      decode_field(decodes_[column], stored(row, column), rows_[row].random_key, out, scratch);
+      decode_field(decode(row, column), stored(row, column), rows_[row].random_key, out, scratch);
   return status.ok() ? status : in_context(row, column, status);
 }
 
@@ -109,10 +109,9 @@ std::string RowReader::row_name(uint64_t row) const {
 }
 
 Status RowReader::in_context(uint64_t row, size_t column, const Status& status) const {
-  const FieldDecode& decode = decodes_[column];
-  return status.with_context("assemble " + row_name(row) + ": field " +
-                             quoted(as_bytes(decode.field)) + " as " +
-                             std::string(field_kind_name(decode.kind)));
+  const FieldDecode& how = decode(row, column);
+  return status.with_context("assemble " + row_name(row) + ": field " + quoted(as_bytes(how.field)) + " as " +
+                             std::string(field_kind_name(how.kind)));
 }
 
 Status RowReader::missing_field(uint64_t row, size_t column) const {
@@ -123,7 +122,7 @@ Status RowReader::missing_field(uint64_t row, size_t column) const {
   }
   if (fields.size() > kFieldsNamedMax) have += ", ...";
   return not_found("assemble " + row_name(row) + ": no field " +
-                   quoted(as_bytes(decodes_[column].field)) + ": it has " +
+                   quoted(as_bytes(decode(row, column).field)) + ": it has " +
                    (have.empty() ? "none" : have) +
                    "; leave the field out with columns=, or skip such samples with "
                    "on_bad_sample=\"skip\"");
@@ -133,7 +132,7 @@ uint64_t RowReader::measure_nanos(uint64_t row) const {
   // The fields are not found yet: all of them stand for the ones that are wanted.
   uint64_t bytes = 0, nanos = 0;
   for (const FieldView& field : rows_[row].sample.fields) bytes += field.bytes.size();
-  for (const FieldDecode& decode : decodes_) {
+  for (const FieldDecode& decode : decodes_[rows_[row].source]) {
     const Cost cost = measure_cost(decode);
     nanos += cost.row + (cost.per_kilobyte * bytes >> 10);
   }
@@ -142,8 +141,8 @@ uint64_t RowReader::measure_nanos(uint64_t row) const {
 
 uint64_t RowReader::write_nanos(uint64_t row) const {
   uint64_t nanos = 0;
-  for (size_t c = 0; c < decodes_.size(); ++c) {
-    const Cost cost = write_cost(decodes_[c]);
+  for (size_t c = 0; c < columns_; ++c) {
+    const Cost cost = write_cost(decode(row, c));
     nanos += cost.row + (cost.per_kilobyte * stored(row, c).size() >> 10);
   }
   return nanos;

@@ -20,8 +20,10 @@ namespace headrace {
 struct BatchRow {
   SampleView sample;        // its bytes live as long as BatchRequest::hold
   uint64_t id = 0;          // sample number
+  uint64_t epoch = 0;       // of its source
   uint64_t random_key = 0;  // key(seed, epoch, 4, id)
   bool valid = true;        // false: the row only pads the batch
+  uint32_t source = 0;      // of a mixture: which data set; chooses among the decodes
   std::string_view shard;   // for messages
   Status fault;             // not ok: the sample could not be cut; the row is bad
 };
@@ -37,9 +39,12 @@ struct RowForm {
   std::array<uint64_t, kRaggedDimsMax> dims;
 };
 
+// How each column is made, for each data set of a mixture: [sources][columns]. At least one source.
+using DecodesBySource = std::vector<std::vector<FieldDecode>>;
+
 class RowReader {
  public:
-  RowReader(const std::vector<FieldDecode>& decodes, const std::vector<BatchRow>& rows);
+  RowReader(const DecodesBySource& decodes, const std::vector<BatchRow>& rows);
 
   // Finds the row's fields and measures those that have no fixed form. Different rows from
   // different threads.
@@ -48,7 +53,7 @@ class RowReader {
   Status write(uint64_t row, size_t column, MutableBytes out, ImageScratch& scratch) const;
 
   Bytes stored(uint64_t row, size_t column) const {
-    return stored_[row * decodes_.size() + column];
+    return stored_[row * columns_ + column];
   }
   const RowForm& form(uint64_t row, size_t column) const {
     return forms_[row * measured_count_ + measured_[column]];
@@ -64,10 +69,12 @@ class RowReader {
 
  private:
   static constexpr size_t kNotMeasured = ~size_t{0};
+  const FieldDecode& decode(uint64_t row, size_t column) const { return decodes_[rows_[row].source][column]; }
   Status missing_field(uint64_t row, size_t column) const;
 
-  const std::vector<FieldDecode>& decodes_;
+  const DecodesBySource& decodes_;
   const std::vector<BatchRow>& rows_;
+  const size_t columns_;
   std::vector<size_t> measured_;  // of each column: its place among the measured ones
   size_t measured_count_ = 0;
   std::vector<Bytes> stored_;   // [rows, columns]

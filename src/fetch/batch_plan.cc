@@ -5,32 +5,56 @@
 
 namespace headrace {
 namespace {
-// A batch under "wrap" touches two epochs, and prefetch may reach a third.
-constexpr size_t kOrdersKept = 4;
+
+bool next_rows(Schedule& schedule, std::vector<Row>& rows, PlanPoint& after) {
+  return schedule.next(rows, after.at);
+}
+
+bool next_rows(MixtureSchedule& schedule, std::vector<Row>& rows, PlanPoint& after) {
+  MixturePoint point;
+  if (!schedule.next(rows, point)) return false;
+  after.at = {point.epoch, point.position, 0};
+  after.mixture = std::make_shared<const MixturePoint>(std::move(point));
+  return true;
+}
+
+Position position_of(const Schedule& schedule) { return schedule.position(); }
+Position position_of(const MixtureSchedule& schedule) { return {schedule.point().epoch, schedule.point().position, 0}; }
+
 }  // namespace
 
 Result<BatchPlan> BatchPlan::make(BatchPlanSpec spec) {
-  spec.schedule.samples = spec.counts->total();
-  HR_TRY_ASSIGN(Schedule schedule, Schedule::make(spec.schedule, spec.start));
-  spec.order.epoch = schedule.position().epoch;
-  HR_TRY_ASSIGN(Order first, Order::make(spec.counts, spec.order));
-  BatchPlan plan(std::move(spec), schedule);
-  plan.lanes_ = first.lanes();
-  plan.orders_.emplace(first.spec().epoch, first);
-  return plan;
-}
-
-const Order& BatchPlan::order(uint64_t epoch) {
-  auto it = orders_.find(epoch);
-  if (it == orders_.end()) {
-    OrderSpec spec = spec_.order;
-    spec.epoch = epoch;
-    Result<Order> made = Order::make(spec_.counts, spec);
-    HR_ASSERT(made.ok());  // the same counts and spec were accepted in make()
-    if (orders_.size() >= kOrdersKept) orders_.erase(orders_.begin());
-    it = orders_.emplace(epoch, *made).first;
+  HR_ASSERT(!spec.sources.empty() && (spec.mixture.has_value() || spec.sources.size() == 1));
+  std::vector<SourceOrder> sources;
+  for (SourceSpec& source : spec.sources) {
+    HR_TRY_ASSIGN(SourceOrder made, SourceOrder::make(std::move(source)));
+    sources.push_back(std::move(made));
   }
-  return it->second;
+  std::optional<AnySchedule> schedule;
+  if (spec.mixture) {
+    MixtureSpec& mixture = *spec.mixture;
+    mixture.batch = spec.schedule.batch;
+    mixture.rank = spec.schedule.rank;
+    mixture.world = spec.schedule.world;
+    HR_ASSERT(mixture.sources.size() == sources.size());
+    for (size_t i = 0; i < sources.size(); ++i) mixture.sources[i].samples = sources[i].size();
+    HR_TRY_ASSIGN(MixtureSchedule made, MixtureSchedule::make(mixture, std::move(spec.mixture_start)));
+    schedule.emplace(std::move(made));
+  } else {
+    spec.schedule.samples = sources[0].size();
+    HR_TRY_ASSIGN(Schedule made, Schedule::make(spec.schedule, spec.start));
+    schedule.emplace(std::move(made));
+  }
+  BatchPlan plan(*std::move(schedule));
+  plan.sources_ = std::move(sources);
+  plan.batch_ = spec.schedule.batch;
+  plan.rank_ = spec.schedule.rank;
+  plan.world_ = spec.schedule.world;
+  plan.wraps_ = !spec.mixture && spec.schedule.remainder == Remainder::kWrap;
+  plan.batches_max_ = spec.batches_max;
+  plan.epochs_left_ = spec.epochs;
+  plan.left_in_epoch_ = std::visit([](const auto& s) { return s.batches_left_in_epoch(); }, plan.schedule_);
+  return plan;
 }
 
 void BatchPlan::rewind(const Mark& mark) {
@@ -40,57 +64,62 @@ void BatchPlan::rewind(const Mark& mark) {
   epochs_left_ = mark.epochs_left;
 }
 
-bool BatchPlan::next(std::vector<PlanRow>& rows, Position& after) {
-  if (spec_.batches_max != 0 && batches_done_ == spec_.batches_max) return false;
+bool BatchPlan::next(std::vector<PlanRow>& rows, PlanPoint& after) {
+  if (batches_max_ != 0 && batches_done_ == batches_max_) return false;
   while (left_in_epoch_ == 0) {
     if (epochs_left_ <= 1) return false;
     --epochs_left_;
-    // Under "wrap" the next epoch goes on where the last batch ended.
-    if (spec_.schedule.remainder != Remainder::kWrap) schedule_.next_epoch();
-    left_in_epoch_ = schedule_.batches_left_in_epoch();
+    if (!wraps_) std::visit([](auto& s) { s.next_epoch(); }, schedule_);
+    left_in_epoch_ = std::visit([](const auto& s) { return s.batches_left_in_epoch(); }, schedule_);
     if (left_in_epoch_ == 0) return false;
   }
   rows_.clear();
-  if (!schedule_.next(rows_, after)) return false;
+  after.begin = std::visit([](const auto& s) { return position_of(s); }, schedule_);
+  if (!std::visit([&](auto& s) { return next_rows(s, rows_, after); }, schedule_)) return false;
   --left_in_epoch_;
   ++batches_done_;
   rows.clear();
   rows.reserve(rows_.size());
-  uint64_t epoch = ~uint64_t{0};
-  const Order* order_now = nullptr;
   for (const Row& row : rows_) {
-    if (row.epoch != epoch) {
-      epoch = row.epoch;
-      order_now = &order(epoch);
-    }
-    const Order::Place place = order_now->place(row.position);
-    rows.push_back({row.epoch, row.position, place.segment, place.index, row.valid});
+    const Order::Place place = sources_[row.source].place(row.epoch, row.position);
+    rows.push_back({row.epoch, row.position, place.segment, place.index, row.valid, row.source});
   }
   return true;
+}
+
+bool BatchPlan::is_mine(const PlanRow& row, uint64_t position) const {
+  if (const auto* mixture = std::get_if<MixtureSchedule>(&schedule_)) {
+    return mixture->rank_of(row.source, row.epoch, position) == rank_;
+  }
+  return rank_of(row.epoch, position, sources_[0].size(), world_) == rank_;
 }
 
 void BatchPlan::wanted(const PlanRow& row, std::vector<uint32_t>& out) {
   out.assign(1, row.index);
   if (!row.valid) return;
-  const Order& o = order(row.epoch);
-  const uint64_t size = o.segment_size(row.segment);
-  const bool in_main = row.position < o.main_size();
-  const uint64_t stride = o.spec().shuffle == Shuffle::kNone ? 1
-                          : in_main                          ? o.lanes()
-                                    : std::min(o.lanes(), o.size() - o.main_size());
+  SourceOrder& source = sources_[row.source];
+  const uint64_t size = source.segment_size(row.epoch, row.segment);
+  const uint64_t stride = source.stride(row.epoch, row.position);
+  const bool in_main = source.in_main(row.epoch, row.position);
   // A lane whose stride the ranks divide is one rank's alone.
-  const bool mine_alone = in_main && stride % spec_.schedule.world == 0;
+  const bool mine_alone = in_main && stride % world_ == 0 && std::holds_alternative<Schedule>(schedule_);
   uint64_t position = row.position;
   for (uint64_t k = row.index + 1; k < size; ++k) {
     position += stride;
     if (!mine_alone) {
-      if (position >= o.size()) break;
-      if (rank_of(row.epoch, position, o.size(), spec_.schedule.world) != spec_.schedule.rank) continue;
-      const Order::Place place = o.place(position);
+      if (position >= source.size()) break;
+      if (!is_mine(row, position)) continue;
+      const Order::Place place = source.place(row.epoch, position);
       if (place.segment != row.segment || place.index != k) continue;
     }
     out.push_back(static_cast<uint32_t>(k));
   }
+}
+
+uint64_t BatchPlan::lanes() const {
+  uint64_t sum = 0;
+  for (const SourceOrder& source : sources_) sum += source.lanes();
+  return sum;
 }
 
 }  // namespace headrace

@@ -20,9 +20,13 @@ std::shared_ptr<FetchEngine> FetchEngine::make(FetchDeps deps, BatchPlan plan, F
 
 FetchEngine::FetchEngine(FetchDeps deps, BatchPlan plan, FetchOptions options, std::shared_ptr<FetchSink> sink)
     : deps_(std::move(deps)), plan_(std::move(plan)), options_(options), sink_(std::move(sink)),
-      counts_(plan_.spec().counts), executor_(deps_.store->executor()), ahead_(options.ahead_bytes_min) {
+      executor_(deps_.sources[0].store->executor()), ahead_(options.ahead_bytes_min) {
   // One visit of each lane of this rank.
-  ramp_rows_ = std::max<uint64_t>(plan_.rows_per_batch(), plan_.lanes() / plan_.spec().schedule.world);
+  ramp_rows_ = std::max<uint64_t>(plan_.rows_per_batch(), plan_.lanes() / plan_.world());
+}
+
+uint64_t FetchSource::sample_bytes_mean() const {
+  return std::max<uint64_t>(1, index->sample_bytes() / std::max<uint64_t>(1, index->samples()));
 }
 
 FetchEngine::~FetchEngine() { HR_ASSERT(closed_ || listener_ == 0); }
@@ -103,18 +107,19 @@ void FetchEngine::send(std::shared_ptr<Part> part) {
   metrics_.in_flight = in_flight_;
   if (in_flight_ > metrics_.in_flight_max) metrics_.in_flight_max = in_flight_;
   metrics_.parts.add();
-  metrics_.bytes.add(part->range.size());
-  const ShardEntry& shard = deps_.index->shards()[part->shard];
+  const FetchSource& source = deps_.sources[part->source];
+  if (!source.in_memory) metrics_.bytes.add(part->range.size());
+  const ShardEntry& shard = source.index->shards()[part->shard];
   ReadRequest request;
-  request.key = deps_.key_prefix + shard.key;
+  request.key = source.key_prefix + shard.key;
   request.range = part->range;
-  if (deps_.pin_versions) {
+  if (source.pin_versions) {
     request.if_match = shard.etag;
     request.version_id = shard.version_id;
   }
   request.dst = destinations(*part);
   request.fresh = part->rereads > 0;
-  deps_.store->read(
+  source.store->read(
       std::move(request),
       [self = shared_from_this(), part = std::move(part)](ReadOutcome outcome) mutable {
         // A store with several loops answers on the request's own: come home first.
@@ -140,10 +145,11 @@ void FetchEngine::on_read(std::shared_ptr<Part> part, ReadOutcome outcome) {
   Executor* workers = deps_.workers;
   workers->post([self = shared_from_this(), part = std::move(part)]() mutable {
     Status status;
+    const FetchSource& source = self->deps_.sources[part->source];
     for (const auto& piece : part->pieces) {
       if (!piece) continue;
-      if (status = verify_piece(*piece, *self->deps_.index); !status.ok()) break;
-      cut_piece(*piece, *self->deps_.cutter);
+      if (status = verify_piece(*piece, *source.index); !status.ok()) break;
+      cut_piece(*piece, *source.cutter);
     }
     FetchEngine& engine = *self;
     engine.executor_.post([self = std::move(self), part = std::move(part), status = std::move(status)] {
@@ -195,7 +201,7 @@ void FetchEngine::emit() {
 FetchedBatch FetchEngine::take_batch(PlannedBatch& batch) {
   FetchedBatch out;
   out.number = batch.number;
-  out.after = batch.after;
+  out.after = std::move(batch.after);
   out.rows.reserve(batch.rows.size());
   for (const PlannedRow& row : batch.rows) {
     Segment& segment = *row.segment;
@@ -206,10 +212,12 @@ FetchedBatch FetchEngine::take_batch(PlannedBatch& batch) {
     const uint64_t row_in_piece = part->scattered ? 0 : sample - part->sample_first;
     --part->planned;
     if (part->scattered && --piece->planned == 0) {
-      out.rows.push_back({std::move(piece), row_in_piece, sample, segment.epoch, row.position, row.valid});
+      out.rows.push_back({std::move(piece), row_in_piece, sample, segment.epoch, row.position, row.valid,
+                          segment.source});
       piece = nullptr;
     } else {
-      out.rows.push_back({piece, row_in_piece, sample, segment.epoch, row.position, row.valid});
+      out.rows.push_back({piece, row_in_piece, sample, segment.epoch, row.position, row.valid,
+                          segment.source});
     }
     --segment.rows_left;
     close_if_done(segment);
@@ -224,7 +232,7 @@ void FetchEngine::close_if_done(Segment& segment) {
     part->segment = nullptr;
     if (part->ready || !part->sent) part->pieces.clear();
   }
-  segments_.erase(SegmentKey{segment.epoch, segment.id});
+  segments_.erase(SegmentKey{segment.source, segment.epoch, segment.id});
 }
 
 void FetchEngine::end(Status status) {

@@ -68,12 +68,13 @@ struct FetchedRow {
   uint64_t epoch = 0;
   uint64_t position = 0;
   bool valid = true;
+  uint32_t source = 0;
 };
 
 struct FetchedBatch {
   uint64_t number = 0;  // from 0 in this pass
   std::vector<FetchedRow> rows;
-  Position after;
+  PlanPoint after;
 };
 
 // What the consumer of the engine implements; called on the engine's executor, in order.
@@ -90,7 +91,7 @@ enum class FetchState { kNetwork, kMemory, kIdle };
 
 struct FetchMetrics {
   Counter parts;          // range reads asked of the store
-  Counter bytes;          // their bytes
+  Counter bytes;          // their bytes, but those read from memory
   Counter rereads;        // after a failed verification
   Counter evicted;        // samples dropped for lack of memory
   Counter singles;        // samples read alone for lack of memory
@@ -99,15 +100,24 @@ struct FetchMetrics {
   std::atomic<FetchState> state{FetchState::kIdle};
 };
 
-struct FetchDeps {
+// One data set to read from; a mixture has several.
+struct FetchSource {
   std::shared_ptr<ObjectStore> store;
-  Executor* workers = nullptr;
-  std::shared_ptr<BufferSource> buffers;
-  std::shared_ptr<Budget> budget;
   std::shared_ptr<const DatasetIndex> index;
+  std::shared_ptr<const ShardCounts> counts;
   std::shared_ptr<const Cutter> cutter;
   std::string key_prefix;  // + ShardEntry::key = the object's key
   bool pin_versions = true;  // If-Match with the index's ETag
+  bool in_memory = false;    // the store keeps what it read: its reads are not counted as bytes received
+
+  uint64_t sample_bytes_mean() const;  // >= 1
+};
+
+struct FetchDeps {
+  std::vector<FetchSource> sources;  // as the plan's rows number them; the engine runs on the first one's executor
+  Executor* workers = nullptr;
+  std::shared_ptr<BufferSource> buffers;
+  std::shared_ptr<Budget> budget;
 };
 
 class FetchEngine : public std::enable_shared_from_this<FetchEngine> {
@@ -139,19 +149,20 @@ class FetchEngine : public std::enable_shared_from_this<FetchEngine> {
   struct PlannedBatch {
     uint64_t number = 0;
     std::vector<PlannedRow> rows;
-    Position after;
+    PlanPoint after;
     BatchPlan::Mark before;
     uint64_t parts_missing = 0;
     uint64_t bytes_opened = 0;  // of the reads that were planned for its rows
     bool complete = false;      // every row is planned
   };
   struct SegmentKey {
+    uint32_t source;
     uint64_t epoch, id;
     friend bool operator==(const SegmentKey&, const SegmentKey&) = default;
   };
   struct SegmentHash {
     size_t operator()(const SegmentKey& k) const {
-      return (k.id + k.epoch * 0x9E3779B97F4A7C15ull) * 0xBF58476D1CE4E5B9ull >> 7;
+      return (k.id + (k.epoch * 64 + k.source) * 0x9E3779B97F4A7C15ull) * 0xBF58476D1CE4E5B9ull >> 7;
     }
   };
 
@@ -192,7 +203,6 @@ class FetchEngine : public std::enable_shared_from_this<FetchEngine> {
   BatchPlan plan_;
   const FetchOptions options_;
   const std::shared_ptr<FetchSink> sink_;
-  const std::shared_ptr<const ShardCounts> counts_;
   TimedExecutor& executor_;
   FetchMetrics metrics_;
   std::stop_source stop_;

@@ -37,9 +37,10 @@ void FetchEngine::give_back(uint64_t bytes) {
 // The head's row found no memory even for itself. True: some was freed, try again now. False: wait for a release, or
 // the stream has ended because it can never fit.
 bool FetchEngine::make_room(const PlanRow& row, uint64_t sample) {
-  const ShardCounts::At at = counts_->locate(sample);
+  const FetchSource& source = deps_.sources[row.source];
+  const ShardCounts::At at = source.counts->locate(sample);
   const uint64_t bytes =
-      deps_.buffers->charge(deps_.index->range_of_rows(at.shard, at.row, at.row + 1).size());
+      deps_.buffers->charge(source.index->range_of_rows(at.shard, at.row, at.row + 1).size());
   uint64_t head_bytes = bytes;
   for (const PlannedRow& planned : batches_.front().rows) {
     const uint64_t id = planned.segment->samples[planned.index];

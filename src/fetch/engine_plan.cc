@@ -37,14 +37,14 @@ void FetchEngine::plan_ahead() {
 
 bool FetchEngine::open_batch() {
   const BatchPlan::Mark before = plan_.mark();
-  Position after;
+  PlanPoint after;
   pending_at_ = 0;
   if (!plan_.next(pending_rows_, after)) {
     pending_rows_.clear();
     plan_over_ = true;
     return false;
   }
-  batches_.push_back({next_number_++, {}, after, before, 0, 0, false});
+  batches_.push_back({next_number_++, {}, std::move(after), before, 0, 0, false});
   batches_.back().rows.reserve(pending_rows_.size());
   return true;
 }
@@ -71,13 +71,14 @@ bool FetchEngine::plan_row(PlannedBatch& batch, const PlanRow& row) {
 }
 
 Segment& FetchEngine::open_segment(const PlanRow& row) {
-  auto [it, is_new] = segments_.try_emplace(SegmentKey{row.epoch, row.segment});
+  auto [it, is_new] = segments_.try_emplace(SegmentKey{row.source, row.epoch, row.segment});
   if (!is_new) return *it->second;
   it->second = std::make_unique<Segment>();
   Segment& segment = *it->second;
+  segment.source = row.source;
   segment.epoch = row.epoch;
   segment.id = row.segment;
-  plan_.order(row.epoch).samples(row.segment, segment.samples);
+  plan_.samples(row, segment.samples);
   segment.wanted.assign(segment.samples.size(), false);
   plan_.wanted(row, wanted_);
   for (uint32_t k : wanted_) segment.wanted[k] = true;
@@ -102,7 +103,7 @@ Part* FetchEngine::cover(Segment& segment, const PlanRow& row) {
   const uint64_t sample = segment.samples[row.index];
   if (Part* part = segment.part_of(sample)) return part;
   const bool head = batches_.size() == 1;
-  const uint64_t mean = std::max<uint64_t>(deps_.index->sample_bytes() / deps_.index->samples(), 1);
+  const uint64_t mean = deps_.sources[row.source].sample_bytes_mean();
   // Cheap refusal before the work of cutting runs: this is asked again at every release of memory.
   if (!head && !has_headroom(mean)) return nullptr;
 
@@ -133,10 +134,11 @@ Part* FetchEngine::cover(Segment& segment, const PlanRow& row) {
 
 // Takes memory for all of `samples` and queues their reads, or does neither.
 bool FetchEngine::read_samples(Segment& segment, const std::vector<uint64_t>& samples, bool keep_headroom) {
-  const std::vector<RowRun> runs = row_runs(samples, *deps_.index, *counts_, options_.gap_bytes_max);
+  const FetchSource& source = deps_.sources[segment.source];
+  const std::vector<RowRun> runs = row_runs(samples, *source.index, *source.counts, options_.gap_bytes_max);
   std::vector<std::shared_ptr<Part>> parts;
   for (const RowRun& run : runs) {
-    const uint64_t bytes = deps_.index->range_of_rows(run.shard, run.row_begin, run.row_end).size();
+    const uint64_t bytes = source.index->range_of_rows(run.shard, run.row_begin, run.row_end).size();
     if (keep_headroom && !has_headroom(bytes)) return false;
     std::shared_ptr<Part> part = take_part(segment, run);
     if (!part) return false;  // the parts taken so far give their memory back
@@ -152,15 +154,17 @@ bool FetchEngine::read_samples(Segment& segment, const std::vector<uint64_t>& sa
 }
 
 std::shared_ptr<Part> FetchEngine::take_part(Segment& segment, const RowRun& run) {
+  const FetchSource& source = deps_.sources[segment.source];
   auto part = std::make_shared<Part>();
   part->segment = &segment;
+  part->source = segment.source;
   part->shard = run.shard;
   part->row_begin = run.row_begin;
   part->row_end = run.row_end;
-  part->sample_first = counts_->first(run.shard) + run.row_begin;
-  part->range = deps_.index->range_of_rows(run.shard, run.row_begin, run.row_end);
+  part->sample_first = source.counts->first(run.shard) + run.row_begin;
+  part->range = source.index->range_of_rows(run.shard, run.row_begin, run.row_end);
   const uint64_t rows = run.row_end - run.row_begin;
-  part->scattered = deps_.index->stride() == 1 && part->range.size() / rows >= options_.scatter_bytes_min;
+  part->scattered = source.index->stride() == 1 && part->range.size() / rows >= options_.scatter_bytes_min;
   if (!fill_part(*part, run)) return nullptr;
   return part;
 }
@@ -184,7 +188,7 @@ bool FetchEngine::fill_part(Part& part, const RowRun& run) {
   }
   size_t next = 0;
   for (uint64_t row = run.row_begin; row < run.row_end; ++row) {
-    const ByteRange range = deps_.index->stride_range(run.shard, row);
+    const ByteRange range = deps_.sources[part.source].index->stride_range(run.shard, row);
     const bool wanted =
         next < run.samples.size() && run.samples[next] == part.sample_first + (row - run.row_begin);
     if (wanted) {

@@ -117,7 +117,7 @@ class Collector final : public FetchSink {
   }
   std::vector<Row> rows;
   std::vector<uint64_t> samples;
-  Position after;
+  PlanPoint after;
   std::vector<FetchedBatch> held;
   int ends = 0;
   Status end_status;
@@ -175,8 +175,7 @@ struct Bench {
 
   BatchPlanSpec plan_spec() const {
     BatchPlanSpec spec;
-    spec.counts = counts;
-    spec.order = {world.seed, 0, world.block, world.lanes, world.shuffle};
+    spec.sources = {{counts, {world.seed, 0, world.block, world.lanes, world.shuffle}, nullptr, {}, 0}};
     spec.schedule = {0, world.batch * world.ranks, world.rank, world.ranks, world.remainder};
     spec.start = world.start;
     spec.epochs = world.epochs;
@@ -189,7 +188,8 @@ struct Bench {
     FetchOptions options;
     options.scatter_bytes_min = 900;
     options.gap_bytes_max = 500;
-    FetchDeps deps{store, &executor, buffers, budget, index, std::make_shared<FixedCutter>(world.sample_bytes), "", true};
+    FetchDeps deps{{{store, index, counts, std::make_shared<FixedCutter>(world.sample_bytes), ""}},
+                   &executor, buffers, budget};
     sink = std::make_shared<Collector>();
     engine = FetchEngine::make(deps, *std::move(plan), options, sink);
     engine->start();
@@ -217,13 +217,15 @@ struct Bench {
   void expect_exact() {
     Result<BatchPlan> plan = BatchPlan::make(plan_spec());
     std::vector<PlanRow> rows;
-    Position after = world.start;
+    PlanPoint after{world.start, nullptr};
     size_t at = 0;
+    std::vector<uint64_t> segment;
     while (plan->next(rows, after)) {
       for (const PlanRow& row : rows) {
         ASSERT_LT(at, sink->rows.size());
         EXPECT_EQ(sink->rows[at], (Row{row.epoch, row.position, row.valid}));
-        EXPECT_EQ(sink->samples[at], plan->order(row.epoch).at(row.position));
+        plan->samples(row, segment);
+        EXPECT_EQ(sink->samples[at], segment[row.index]);
         ++at;
       }
     }
@@ -231,7 +233,7 @@ struct Bench {
     EXPECT_EQ(sink->ends, 1);
     EXPECT_TRUE(sink->end_status.ok()) << sink->end_status.message();
     if (at > 0) {
-      EXPECT_EQ(sink->after, after);
+      EXPECT_EQ(sink->after.at, after.at);
     }
     EXPECT_EQ(budget->used(), 0u);
   }
@@ -327,7 +329,9 @@ TEST(FetchEngine, ResumesAnywhereWithoutAGap) {
   for (uint64_t batches = 1; batches < 20; batches += 6) {
     Result<BatchPlan> plan = BatchPlan::make(whole.plan_spec());
     std::vector<PlanRow> rows;
-    for (uint64_t i = 0; i < batches; ++i) ASSERT_TRUE(plan->next(rows, w.start));
+    PlanPoint after;
+    for (uint64_t i = 0; i < batches; ++i) ASSERT_TRUE(plan->next(rows, after));
+    w.start = after.at;
     Bench rest(w);
     rest.run();
     rest.expect_exact();

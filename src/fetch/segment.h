@@ -21,6 +21,7 @@ struct Segment;
 // One range GET and the pieces it fills. Rows are rounded out to strides.
 struct Part {
   Segment* segment = nullptr;  // nullptr once the engine no longer wants it
+  uint32_t source = 0;
   uint64_t shard = 0;
   uint64_t row_begin = 0, row_end = 0;
   uint64_t sample_first = 0;  // sample number of row_begin
@@ -45,6 +46,7 @@ struct Part {
 };
 
 struct Segment {
+  uint32_t source = 0;
   uint64_t epoch = 0;
   uint64_t id = 0;
   uint64_t rows_left = 0;      // wanted or planned, and not yet handed over; 0 = the segment is done

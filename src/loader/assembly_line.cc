@@ -14,13 +14,13 @@ struct AssemblyLine::Job {
   std::shared_ptr<FetchedBatch> fetched;
   std::shared_ptr<Assembly> assembly;
   uint64_t stored_bytes = 0;
-  Position after;
+  PlanPoint after;
 };
 
-AssemblyLine::AssemblyLine(std::shared_ptr<BatchAssembler> assembler, std::shared_ptr<const DatasetIndex> index,
-                           std::shared_ptr<Budget> budget, Executor& workers, TimedExecutor& timers, uint64_t seed)
-    : assembler_(std::move(assembler)), index_(std::move(index)), budget_(std::move(budget)), workers_(workers),
-      timers_(timers), seed_(seed) {}
+AssemblyLine::AssemblyLine(std::shared_ptr<BatchAssembler> assembler, std::vector<Source> sources,
+                           std::shared_ptr<Budget> budget, Executor& workers, TimedExecutor& timers)
+    : assembler_(std::move(assembler)), sources_(std::move(sources)), budget_(std::move(budget)), workers_(workers),
+      timers_(timers) {}
 
 void AssemblyLine::attach(const std::shared_ptr<FetchEngine>& engine) {
   engine_ = engine;
@@ -58,14 +58,17 @@ void AssemblyLine::start_next_locked() {
 BatchRequest AssemblyLine::request_of(const std::shared_ptr<FetchedBatch>& batch) const {
   BatchRequest request;
   request.rows.reserve(batch->rows.size());
-  request.epoch = batch->rows.empty() ? batch->after.epoch : batch->rows.front().epoch;
-  request.position = batch->rows.empty() ? batch->after.position : batch->rows.front().position;
+  request.epoch = batch->after.begin.epoch;
+  request.position = batch->after.begin.position;
   for (const FetchedRow& row : batch->rows) {
     BatchRow out;
     out.id = row.sample;
-    out.random_key = order_key(seed_, row.epoch, OrderTag::kSample, row.sample);
+    const Source& source = sources_[row.source];
+    out.random_key = order_key(source.seed, row.epoch, OrderTag::kSample, row.sample);
+    out.source = row.source;
+    out.epoch = row.epoch;
     out.valid = row.valid;
-    out.shard = index_->shards()[row.piece->shard].key;
+    out.shard = source.index->shards()[row.piece->shard].key;
     if (row.piece->status.ok()) {
       out.sample = row.piece->view[row.row];
     } else {

@@ -24,15 +24,20 @@ class AssemblyLine final : public FetchSink, public std::enable_shared_from_this
  public:
   struct Finished {
     std::shared_ptr<BatchData> batch;
-    Position after;
+    PlanPoint after;
     std::vector<SkippedRow> skipped;
     uint64_t stored_bytes = 0;  // of its samples
   };
   // What the consumer waits for.
   enum class Stage { kFetching, kAssembling, kMemory };
 
-  AssemblyLine(std::shared_ptr<BatchAssembler> assembler, std::shared_ptr<const DatasetIndex> index,
-               std::shared_ptr<Budget> budget, Executor& workers, TimedExecutor& timers, uint64_t seed);
+  // What a row's source (FetchedRow::source) is.
+  struct Source {
+    std::shared_ptr<const DatasetIndex> index;
+    uint64_t seed = 0;  // of its order: random decoding follows it
+  };
+  AssemblyLine(std::shared_ptr<BatchAssembler> assembler, std::vector<Source> sources, std::shared_ptr<Budget> budget,
+               Executor& workers, TimedExecutor& timers);
 
   // The engine that feeds the line (held weakly), and the budget's releases. Once, before the engine starts.
   void attach(const std::shared_ptr<FetchEngine>& engine);
@@ -62,11 +67,10 @@ class AssemblyLine final : public FetchSink, public std::enable_shared_from_this
   BatchRequest request_of(const std::shared_ptr<FetchedBatch>& batch) const;
 
   const std::shared_ptr<BatchAssembler> assembler_;
-  const std::shared_ptr<const DatasetIndex> index_;
+  const std::vector<Source> sources_;
   const std::shared_ptr<Budget> budget_;
   Executor& workers_;
   TimedExecutor& timers_;
-  const uint64_t seed_;
   std::weak_ptr<FetchEngine> engine_;
   uint64_t listener_ = 0;
 

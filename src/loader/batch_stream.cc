@@ -28,14 +28,31 @@ uint64_t mean_bytes(const DatasetIndex& index) {
   return std::max<uint64_t>(1, index.sample_bytes() / std::max<uint64_t>(1, index.samples()));
 }
 
+// A store's counters when the stream began: data sets are shared with other streams.
+struct StoreCounts {
+  uint64_t requests = 0, retries = 0, throttles = 0;
+  static StoreCounts of(const Dataset& dataset) {
+    const StoreMetrics& m = dataset.store_metrics();
+    return {m.requests.value(), m.retries.value(), m.throttles.value()};
+  }
+};
+
 }  // namespace
 
 struct BatchStream::Impl {
-  std::shared_ptr<Dataset> dataset;
+  // A data set with what this stream holds of it.
+  struct Source {
+    std::shared_ptr<Dataset> dataset;
+    std::shared_ptr<KeepStore> keep;  // null: samples are read where they are
+    uint64_t kept_before = 0;         // bytes it had asked of the store
+    bool counts = true;               // false: another source of the stream is the same data set
+    StoreCounts before;
+  };
   StreamOptions options;
+  std::vector<Source> sources;
+  std::shared_ptr<Runtime> runtime;
   std::shared_ptr<Budget> budget;
   std::shared_ptr<BufferPool> buffers;
-  std::shared_ptr<KeepStore> keep;  // null: samples are read where they are
   std::shared_ptr<AssemblyLine> line;
   std::shared_ptr<FetchEngine> engine;
   const Clock& clock = SystemClock::instance();
@@ -43,104 +60,145 @@ struct BatchStream::Impl {
   TimePoint returned{};  // when next() last gave a batch
   mutable std::mutex mutex;  // guards stats
   StreamStats stats;
-  // Of the data set's store.
-  uint64_t requests_before = 0, retries_before = 0, throttles_before = 0, bytes_before = 0;
   uint32_t window = kWindowMin;
   FetchOptions fetch;
+  uint64_t sample_bytes = 1;  // the largest mean of the sources
   bool over = false;
   bool closed = false;
 
   Status build();
-  bool worth_keeping() const;
+  void take_sources();
+  Result<BatchPlan> make_plan() const;
+  Result<std::shared_ptr<BatchAssembler>> make_assembler();
+  Status check_batch_fits(const BatchAssembler& assembler) const;
+  void keep_small_sources();
   void size_window(const BatchAssembler& assembler);
   void count_wait(TimePoint since);
   void count_delivery(const AssemblyLine::Finished& finished);
 };
 
+void BatchStream::Impl::take_sources() {
+  for (const StreamSource& given : options.sources) {
+    Source source{given.dataset, nullptr, 0, true, StoreCounts::of(*given.dataset)};
+    for (const Source& other : sources) source.counts = source.counts && other.dataset != source.dataset;
+    sample_bytes = std::max(sample_bytes, mean_bytes(given.dataset->index()));
+    sources.push_back(std::move(source));
+  }
+}
+
 // As plan/defaults.cc (keep_all) has it: what fits in half of the memory, and is read sample by sample. Blocks and
 // large samples are worth a request each; keeping would make the first batch wait for 4 MiB a lane instead.
-bool BatchStream::Impl::worth_keeping() const {
-  const DatasetIndex& index = dataset->index();
-  const bool small_reads = options.block == 1 && mean_bytes(index) < kSingleSampleBytes;
-  return small_reads && index.sample_bytes() <= budget->bytes_max() / 2;
+void BatchStream::Impl::keep_small_sources() {
+  uint64_t left = budget->bytes_max() / 2;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const DatasetIndex& index = sources[i].dataset->index();
+    const StreamSource& given = options.sources[i];
+    const bool small_reads = (given.block == 1 || !given.draws.empty()) && mean_bytes(index) < kSingleSampleBytes;
+    if (!small_reads || index.sample_bytes() > left) continue;
+    sources[i].keep = sources[i].dataset->keep_store();
+    if (!sources[i].keep) continue;
+    left -= index.sample_bytes();
+    sources[i].kept_before = sources[i].keep->bytes_asked();
+  }
+}
+
+Result<BatchPlan> BatchStream::Impl::make_plan() const {
+  BatchPlanSpec spec;
+  for (const StreamSource& source : options.sources) {
+    SourceSpec one;
+    one.counts = source.dataset->counts();
+    one.order = {source.seed, 0, source.block, source.lanes, source.shuffle};
+    one.selection = source.selection;
+    one.draws = source.draws;
+    one.draws_epoch = source.draws_epoch;
+    spec.sources.push_back(std::move(one));
+  }
+  spec.schedule = {0, options.batch * options.world, options.rank, options.world, options.remainder};
+  spec.start = options.start;
+  spec.mixture = options.mixture;
+  spec.mixture_start = options.mixture_start;
+  spec.epochs = options.epochs;
+  spec.batches_max = options.batches_max;
+  return BatchPlan::make(std::move(spec));
+}
+
+Result<std::shared_ptr<BatchAssembler>> BatchStream::Impl::make_assembler() {
+  DecodesBySource decodes;
+  for (const StreamSource& source : options.sources) {
+    if (source.fields.empty()) {
+      HR_TRY_ASSIGN(std::vector<FieldDecode> fields, default_fields(source.dataset->index()));
+      decodes.push_back(std::move(fields));
+    } else {
+      decodes.push_back(source.fields);
+    }
+  }
+  AssemblerOptions assembler_options;
+  assembler_options.bad_samples = options.skip_bad ? BadSamples::kSkip : BadSamples::kRaise;
+  return BatchAssembler::make(std::move(decodes), std::make_shared<SlotPool>(buffers), &runtime->workers(),
+                              assembler_options);
+}
+
+Status BatchStream::Impl::check_batch_fits(const BatchAssembler& assembler) const {
+  const uint64_t batch_bytes = options.batch * sample_bytes + assembler.fixed_bytes(options.batch);
+  if (batch_bytes <= budget->bytes_max()) return {};
+  return exhausted("iterate: " + budget->name() + " of " + std::to_string(budget->bytes_max()) +
+                   " bytes is too small for one batch: " + std::to_string(options.batch) + " samples of " +
+                   std::to_string(sample_bytes) + " bytes and the decoded batch need about " +
+                   std::to_string(batch_bytes) + "; raise memory= or lower batch_size=");
 }
 
 Status BatchStream::Impl::build() {
-  const DatasetIndex& index = dataset->index();
-  const std::shared_ptr<Runtime>& runtime = dataset->runtime();
+  runtime = sources[0].dataset->runtime();
   if (runtime->pid() != ::getpid()) {
     return internal_error("iterate: this data set was opened before a fork; open it in the child");
-  }
-  if (options.fields.empty()) {
-    HR_TRY_ASSIGN(options.fields, default_fields(index));
   }
   if (options.memory_bytes > 0) runtime->raise_memory(options.memory_bytes);
   budget = options.memory_bytes > 0
                ? Budget::child(runtime->budget(), "the loader's memory", options.memory_bytes)
                : runtime->budget();
   buffers = std::make_shared<BufferPool>(budget, *runtime->buffers());
-
-  BatchPlanSpec spec;
-  spec.counts = dataset->counts();
-  spec.order = {options.seed, 0, options.block, options.lanes, options.shuffle};
-  spec.schedule = {index.samples(), options.batch * options.world, options.rank, options.world, options.remainder};
-  spec.start = options.start;
-  spec.epochs = options.epochs;
-  spec.batches_max = options.batches_max;
-  HR_TRY_ASSIGN(BatchPlan plan, BatchPlan::make(std::move(spec)));
-
-  AssemblerOptions assembler_options;
-  assembler_options.bad_samples = options.skip_bad ? BadSamples::kSkip : BadSamples::kRaise;
-  HR_TRY_ASSIGN(std::shared_ptr<BatchAssembler> assembler,
-                BatchAssembler::make(options.fields, std::make_shared<SlotPool>(buffers), &runtime->workers(),
-                                     assembler_options));
-  const uint64_t batch_bytes = options.batch * mean_bytes(index) + assembler->fixed_bytes(options.batch);
-  if (batch_bytes > budget->bytes_max()) {
-    return exhausted("iterate: " + budget->name() + " of " + std::to_string(budget->bytes_max()) +
-                     " bytes is too small for one batch: " + std::to_string(options.batch) + " samples of " +
-                     std::to_string(mean_bytes(index)) + " bytes and the decoded batch need about " +
-                     std::to_string(batch_bytes) + "; raise memory= or lower batch_size=");
-  }
-  EventLoop& loop = runtime->loop(0);
-  line = std::make_shared<AssemblyLine>(assembler, dataset->index_ptr(), budget, runtime->workers(), loop,
-                                        options.seed);
-  if (worth_keeping()) keep = dataset->keep_store();
-  if (keep) bytes_before = keep->bytes_asked();
-  FetchDeps deps{keep ? keep : dataset->store_ptr(),
-                 &runtime->workers(),
-                 buffers,
-                 budget,
-                 dataset->index_ptr(),
-                 dataset->cutter_ptr(),
-                 dataset->key_prefix(),
-                 dataset->pin_versions()};
+  HR_TRY_ASSIGN(BatchPlan plan, make_plan());
+  HR_TRY_ASSIGN(std::shared_ptr<BatchAssembler> assembler, make_assembler());
+  HR_TRY(check_batch_fits(*assembler));
+  keep_small_sources();
   size_window(*assembler);
+
+  FetchDeps deps{{}, &runtime->workers(), buffers, budget};
+  std::vector<AssemblyLine::Source> line_sources;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const Dataset& dataset = *sources[i].dataset;
+    deps.sources.push_back({sources[i].keep ? sources[i].keep : dataset.store_ptr(), dataset.index_ptr(),
+                            dataset.counts(), dataset.cutter_ptr(), dataset.key_prefix(), dataset.pin_versions(), sources[i].keep != nullptr});
+    line_sources.push_back({dataset.index_ptr(), options.sources[i].seed});
+  }
+  line = std::make_shared<AssemblyLine>(assembler, std::move(line_sources), budget, runtime->workers(),
+                                        runtime->loop(0));
   engine = FetchEngine::make(std::move(deps), std::move(plan), fetch, line);
   line->attach(engine);
   return {};
 }
 
 void BatchStream::Impl::size_window(const BatchAssembler& assembler) {
-  const bool ragged = std::ranges::any_of(options.fields, [](const FieldDecode& f) { return !fixed_form(f); });
-  const uint64_t slot = std::max<uint64_t>(1, assembler.fixed_bytes(options.batch) +
-                                                  (ragged ? options.batch * mean_bytes(dataset->index()) : 0));
+  const bool ragged =
+      std::ranges::any_of(assembler.decodes(), [](const FieldDecode& f) { return !fixed_form(f); });
+  const uint64_t slot =
+      std::max<uint64_t>(1, assembler.fixed_bytes(options.batch) + (ragged ? options.batch * sample_bytes : 0));
   window = static_cast<uint32_t>(std::clamp<uint64_t>(kWindowBytes / slot, kWindowMin, kWindowMax));
   fetch.requests_max = kRequestsMax;
-  fetch.ahead_bytes_min = 2 * options.batch * mean_bytes(dataset->index());
+  fetch.ahead_bytes_min = 2 * options.batch * sample_bytes;
   fetch.headroom_bytes = std::min(window * slot, budget->bytes_max() / 3);
   // What is kept lies in the process's budget; it is part of what the loader was told it may use all the same.
-  if (keep && options.memory_bytes > 0) fetch.headroom_bytes += keep->bytes_held();
+  for (const Source& source : sources) {
+    if (source.keep && options.memory_bytes > 0) fetch.headroom_bytes += source.keep->bytes_held();
+  }
 }
 
-Result<std::unique_ptr<BatchStream>> BatchStream::start(std::shared_ptr<Dataset> dataset, StreamOptions options) {
+Result<std::unique_ptr<BatchStream>> BatchStream::start(StreamOptions options) {
+  HR_ASSERT(!options.sources.empty());
   auto impl = std::make_unique<Impl>();
-  impl->dataset = std::move(dataset);
   impl->options = std::move(options);
   impl->started = impl->returned = impl->clock.now();
-  const StoreMetrics& store = impl->dataset->store_metrics();
-  impl->requests_before = store.requests.value();
-  impl->retries_before = store.retries.value();
-  impl->throttles_before = store.throttles.value();
+  impl->take_sources();
   HR_TRY(impl->build());
   impl->engine->start();
   impl->engine->allow(impl->window);
@@ -210,11 +268,15 @@ StreamStats BatchStream::stats() const {
   std::lock_guard lock(in.mutex);
   StreamStats out = in.stats;
   const FetchMetrics& fetch = in.engine->metrics();
-  const StoreMetrics& store = in.dataset->store_metrics();
-  out.bytes_received = in.keep ? in.keep->bytes_asked() - in.bytes_before : fetch.bytes.value();
-  out.requests = store.requests.value() - in.requests_before;
-  out.retries = store.retries.value() - in.retries_before;
-  out.throttles = store.throttles.value() - in.throttles_before;
+  out.bytes_received = fetch.bytes.value();
+  for (const Impl::Source& source : in.sources) {
+    if (!source.counts) continue;
+    if (source.keep) out.bytes_received += source.keep->bytes_asked() - source.kept_before;
+    const StoreCounts now = StoreCounts::of(*source.dataset);
+    out.requests += now.requests - source.before.requests;
+    out.retries += now.retries - source.before.retries;
+    out.throttles += now.throttles - source.before.throttles;
+  }
   out.rereads = fetch.rereads.value();
   out.evictions = fetch.evicted.value();
   out.requests_in_flight = fetch.in_flight;
@@ -230,7 +292,7 @@ void BatchStream::close() {
   Impl& in = *impl_;
   if (in.closed) return;
   in.closed = true;
-  if (in.dataset->runtime()->pid() != ::getpid()) return;  // a forked child: the threads are the parent's
+  if (in.runtime->pid() != ::getpid()) return;  // a forked child: the threads are the parent's
   in.engine->close();
   in.line->close();
 }

@@ -12,8 +12,9 @@
 #include <string>
 #include <vector>
 
-#include "batch/assembler.h"
 #include "base/result.h"
+#include "batch/assembler.h"
+#include "fetch/batch_plan.h"
 #include "loader/dataset.h"
 #include "plan/order.h"
 #include "plan/schedule.h"
@@ -21,19 +22,30 @@
 
 namespace headrace {
 
-struct StreamOptions {
+// One data set of a stream; a mixture has several.
+struct StreamSource {
+  std::shared_ptr<Dataset> dataset;
   uint64_t seed = 0;
-  Position start;             // epoch, position, drop: from a state
+  Shuffle shuffle = Shuffle::kStratified;
+  uint64_t block = 1;  // as chosen (plan/defaults.h) or given
+  uint64_t lanes = 1;
+  std::shared_ptr<const Selection> selection;  // null: all samples
+  std::vector<DrawsFrom> draws;                // empty: each sample once an epoch
+  uint64_t draws_epoch = 0;
+  std::vector<FieldDecode> fields;  // empty = every field as raw bytes (tar) or as its encoding says (MDS)
+};
+
+struct StreamOptions {
+  std::vector<StreamSource> sources;
+  Position start;                      // epoch, position, drop: from a state; of one source
+  std::optional<MixtureSpec> mixture;  // of several: names, weights, group, seed, epoch, changes
+  MixturePoint mixture_start;
   uint64_t epochs = 1;        // how many epoch ends this pass may run up to (prefetch crosses all but the last)
   uint64_t batches_max = 0;   // stop after so many batches; 0 = no limit
   uint32_t rank = 0;
   uint32_t world = 1;
   uint64_t batch = 1;         // rows a rank
-  Shuffle shuffle = Shuffle::kStratified;
-  uint64_t block = 1;         // as chosen (plan/defaults.h) or given
-  uint64_t lanes = 1;
   Remainder remainder = Remainder::kDrop;
-  std::vector<FieldDecode> fields;  // empty = every field as raw bytes (tar) or as its encoding says (MDS)
   bool skip_bad = false;
   uint64_t memory_bytes = 0;  // this loader's part of the process budget; 0 = all of it
 };
@@ -56,12 +68,12 @@ struct StreamStats {
 
 class BatchStream {
  public:
-  static Result<std::unique_ptr<BatchStream>> start(std::shared_ptr<Dataset> dataset, StreamOptions options);
+  static Result<std::unique_ptr<BatchStream>> start(StreamOptions options);
   ~BatchStream();  // close()
 
   struct Delivered {
     std::shared_ptr<BatchData> batch;
-    Position after;  // the state once this batch is in the trainer's hands
+    PlanPoint after;  // the state once this batch is in the trainer's hands
     std::vector<SkippedRow> skipped;  // bad samples of this batch (skip_bad)
   };
   enum class Turn { kBatch, kNotYet, kOver };

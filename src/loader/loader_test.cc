@@ -43,12 +43,14 @@ struct World {
   std::filesystem::path index_dir;
 };
 
-StreamOptions small_stream() {
+StreamOptions small_stream(std::shared_ptr<Dataset> dataset) {
   StreamOptions options;
-  options.seed = 7;
+  options.sources.resize(1);
+  options.sources[0].dataset = std::move(dataset);
+  options.sources[0].seed = 7;
+  options.sources[0].block = 4;
+  options.sources[0].lanes = 8;
   options.batch = 16;
-  options.block = 4;
-  options.lanes = 8;
   options.memory_bytes = 8 << 20;
   return options;
 }
@@ -71,11 +73,11 @@ TEST(BatchStream, DeliversTheOrderOfATarDataSetOverS3) {
   EXPECT_EQ(dataset->samples(), 200u);  // MANIFEST.md
   for (uint32_t ranks : {1u, 2u, 4u}) {
     for (uint32_t rank = 0; rank < ranks; ++rank) {
-      StreamOptions options = small_stream();
+      StreamOptions options = small_stream(dataset);
       options.world = ranks;
       options.rank = rank;
       options.batch = 16 / ranks;
-      auto stream = BatchStream::start(dataset, options);
+      auto stream = BatchStream::start(options);
       ASSERT_TRUE(stream.ok()) << stream.status().message();
       const std::vector<int64_t> ids = ids_of(**stream);
       Order order = *Order::make(dataset->counts(), {7, 0, 4, 8, Shuffle::kStratified});
@@ -96,10 +98,10 @@ TEST(BatchStream, DeliversMdsColumnsByTheirEncodings) {
   auto dataset = world.dataset("s3://mds-scalars/data/");
   ASSERT_NE(dataset, nullptr);
   EXPECT_EQ(dataset->samples(), 120u);
-  StreamOptions options = small_stream();
-  options.shuffle = Shuffle::kNone;
+  StreamOptions options = small_stream(dataset);
+  options.sources[0].shuffle = Shuffle::kNone;
   options.remainder = Remainder::kPad;
-  auto stream = BatchStream::start(dataset, options);
+  auto stream = BatchStream::start(options);
   ASSERT_TRUE(stream.ok()) << stream.status().message();
   auto got = (*stream)->next(std::chrono::seconds(20));
   ASSERT_TRUE(got.ok()) << got.status().message();
