@@ -13,6 +13,7 @@ Importing this package starts no thread and opens no connection.
 
 from headrace import decode
 from headrace._core import __version__
+from headrace.audit import Audit, audit
 from headrace.batch import Batch
 from headrace.dataset import Dataset, open
 from headrace.errors import (
@@ -38,6 +39,7 @@ from headrace.stats import Stats
 
 __all__ = [
     "AccessError",
+    "Audit",
     "Batch",
     "CancelledError",
     "CorruptError",
@@ -57,6 +59,7 @@ __all__ = [
     "UnavailableError",
     "UnsupportedError",
     "__version__",
+    "audit",
     "decode",
     "open",
     "rng",

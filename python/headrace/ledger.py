@@ -91,21 +91,24 @@ class Ledger:
         self._after: Position | None = None  # what the last record says
         self._facts: dict[str, Any] = {}
 
-    def begin(self, dataset: Dataset, plan: Plan, at: Position, run: Run, *, loaded: bool) -> None:
+    def begin(
+        self, dataset: Dataset, plan: Plan, at: Position, run: Run, *, loaded: Position | None
+    ) -> None:
         """Batches from ``at`` on follow; does nothing when that is where the last record ends.
 
         Args:
-            loaded: ``at`` comes from a state: what was delivered after it does not count.
+            loaded: where the state stood that was loaded: what was delivered after it does not
+                count.
 
         Raises:
             LedgerError: the file cannot be made or written.
         """
         mine = self._descriptor is not None and self._pid == os.getpid()
         facts = _facts(dataset, plan)
-        if mine and not loaded and (at, facts) == (self._after, self._facts):
+        if mine and loaded is None and (at, facts) == (self._after, self._facts):
             return
         at = plan.cursor.start(at)
-        cause = "state" if loaded else "pass" if mine else "new"
+        cause = "state" if loaded is not None else "pass" if mine else "new"
         if not mine:
             self._create(run, plan.ranks.rank)
             facts_in_file = {**facts, "counts": pack_counts(dataset.counts)}
@@ -119,9 +122,10 @@ class Ledger:
             "shared": run.shared or plan.ranks.world_size == 1,
             "cause": cause,
             "at": list(at),
+            "loaded": loaded,
             "agreement": _core.agreement_hex(state, plan.batch),
             "rank": plan.ranks.rank,
-            "time": round(self._begun, 3),
+            "time": round(self._begun, 6),
             "host": socket.gethostname(),
             "process": os.getpid(),
             "id_bytes": self._width,

@@ -79,7 +79,7 @@ class Loader:
         self._agreed = False
         self._run = Run()
         self._ledger = Ledger(self._options.ledger) if self._options.ledger is not None else None
-        self._loaded = False  # position comes from a state, and the ledger does not say so yet
+        self._loaded: Position | None = None  # a state's, as long as the ledger does not say so
 
         self._at: Position = START  # after what the trainer has
         self._left = 0  # batches left of the current pass
@@ -175,7 +175,7 @@ class Loader:
             self._left = plan.cursor.batches_left(self._at)
         if self._ledger is not None:
             self._ledger.begin(self._dataset, plan, self._at, run=self._run, loaded=self._loaded)
-        self._loaded = False
+        self._loaded = None
         self._fresh = False
         self._pass += 1
         goes_on = self._feed_end is not None and self._feed_end == self._last_epoch
@@ -333,7 +333,7 @@ class Loader:
         self._check_usable()
         choice, at = read_state(self._dataset, self._options, self._choice, state)
         self._stop_feed()
-        self._choice, self._at, self._loaded = choice, at, True
+        self._choice, self._at, self._loaded = choice, at, at
         self._made_plan, self._transformer, self._agreed = None, None, False
         self._left, self._fresh = 0, True
 
