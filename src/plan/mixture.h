@@ -129,7 +129,7 @@ class MixtureSchedule {
   bool next(std::vector<Row>& rows, MixturePoint& after);
   // After next() said false, or to leave an epoch early: sources go on where they stand.
   void next_epoch();
-  // Every source has stopped: no batch will come.
+  // Every source has stopped: no batch will come. Known once next() said false.
   bool over() const;
 
   const MixturePoint& point() const { return at_; }  // the state before the next batch
