@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from headrace import _core
+from headrace import _core, columns, selection
 from headrace._log import flush_log
+from headrace.choose import choose_order
 from headrace.errors import Error, UnsupportedError
-from headrace.options import Faults, format_size
+from headrace.open_options import FORMATS, core_options
+from headrace.options import format_size
 from headrace.order import Order, Shuffle, shuffle_name
 from headrace.urls import Location, locate
 
@@ -28,32 +31,6 @@ log = logging.getLogger("headrace")
 Source = str | os.PathLike[str] | Iterable[str | os.PathLike[str]]
 # (step, bytes done, bytes in all)
 ProgressSink = Callable[[str, int, int], None]
-
-# Names a user may give, and what the core calls them. boto3's words where boto3 has one.
-_OPTIONS = {
-    "endpoint_url": "endpoint_url",
-    "region": "region",
-    "region_name": "region",
-    "profile": "profile",
-    "profile_name": "profile",
-    "aws_access_key_id": "access_key_id",
-    "aws_secret_access_key": "secret_access_key",
-    "aws_session_token": "session_token",
-    "anonymous": "anonymous",
-    "verify": "verify_tls",
-    "connections_max": "connections_max",
-    "attempts_max": "attempts_max",
-    "retry_seconds_max": "retry_seconds_max",
-    "index": "index",
-    "build": "build",
-    "save": "save",
-    "index_dir": "index_dir",
-    "trust": "trust_copy",
-    "format": "format",
-    "check": "verify",
-    "rebuild": "rebuild",
-}
-_FORMATS = ("webdataset", "mds")
 
 
 def open(source: Source, *, progress: ProgressSink | None = None, **options: Any) -> Dataset:
@@ -82,50 +59,7 @@ def open(source: Source, *, progress: ProgressSink | None = None, **options: Any
     Raises:
         OptionError, NotFoundError, AccessError, MismatchError, CorruptError, ...: see errors.py.
     """
-    return Dataset(locate(source), _core_options(options), progress)
-
-
-def _core_options(options: dict[str, Any]) -> dict[str, Any]:
-    """The core's options; every fault is reported at once."""
-    faults = Faults("open")
-    core: dict[str, Any] = {}
-    known = {name: value for name, value in options.items() if name in _OPTIONS}
-    faults.unknown({n: v for n, v in options.items() if n not in _OPTIONS}, _OPTIONS)
-    for name, value in known.items():
-        if value is None:
-            if name == "save":
-                core["save"] = ""
-            continue
-        if name == "verify":
-            core["verify_tls"] = value is not False
-            if isinstance(value, str | os.PathLike):
-                core["ca_file"] = os.fspath(value)
-        elif name == "trust":
-            faults.choice("trust", value, ("copy",))
-            core["trust_copy"] = value == "copy"
-        elif name in ("anonymous", "build", "check", "rebuild"):
-            core[_OPTIONS[name]] = bool(value)
-        elif name.endswith("_max"):
-            core[_OPTIONS[name]] = faults.count(name, value, least=1)
-        else:
-            core[_OPTIONS[name]] = (
-                os.fspath(value) if isinstance(value, os.PathLike) else str(value)
-            )
-    if "format" in core:
-        faults.choice("format", core["format"], _FORMATS)
-    faults.raise_any()
-    if core.get("verify_tls", True) and "ca_file" not in core and not _core.knows_trusted_cas():
-        core.update(_certifi_bundle())
-    return core
-
-
-def _certifi_bundle() -> dict[str, str]:
-    """certifi's CAs, for machines without a bundle of their own (slim containers)."""
-    try:
-        import certifi
-    except ImportError:
-        return {}  # an https:// endpoint then says what to install
-    return {"ca_file": certifi.where()}
+    return Dataset(locate(source), core_options(options), progress)
 
 
 class Dataset:
@@ -140,13 +74,14 @@ class Dataset:
     ) -> None:
         self._location = location
         self._options = options
+        self.selection: _core.Selection | None = None  # of a subset: which samples take part
         self._opened(progress)
 
     def _opened(self, progress: ProgressSink | None = None) -> None:
-        if self._location.format not in ("", *_FORMATS):
+        if self._location.format not in ("", *FORMATS):
             raise UnsupportedError(
                 f"open {self._location.urls()[0]}: {self._location.format} is not read yet; "
-                f"headrace reads {' and '.join(_FORMATS)}"
+                f"headrace reads {' and '.join(FORMATS)}"
             )
         self._pid = os.getpid()
         try:
@@ -167,13 +102,17 @@ class Dataset:
         return self._core_dataset
 
     def __reduce__(self) -> Any:
-        return (Dataset, (self._location, self._options))
+        words = None if self.selection is None else self.selection.words
+        return (_reopen, (self._location, self._options, words))
 
     def __enter__(self) -> Dataset:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(self.__getitem__, range(len(self)))
 
     def close(self) -> None:
         """Lets go of connections and memory; loaders that iterate end their pass first."""
@@ -182,6 +121,11 @@ class Dataset:
     @property
     def url(self) -> str:
         return self.core.url
+
+    @property
+    def local_folder(self) -> str:
+        """The folder for indexes and columns that was given to :func:`open`; "" for the default."""
+        return str(self._options.get("index_dir", ""))
 
     @property
     def format(self) -> str:
@@ -204,8 +148,10 @@ class Dataset:
 
     @property
     def counts(self) -> npt.NDArray[np.uint64]:
-        """Samples of each shard, uint64 [S]: what :class:`headrace.Order` takes."""
-        return self.core.counts()
+        """Samples (of a subset: its own) of each shard, uint64 [S]: what :class:`headrace.Order`
+        takes."""
+        counts = self.core.counts()
+        return counts if self.selection is None else self.selection.counts(counts)
 
     @property
     def index_name(self) -> str:
@@ -223,17 +169,90 @@ class Dataset:
         return self.core.identity_hash
 
     def __len__(self) -> int:
-        return self.core.samples
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[i] for i in range(len(self)))
+        return self.core.samples if self.selection is None else len(self.selection)
 
     def _number(self, i: int) -> int:
         count = len(self)
         number = i + count if i < 0 else i
         if not 0 <= number < count:
             raise IndexError(f"sample {i} of {self.url}, which has {count:,}")
-        return number
+        return number if self.selection is None else int(self.numbers([number])[0])
+
+    # --- subsets ----------------------------------------------------------------------------------
+
+    @property
+    def filter_hash(self) -> str:
+        """A hash of which samples take part, part of the state; "" for all."""
+        return "" if self.selection is None else self.selection.hash
+
+    def numbers(self, which: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """Sample numbers in the whole data set (``batch.ids``) for numbers in this subset."""
+        array = np.ascontiguousarray(which, np.int64)
+        return array if self.selection is None else self.selection.select(array)
+
+    def _part(self, chosen: _core.Selection) -> Dataset:
+        """A data set over the same shards and connections of which ``chosen`` takes part."""
+        part = copy.copy(self)
+        part.selection = selection.both(self.selection, chosen)
+        return part
+
+    def where(self, which: npt.ArrayLike) -> Dataset:
+        """The subset that a bool array or a list of numbers selects (numbers as in ``ds[i]``).
+
+        Its loaders shuffle and deliver the subset alone; samples that are left out are not read.
+        ``batch.ids`` stay the numbers of the whole data set. For example
+        ``ds.where(ds.column("cls", int) < 10)``.
+
+        Raises:
+            OptionError: nothing selected, another length, a number outside.
+        """
+        chosen = selection.selection_of(which, len(self))
+        if self.selection is None:
+            return self._part(chosen)
+        inside = chosen.select(np.arange(len(chosen), dtype=np.int64))
+        return self._part(selection.selection_of(self.numbers(inside), self.core.samples))
+
+    def split(
+        self, shares: Mapping[str, float], *, seed: int = 0, groups: npt.ArrayLike | None = None
+    ) -> dict[str, Dataset]:
+        """Disjoint subsets, such as ``{"train": 0.9, "val": 0.1}``, by a hash of (seed, number).
+
+        Sizes are near the shares, not exact. A sample stays in its part when the data set grows.
+
+        Args:
+            shares: of each part; together at most 1.
+            groups: a group for each sample of the whole data set: a group's samples stay together.
+        """
+        parts = selection.split(self.core.samples, shares, seed, groups)
+        return {name: self._part(part) for name, part in parts.items()}
+
+    def fold(
+        self, number: int, of: int, *, seed: int = 0, groups: npt.ArrayLike | None = None
+    ) -> tuple[Dataset, Dataset]:
+        """(training part, validation part) of a cross-validation with ``of`` folds."""
+        rest, inside = selection.fold(self.core.samples, number, of, seed, groups)
+        return self._part(rest), self._part(inside)
+
+    def column(self, field: str, kind: Any = int) -> npt.NDArray[Any]:
+        """One field of every sample as an array [len(ds)], in stored order: labels, for example.
+
+        Reads the data once and keeps the array beside the local index (memory-mapped afterwards).
+
+        Args:
+            kind: ``int``, ``float`` or a decoder that gives numbers of one shape.
+        """
+        return columns.column(self, field, kind)
+
+    def filter(
+        self, keep: Callable[[dict[str, Any]], bool], *, name: str = "", decode: Any = None
+    ) -> Dataset:
+        """The subset of samples for which ``keep(sample)`` is true, ``sample`` being a dict as a
+        loader's ``transform`` gets it.
+
+        Reads the data once. With a ``name`` the result (one bit a sample) is kept beside the local
+        index and used again: give another name when the function changes.
+        """
+        return self.where(columns.filtered(self, keep, name, decode))
 
     def __getitem__(self, i: Any) -> Any:
         """Sample ``i``: ``{"__key__": ..., field: value}``; a tar's fields are bytes."""
@@ -286,7 +305,8 @@ class Dataset:
         world_size: int = 1,
         memory: int | float | str | None = None,
     ) -> Order:
-        """The order that a loader with these options would deliver.
+        """The order that a loader with these options would deliver; of a subset it gives numbers in
+        the subset (``ds.numbers`` makes them ``batch.ids``).
 
         ``block`` and ``lanes`` default to what a loader chooses from the global batch
         (``batch_size × world_size``) and the stated memory.
@@ -318,30 +338,10 @@ class Dataset:
         block: int | None = None,
         lanes: int | None = None,
     ) -> dict[str, Any]:
-        """Block length and lanes for a global batch, what they cost and give, and the reasons
-        (docs/ordering.md, "Defaults").
-
-        ``requests``: range requests of an epoch by all ranks, when each segment is read once.
-        ``d1``, ``d4``, ``d32``: safe bounds of D(m), None where the epoch is too short for one.
-        """
-        faults = Faults("choose block and lanes")
-        stated = faults.size("memory", memory)
-        faults.raise_any()
-        chosen = _core.choose_defaults(
-            samples=len(self),
-            sample_bytes=max(1.0, self.core.sample_bytes / max(1, len(self))),
-            batch=batch,
-            world=world_size,
-            memory_bytes=stated or 0,
-            shuffle=shuffle,
-            index_stride=self.core.stride,
-            block=block or 0,
-            lanes=lanes or 0,
+        """Block length and lanes for a global batch; see :func:`headrace.choose.choose_order`."""
+        return choose_order(
+            self, batch, world_size, memory=memory, shuffle=shuffle, block=block, lanes=lanes
         )
-        chosen["requests"] = _core.gets_per_epoch(
-            self.counts, chosen["block"], chosen["lanes"], shuffle
-        )
-        return chosen
 
     def loader(self, **options: Any) -> Loader:
         """A :class:`headrace.Loader` over this data set; its options are described there."""
@@ -357,21 +357,31 @@ class Dataset:
     def __str__(self) -> str:
         core = self.core
         count = len(self)
+        part = "" if self.selection is None else f" of {core.samples:,}: {self.filter_hash}"
         fields = ", ".join(
-            name if have == count else f"{name} (in {have:,} samples)"
+            name if have == core.samples else f"{name} (in {have:,} samples)"
             for name, have in core.fields()
         )
-        mean = format_size(core.sample_bytes / max(1, count))
+        mean = format_size(core.sample_bytes / max(1, core.samples))
         checks = "checksums" if core.has_checksums else "no checksums"
         return "\n".join(
             [
                 f"{self.url}",
                 f"  format    {self.format}",
                 f"  shards    {len(self.counts):,}",
-                f"  samples   {count:,} (mean {mean})",
+                f"  samples   {count:,}{part} (mean {mean})",
                 f"  bytes     {self.nbytes:,} ({format_size(self.nbytes)})",
                 f"  fields    {fields}",
                 f"  index     {core.index_source} ({checks}, stride {core.stride})",
                 f"  hashes    order {self.order_hash}, identity {self.identity_hash}",
             ]
         )
+
+
+def _reopen(
+    location: Location, options: dict[str, Any], words: npt.NDArray[np.uint64] | None
+) -> Dataset:
+    dataset = Dataset(location, options)
+    if words is None:
+        return dataset
+    return dataset._part(_core.Selection(words, dataset.core.samples))

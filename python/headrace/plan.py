@@ -87,6 +87,7 @@ class Plan:
             lanes=self.choice.lanes or 1,
             shuffle=self.choice.shuffle,
             remainder=self.choice.remainder,
+            filter=self.dataset.filter_hash,
             agreement=agreement,
         )
 
@@ -105,7 +106,7 @@ class Plan:
                 "block": self.choice.block,
                 "lanes": self.choice.lanes,
                 "fields": options.fields if options.given & {"decode", "columns"} else [],
-                "selection": None,
+                "selection": self.dataset.selection,
                 "draws": [],
                 "draws_epoch": 0,
             }
@@ -182,7 +183,9 @@ def read_state(
             f"load_state_dict: {type(state).__name__} without a 'headrace' entry is not a "
             "loader's state; pass what state_dict() returned"
         )
-    found = _core.read_state(json.dumps(dict(state)), dataset.order_hash, len(dataset))
+    found = _core.read_state(
+        json.dumps(dict(state)), dataset.order_hash, len(dataset), dataset.filter_hash
+    )
     for name in ("seed", "block", "lanes", "shuffle", "remainder"):
         mine = getattr(now, name)
         if name in options.given and mine != found[name]:

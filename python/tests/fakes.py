@@ -83,6 +83,7 @@ class FakeDataset:
     """Quacks like headrace.Dataset over COUNTS; ``core`` is itself."""
 
     order_hash = "00112233445566778899aabbccddeeff"
+    filter_hash, selection = "", None
     index_name = "ffeeddccbbaa99887766554433221100"
     url = "fake://data"
     fields = ["x", "b"]

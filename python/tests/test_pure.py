@@ -450,16 +450,16 @@ def test_the_committed_stub_is_that_of_the_bindings():
 
 
 def test_certifi_is_trusted_where_the_machine_knows_no_cas(monkeypatch):
-    from headrace import _core, dataset
+    from headrace import _core, open_options
 
     monkeypatch.setitem(sys.modules, "certifi", SimpleNamespace(where=lambda: "/certifi.pem"))
     monkeypatch.setattr(_core, "knows_trusted_cas", lambda: False)
-    assert dataset._core_options({})["ca_file"] == "/certifi.pem"
-    assert dataset._core_options({"verify": "/mine.pem"})["ca_file"] == "/mine.pem"
-    assert "ca_file" not in dataset._core_options({"verify": False})
+    assert open_options.core_options({})["ca_file"] == "/certifi.pem"
+    assert open_options.core_options({"verify": "/mine.pem"})["ca_file"] == "/mine.pem"
+    assert "ca_file" not in open_options.core_options({"verify": False})
     monkeypatch.setitem(sys.modules, "certifi", None)  # not installed
-    assert "ca_file" not in dataset._core_options({})
+    assert "ca_file" not in open_options.core_options({})
     monkeypatch.undo()
     monkeypatch.setenv("AWS_CA_BUNDLE", "/named.pem")
     assert _core.knows_trusted_cas()
-    assert "ca_file" not in dataset._core_options({})
+    assert "ca_file" not in open_options.core_options({})

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The options of ``hr.open``: a user's words, checked, as the core's."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from headrace import _core
+from headrace.options import Faults
+
+__all__ = ["FORMATS", "core_options"]
+
+# Names a user may give, and what the core calls them. boto3's words where boto3 has one.
+_OPTIONS = {
+    "endpoint_url": "endpoint_url",
+    "region": "region",
+    "region_name": "region",
+    "profile": "profile",
+    "profile_name": "profile",
+    "aws_access_key_id": "access_key_id",
+    "aws_secret_access_key": "secret_access_key",
+    "aws_session_token": "session_token",
+    "anonymous": "anonymous",
+    "verify": "verify_tls",
+    "connections_max": "connections_max",
+    "attempts_max": "attempts_max",
+    "retry_seconds_max": "retry_seconds_max",
+    "index": "index",
+    "build": "build",
+    "save": "save",
+    "index_dir": "index_dir",
+    "trust": "trust_copy",
+    "format": "format",
+    "check": "verify",
+    "rebuild": "rebuild",
+}
+FORMATS = ("webdataset", "mds")
+
+
+def core_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The core's options; every fault is reported at once."""
+    faults = Faults("open")
+    core: dict[str, Any] = {}
+    known = {name: value for name, value in options.items() if name in _OPTIONS}
+    faults.unknown({n: v for n, v in options.items() if n not in _OPTIONS}, _OPTIONS)
+    for name, value in known.items():
+        if value is None:
+            if name == "save":
+                core["save"] = ""
+            continue
+        if name == "verify":
+            core["verify_tls"] = value is not False
+            if isinstance(value, str | os.PathLike):
+                core["ca_file"] = os.fspath(value)
+        elif name == "trust":
+            faults.choice("trust", value, ("copy",))
+            core["trust_copy"] = value == "copy"
+        elif name in ("anonymous", "build", "check", "rebuild"):
+            core[_OPTIONS[name]] = bool(value)
+        elif name.endswith("_max"):
+            core[_OPTIONS[name]] = faults.count(name, value, least=1)
+        else:
+            core[_OPTIONS[name]] = (
+                os.fspath(value) if isinstance(value, os.PathLike) else str(value)
+            )
+    if "format" in core:
+        faults.choice("format", core["format"], FORMATS)
+    faults.raise_any()
+    if core.get("verify_tls", True) and "ca_file" not in core and not _core.knows_trusted_cas():
+        core.update(_certifi_bundle())
+    return core
+
+
+def _certifi_bundle() -> dict[str, str]:
+    """certifi's CAs, for machines without a bundle of their own (slim containers)."""
+    try:
+        import certifi
+    except ImportError:
+        return {}  # an https:// endpoint then says what to install
+    return {"ca_file": certifi.where()}
