@@ -13,23 +13,26 @@ Status check_stream_spec(const StreamSpec& spec, uint64_t world) {
   if (spec.shards == 0) return invalid_argument("stream order: the data set has no shard");
   const uint64_t most = std::min(spec.shards, kStreamsMax);
   if (spec.streams < 1 || spec.streams > most) {
-    return invalid_argument("stream order: streams=" + number(spec.streams) + ", but with " + number(spec.shards) +
-                            " shards there are 1 to " + number(most));
+    return invalid_argument("stream order: streams=" + number(spec.streams) + ", but with " +
+                            number(spec.shards) + " shards there are 1 to " + number(most));
   }
   if (spec.slots < 1 || spec.slots > kSlotsMax) {
-    return invalid_argument("stream order: slots=" + number(spec.slots) + ", allowed are 1 to " + number(kSlotsMax));
+    return invalid_argument("stream order: slots=" + number(spec.slots) + ", allowed are 1 to " +
+                            number(kSlotsMax));
   }
   if (world < 1 || spec.streams % world != 0) {
-    return invalid_argument("stream order: " + number(spec.streams) + " streams cannot be dealt to " + number(world) +
-                            " ranks: the number of ranks must divide that of streams (fixed when the job first "
-                            "started); run on a divisor of it, or begin a new job with streams= a multiple of " +
-                            number(world));
+    return invalid_argument(
+        "stream order: " + number(spec.streams) + " streams cannot be dealt to " + number(world) +
+        " ranks: the number of ranks must divide that of streams (fixed when the job first "
+        "started); run on a divisor of it, or begin a new job with streams= a multiple of " +
+        number(world));
   }
   return {};
 }
 
 StreamDeal::StreamDeal(const StreamSpec& spec, uint64_t epoch)
-    : shards_(spec.shards), streams_(spec.streams),
+    : shards_(spec.shards),
+      streams_(spec.streams),
       permutation_(spec.shards, order_key(spec.seed, epoch, OrderTag::kStream, 0)) {}
 
 uint64_t StreamDeal::shards(uint64_t stream) const {
@@ -44,7 +47,8 @@ void StreamSlots::fill() {
   slots_.push_back(head_++);
 }
 
-// As OrderStream::bounded, counting: the draws made so far are the whole state of a stream of draws.
+// As OrderStream::bounded, counting: the draws made so far are the whole state of a stream of
+// draws.
 uint64_t StreamSlots::bounded(uint64_t m) {
   for (;;) {
     ++draws_;
@@ -67,15 +71,16 @@ StreamSlots::Taken StreamSlots::take(bool more) {
   return taken;
 }
 
-Result<StreamSlots> StreamSlots::replay(const StreamSpec& spec, uint64_t epoch, uint64_t stream, uint64_t head,
-                                        uint64_t draws) {
+Result<StreamSlots> StreamSlots::replay(const StreamSpec& spec, uint64_t epoch, uint64_t stream,
+                                        uint64_t head, uint64_t draws) {
   StreamSlots slots(spec, epoch, stream);
   while (slots.filling() && slots.head_ < head) slots.fill();
   // Each sample is delivered once, so that the loop ends after `head` takes whatever `draws` says.
   while (slots.draws_ < draws && !slots.slots_.empty()) slots.take(slots.head_ < head);
   if (slots.draws_ != draws || slots.head_ != head) {
-    return precondition_failed("resume stream " + number(stream) + ": no sequence of draws leads to draws=" +
-                               number(draws) + " with head=" + number(head) + " and " + number(spec.slots) +
+    return precondition_failed("resume stream " + number(stream) +
+                               ": no sequence of draws leads to draws=" + number(draws) +
+                               " with head=" + number(head) + " and " + number(spec.slots) +
                                " slots: the state is damaged or of another job");
   }
   return slots;
@@ -104,7 +109,8 @@ void StreamTurns::end(uint64_t stream) {
   to_live();
 }
 
-std::vector<uint64_t> stream_samples(const ShardCounts& counts, const StreamSpec& spec, uint64_t epoch) {
+std::vector<uint64_t> stream_samples(const ShardCounts& counts, const StreamSpec& spec,
+                                     uint64_t epoch) {
   const StreamDeal deal(spec, epoch);
   std::vector<uint64_t> samples(spec.streams, 0);
   for (uint64_t s = 0; s < spec.streams; ++s) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The stream order, docs/ordering.md "Stream order": frozen. For data without an index, or that can only be read in
-// whole shards: P streams read their shards one after another, each shuffles in W slots, and the position p belongs to
-// stream p mod P. Pure: which shard a stream reads next, which slot a draw takes, whose turn it is. It needs no counts;
-// whoever reads says whether there is another sample.
+// The stream order, docs/ordering.md "Stream order": frozen. For data without an index, or that can
+// only be read in whole shards: P streams read their shards one after another, each shuffles in W
+// slots, and the position p belongs to stream p mod P. Pure: which shard a stream reads next, which
+// slot a draw takes, whose turn it is. It needs no counts; whoever reads says whether there is
+// another sample.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,7 @@
 
 namespace headrace {
 
-inline constexpr uint64_t kStreamsMax = 512;            // P, at most
+inline constexpr uint64_t kStreamsMax = 512;              // P, at most
 inline constexpr uint64_t kSlotsMax = uint64_t{1} << 24;  // W, at most
 
 // What is fixed when a job first starts, and kept in its state.
@@ -45,7 +46,8 @@ class StreamDeal {
   Permutation permutation_;
 };
 
-// The slots of one stream in one epoch. Ordinals count the stream's samples in that epoch, from 0, in stored order.
+// The slots of one stream in one epoch. Ordinals count the stream's samples in that epoch, from 0,
+// in stored order.
 class StreamSlots {
  public:
   StreamSlots() = default;
@@ -59,19 +61,19 @@ class StreamSlots {
     uint64_t slot;     // whose sample is delivered; what moved there afterwards, see take()
     uint64_t ordinal;  // of that sample
   };
-  // Draws. `more`: the stream has another sample, which goes into the slot; else the last filled slot's sample moves
-  // into it and one slot less is filled. filled() > 0.
+  // Draws. `more`: the stream has another sample, which goes into the slot; else the last filled
+  // slot's sample moves into it and one slot less is filled. filled() > 0.
   Taken take(bool more);
 
-  uint64_t filled() const { return slots_.size(); }            // m
-  uint64_t head() const { return head_; }                      // ordinal of the next sample to come
-  uint64_t draws() const { return draws_; }                    // 64-bit draws, rejected ones too
-  uint64_t at(uint64_t slot) const { return slots_[slot]; }    // ordinal
+  uint64_t filled() const { return slots_.size(); }          // m
+  uint64_t head() const { return head_; }                    // ordinal of the next sample to come
+  uint64_t draws() const { return draws_; }                  // 64-bit draws, rejected ones too
+  uint64_t at(uint64_t slot) const { return slots_[slot]; }  // ordinal
 
-  // The slots as they stand after `draws` draws when `head` samples have come: from the key alone, no data.
-  // kPrecondition: no sequence of draws leads there.
-  static Result<StreamSlots> replay(const StreamSpec& spec, uint64_t epoch, uint64_t stream, uint64_t head,
-                                    uint64_t draws);
+  // The slots as they stand after `draws` draws when `head` samples have come: from the key alone,
+  // no data. kPrecondition: no sequence of draws leads there.
+  static Result<StreamSlots> replay(const StreamSpec& spec, uint64_t epoch, uint64_t stream,
+                                    uint64_t head, uint64_t draws);
 
  private:
   uint64_t bounded(uint64_t m);
@@ -85,8 +87,8 @@ class StreamSlots {
 
 // A place in a stream's own sequence of samples.
 struct StreamPlace {
-  uint64_t shard = 0;    // the stream's i-th shard of the epoch
-  uint64_t offset = 0;   // in the shard, decompressed
+  uint64_t shard = 0;   // the stream's i-th shard of the epoch
+  uint64_t offset = 0;  // in the shard, decompressed
   uint64_t ordinal = 0;
   friend bool operator==(const StreamPlace&, const StreamPlace&) = default;
 };
@@ -95,19 +97,21 @@ struct StreamPlace {
 struct StreamMark {
   uint64_t stream = 0;
   uint64_t epoch = 0;
-  StreamPlace oldest;  // begin of the oldest sample that is still in a slot; the same as head when none is
-  StreamPlace head;    // end of the newest sample that was put into a slot; the ordinal of the next
+  StreamPlace
+      oldest;  // begin of the oldest sample that is still in a slot; the same as head when none is
+  StreamPlace head;  // end of the newest sample that was put into a slot; the ordinal of the next
   uint64_t draws = 0;
   friend bool operator==(const StreamMark&, const StreamMark&) = default;
 };
 StreamMark stream_start(uint64_t stream, uint64_t epoch);
 
-// Whose turn it is, where an epoch ends when all of its streams have ended (one rank): a stream that has ended is left
-// out of the rounds.
+// Whose turn it is, where an epoch ends when all of its streams have ended (one rank): a stream
+// that has ended is left out of the rounds.
 class StreamTurns {
  public:
   StreamTurns() = default;
-  explicit StreamTurns(uint64_t streams, uint64_t turn = 0) : turn_(turn), live_(streams, true), left_(streams) {}
+  explicit StreamTurns(uint64_t streams, uint64_t turn = 0)
+      : turn_(turn), live_(streams, true), left_(streams) {}
   bool over() const { return left_ == 0; }
   uint64_t turn() const { return turn_; }  // a live stream, unless over()
   void advance();                          // it delivered
@@ -121,7 +125,8 @@ class StreamTurns {
 };
 
 // Samples of each stream in an epoch, where counts are known.
-std::vector<uint64_t> stream_samples(const ShardCounts& counts, const StreamSpec& spec, uint64_t epoch);
+std::vector<uint64_t> stream_samples(const ShardCounts& counts, const StreamSpec& spec,
+                                     uint64_t epoch);
 // Share of the epoch that "drop" leaves out: it ends with the shortest stream.
 double stream_drop_loss(const ShardCounts& counts, const StreamSpec& spec, uint64_t epoch);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The stream order against tests/golden/streams.json (from tests/model/stream_model.py, written from the
-// specification), and what must hold in every world.
+// The stream order against tests/golden/streams.json (from tests/model/stream_model.py, written
+// from the specification), and what must hold in every world.
 #include "plan/stream_order.h"
 
 #include <gtest/gtest.h>
@@ -21,7 +21,10 @@ using Sample = std::vector<uint64_t>;  // epoch, shard, row
 
 // One stream driven as the engine drives it, over counts instead of bytes.
 struct Driven {
-  Driven(const StreamSpec& s, const Numbers& c, uint64_t n, uint64_t e) : spec(s), counts(c), number(n) { begin(e); }
+  Driven(const StreamSpec& s, const Numbers& c, uint64_t n, uint64_t e)
+      : spec(s), counts(c), number(n) {
+    begin(e);
+  }
 
   void begin(uint64_t e) {
     epoch = e;
@@ -29,7 +32,8 @@ struct Driven {
     stored.clear();
     const StreamDeal deal(spec, e);
     for (uint64_t i = 0; i < deal.shards(number); ++i) {
-      for (uint64_t row = 0; row < counts[deal.shard(number, i)]; ++row) stored.push_back({i, deal.shard(number, i), row});
+      for (uint64_t row = 0; row < counts[deal.shard(number, i)]; ++row)
+        stored.push_back({i, deal.shard(number, i), row});
     }
     fill();
   }
@@ -46,7 +50,8 @@ struct Driven {
     if (slots.draws() == 0) return {epoch, 0, 0, 0, 0, 0};
     uint64_t oldest = slots.head();
     for (uint64_t k = 0; k < slots.filled(); ++k) oldest = std::min(oldest, slots.at(k));
-    return {epoch, stored[oldest][0], oldest, stored[slots.head() - 1][0], slots.head(), slots.draws()};
+    return {epoch,        stored[oldest][0], oldest, stored[slots.head() - 1][0],
+            slots.head(), slots.draws()};
   }
 
   StreamSpec spec;
@@ -96,7 +101,8 @@ TEST(GoldenStreams, EveryWorld) {
       got.push_back(d.take());
     }
     EXPECT_EQ(got, w["wrap"].get<std::vector<Sample>>());
-    for (uint64_t s = 0; s < spec.streams; ++s) EXPECT_EQ(streams[s].state(), w["states"][s].get<Numbers>());
+    for (uint64_t s = 0; s < spec.streams; ++s)
+      EXPECT_EQ(streams[s].state(), w["states"][s].get<Numbers>());
     samples += got.size();
   }
   EXPECT_GT(samples, 6000u);
@@ -113,7 +119,8 @@ TEST(StreamOrder, EverySampleExactlyOnceInAnyWorld) {
     uint64_t total = 0;
     for (uint64_t s = 0; s < counts.size(); ++s) {
       total += counts[s];
-      for (uint64_t row = 0; row < counts[s]; ++row) EXPECT_TRUE(seen.contains({uint64_t(round), s, row}));
+      for (uint64_t row = 0; row < counts[s]; ++row)
+        EXPECT_TRUE(seen.contains({uint64_t(round), s, row}));
     }
     EXPECT_EQ(order.size(), total);
     EXPECT_EQ(seen.size(), total);

@@ -15,7 +15,9 @@ import headrace as hr
 from headrace.serve import Server
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-SETS = sorted(path.parent.name for path in FIXTURES.glob("*/expected.jsonl"))
+# Compressed shards have no index; tests/e2e/test_stream_order.py reads them.
+COMPRESSED = {"wds-shardwriter-gz", "wds-shardwriter-zst"}
+SETS = sorted({path.parent.name for path in FIXTURES.glob("*/expected.jsonl")} - COMPRESSED)
 
 
 @pytest.fixture(scope="module")

@@ -47,9 +47,7 @@ class StreamModel:
     def begin(self, epoch: int) -> None:
         self.epoch = epoch
         deal = permutation(len(self.counts), key(self.seed, epoch, TAG_STREAM, 0))
-        self.shards = [
-            deal(k) for k in range(len(self.counts)) if k % self.streams == self.number
-        ]
+        self.shards = [deal(k) for k in range(len(self.counts)) if k % self.streams == self.number]
         self.stored = [(i, row) for i, s in enumerate(self.shards) for row in range(self.counts[s])]
         self.draws = Counting(stream(key(self.seed, epoch, TAG_STREAM, 1 + self.number)))
         self.held = list(range(min(self.slots, len(self.stored))))
