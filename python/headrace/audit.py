@@ -2,8 +2,9 @@
 """``hr.audit``: proves from the ledgers of all ranks and restarts that each sample of each finished
 epoch was delivered exactly once, in the planned global order, or names those that were not.
 
-The history (which part of which run counts) is audit_history.py, the rows are audit_rows.py; here
-they are put together and said. docs/ledger.md says what is proven and what is not.
+The history (which part of which run counts) is audit_history.py, the plan audit_plan.py, the rows
+audit_rows.py; here they are put together and said. docs/ledger.md says what is proven and what is
+not.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from headrace.audit_history import NAMED_MAX, Findings, Problem, Stage, find_stages, scan
-from headrace.audit_rows import Book, StageCheck, StagePlan
+from headrace.audit_plan import Book, StagePlan
+from headrace.audit_rows import StageCheck
 from headrace.errors import NotFoundError, OptionError
 
 __all__ = ["Audit", "EpochAudit", "audit"]

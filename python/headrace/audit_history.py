@@ -20,8 +20,8 @@ from headrace.ledger_file import (
     END,
     START,
     Flaw,
+    batch_places,
     read_records,
-    unpack_batch,
     unpack_json,
 )
 
@@ -29,6 +29,7 @@ __all__ = ["Findings", "Place", "Problem", "Segment", "Stage", "find_stages", "s
 
 Place = tuple[int, int]  # epoch, position; an epoch's start is always position 0 here
 _STEPS_APART = 2  # trainers that wait for each other in every step: one, and one in a kill
+_EPOCH_MAX = 2**32 - 1
 NAMED_MAX = 20  # problems of a kind that are named; the rest are counted
 
 # Parts of a start record that all ranks of a stage must have in common.
@@ -129,15 +130,14 @@ def scan(path: Path, findings: Findings) -> _File:
             continue
         try:
             if record.kind == START:
-                start = unpack_json(record.payload)
+                start = _checked_start(unpack_json(record.payload))
                 shared = {**shared, **{k: start[k] for k in ("counts",) if k in start}}
                 begin = begin_place(start["at"])
                 file.segments.append(Segment(path, record.number, {**shared, **start}, reach=begin))
             elif record.kind == BATCH:
                 segment = file.segments[-1]
-                batch = unpack_batch(record.payload, segment.start["id_bytes"])
-                remainder = segment.start["state"]["remainder"]
-                reach = after_place(batch.begin, batch.after, remainder)
+                begin, after = batch_places(record.payload, segment.start["id_bytes"])
+                reach = after_place(begin, after, segment.start["state"]["remainder"])
                 segment.reach = max(segment.reach, reach)
                 segment.batches += 1
             elif record.kind == END and file.segments:
@@ -148,6 +148,33 @@ def scan(path: Path, findings: Findings) -> _File:
                 f"{path.name}: record {record.number} at byte {record.offset:,}: {fault!r}",
             )
     return file
+
+
+def _checked_start(start: dict[str, Any]) -> dict[str, Any]:
+    """The start record, if all of it that an audit needs is there.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not.
+    """
+    state = start["state"]
+    for name in ("run", "cause"):
+        start[name] = str(start[name])
+    for place in (start["at"], start.get("loaded") or (0, 0, 0)):
+        epoch, position, drop = map(int, place)
+        if min(epoch, position, drop) < 0 or epoch > _EPOCH_MAX:
+            raise ValueError(f"no place: {place}")
+    numbers = [int(start[name]) for name in ("samples", "batch", "world", "rank")]
+    samples, batch, world, rank = numbers
+    if min(samples, batch, world) < 1 or not 0 <= rank < world or batch % world:
+        raise ValueError(f"samples, batch, world, rank: {numbers}")
+    if not 1 <= int(start["id_bytes"]) <= 8:
+        raise ValueError(f"id_bytes {start['id_bytes']}")
+    start["time"], start["shared"] = float(start["time"]), bool(start["shared"])
+    for name in ("seed", "block", "lanes"):
+        state[name] = int(state[name])
+    for name in ("shuffle", "remainder", "order_hash"):
+        state[name] = str(state[name])
+    return start
 
 
 def _flaw(path: Path, flaw: Flaw, findings: Findings) -> None:
@@ -249,8 +276,8 @@ def _runs(files: list[_File]) -> list[Run]:
 
 
 def _stage(name: str, segments: dict[int, Segment], findings: Findings) -> Stage:
-    """Ranks that say something else than most are reported and left out."""
-    said = {rank: repr(_common(segment.start)) for rank, segment in segments.items()}
+    """Ranks that say something else than most (the first of them) are reported and left out."""
+    said = {rank: repr(_common(segments[rank].start)) for rank in sorted(segments)}
     most = Counter(said.values()).most_common(1)[0][0]
     agreed = {rank: segment for rank, segment in segments.items() if said[rank] == most}
     first = agreed[min(agreed)]

@@ -30,6 +30,7 @@ __all__ = [
     "BatchRecord",
     "Flaw",
     "Record",
+    "batch_places",
     "id_width",
     "pack_batch",
     "pack_counts",
@@ -132,14 +133,7 @@ def unpack_batch(payload: bytes, width: int) -> BatchRecord:
     Raises:
         ValueError: the lengths do not fit together.
     """
-    if len(payload) < _BATCH.size:
-        raise ValueError(f"{len(payload)} bytes are too short for a batch")
-    flags, *places, rows, millis = _BATCH.unpack_from(payload)
-    need = rows * (width + 2 * bool(flags & _HAS_SOURCES))
-    need += (rows + 7) // 8 if flags & _HAS_VALID else 0
-    room = len(payload) - _BATCH.size
-    if room < need or (room > need and not flags & _HAS_SKIPPED):
-        raise ValueError(f"{rows} rows need {need} bytes, there are {room}")
+    flags, begin, after, rows, millis = _batch_head(payload, width)
     at = _BATCH.size
     ids = np.zeros((rows, 8), np.uint8)
     ids[:, :width] = np.frombuffer(payload, np.uint8, rows * width, at).reshape(rows, width)
@@ -155,8 +149,31 @@ def unpack_batch(payload: bytes, width: int) -> BatchRecord:
         at += 2 * rows
     skipped = tuple(map(tuple, json.loads(payload[at:]))) if flags & _HAS_SKIPPED else ()
     numbers = ids.view("<i8").reshape(rows)
-    begin, after = (places[0], places[1]), (places[2], places[3])
     return BatchRecord(begin, after, numbers, valid, millis, skipped, sources)
+
+
+def batch_places(payload: bytes, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """``begin`` and ``after`` of a batch record, without its rows.
+
+    Raises:
+        ValueError: the lengths do not fit together.
+    """
+    _, begin, after, _, _ = _batch_head(payload, width)
+    return begin, after
+
+
+def _batch_head(
+    payload: bytes, width: int
+) -> tuple[int, tuple[int, int], tuple[int, int], int, int]:
+    if len(payload) < _BATCH.size:
+        raise ValueError(f"{len(payload)} bytes are too short for a batch")
+    flags, epoch, position, next_epoch, next_position, rows, millis = _BATCH.unpack_from(payload)
+    need = rows * (width + 2 * bool(flags & _HAS_SOURCES))
+    need += (rows + 7) // 8 if flags & _HAS_VALID else 0
+    room = len(payload) - _BATCH.size
+    if room < need or (room > need and not flags & _HAS_SKIPPED):
+        raise ValueError(f"{rows} rows need {need} bytes, there are {room}")
+    return flags, (epoch, position), (next_epoch, next_position), rows, millis
 
 
 def unpack_json(payload: bytes) -> dict[str, Any]:
