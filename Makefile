@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 JOBS ?= $(shell nproc)
 
-.PHONY: demo test wheel lint asan tsan fuzz soak bench native clean
+.PHONY: demo test wheel lint asan tsan fuzz soak bench native train-study clean
 .DEFAULT_GOAL := test
 
 # Streams real images out of an S3 server on this machine, kills the trainer half way, resumes, and reports.
@@ -50,6 +50,11 @@ soak: native
 bench: native
 	cmake --preset release && cmake --build build/release --target bench_wall
 	$(PYTHON) bench/throughput.py --only 'headrace*' --only 'wall*' --profile s3 --profile notail
+
+# Does the order cost accuracy? Three hours of two cores; bench/train_study/README.md. Goes on after a cut.
+train-study: native
+	nice $(PYTHON) bench/train_study/study.py --scale full --jobs $(JOBS)
+	$(PYTHON) bench/train_study/verdict.py bench/train_study/results/full.jsonl
 
 clean:
 	rm -rf build dist .venv python/headrace/_core*.so python/headrace/bin
