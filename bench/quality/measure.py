@@ -136,7 +136,7 @@ def order_of(one: Contender, ranks: int, seed: int, pythons: dict[str, str]) -> 
 
 def held_bytes(one: Contender, ranks: int, ids: np.ndarray) -> float:
     """What the order holds, without bytes in flight."""
-    flat = ids.ravel()
+    flat = ids.transpose(0, 2, 1).ravel()  # rows of the ranks in turn, as positions go
     shard = np.repeat(np.arange(len(COUNTS)), COUNTS)
     if one.by == "headrace" and one.options.get("units"):
         units = worlds.unit_counts()

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prints results.json as the tables of docs/quality.md:  python bench/quality/tables.py [FILE]"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+WINDOWS = ("1", "4", "16", "32", "64")
+Row = dict[str, Any]
+
+
+def number(value: float) -> str:
+    return f"{value:.2f}" if value < 9.95 else f"{value:,.0f}"
+
+
+def spread_of(values: list[float]) -> str:
+    """Median, and the range where it is not the same to the digits shown."""
+    middle = number(statistics.median(values))
+    low, high = number(min(values)), number(max(values))
+    return middle if low == high else f"{middle} ({low}-{high})"
+
+
+def effects(row: Row, data: str, figure: str, window: str) -> list[float]:
+    return [seed[data][figure][window] for seed in row["seeds"]]
+
+
+def table(rows: list[Row], data: str, figure: str = "D") -> list[str]:
+    lines = ["| order | held GB | " + " | ".join(f"D({m})" for m in WINDOWS) + " |"]
+    lines.append("|---" * (len(WINDOWS) + 2) + "|")
+    for row in rows:
+        cells = [spread_of(effects(row, data, figure, m)) for m in WINDOWS]
+        lines.append(f"| {row['name']} | {row['held_bytes'] / 1e9:.2f} | {' | '.join(cells)} |")
+        if row["bound"] and figure == "D" and data != "pre-shuffled":
+            bound = [f"≤ {number(row['bound'][m])}" for m in WINDOWS]
+            lines.append(f"| *its bound* | | {' | '.join(bound)} |")
+    return lines
+
+
+def rank_table(rows: list[Row]) -> list[str]:
+    """One rank's own rows, D(32), the median rank and the worst of 8, in all data sets."""
+    names = list(rows[0]["seeds"][0])
+    lines = ["| order | held GB | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
+    for row in rows:
+        cells = [
+            f"{number(statistics.median(effects(row, data, 'rank median', '32')))}, "
+            f"{number(max(effects(row, data, 'rank worst', '32')))}"
+            for data in names
+        ]
+        lines.append(f"| {row['name']} | {row['held_bytes'] / 1e9:.2f} | {' | '.join(cells)} |")
+    return lines
+
+
+def main() -> None:
+    file = sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "results.json"
+    result = json.loads(Path(file).read_text())
+    print(result["machine"], result["versions"])
+    for ranks in (1, 8):
+        rows = [row for row in result["rows"] if row["ranks"] == ranks]
+        if not rows:
+            continue
+        for data in rows[0]["seeds"][0]:
+            print(f"\n{ranks} ranks, {data}\n\n" + "\n".join(table(rows, data)))
+        if ranks > 1:
+            print(f"\none rank's own rows of {ranks}\n\n" + "\n".join(rank_table(rows)))
+
+
+if __name__ == "__main__":
+    main()
