@@ -12,6 +12,7 @@ document in eight, by the hash of its text).
 from __future__ import annotations
 
 import hashlib
+import os
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -105,7 +106,7 @@ def load_corpus(samples: int, held_out: int, folder: Path) -> Corpus:
     if not path.exists():
         made = make_corpus(samples, held_out)
         folder.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".unfinished.npz")
+        unfinished = path.with_suffix(f".{os.getpid()}.npz")
         np.savez_compressed(
             unfinished, pieces=made.pieces, sources=made.sources, held=made.held_out
         )
