@@ -18,6 +18,7 @@
 namespace headrace {
 
 inline constexpr uint64_t kMixtureSourcesMax = 1024;
+inline constexpr uint64_t kSourceNameBytesMax = 64;               // names stand in every state
 inline constexpr uint64_t kMixtureWeightMax = uint64_t{1} << 32;  // a source that has it all
 // Units that the arithmetic counts to: a start at 2^48 and an epoch of 2^48 more fit.
 inline constexpr uint64_t kMixtureUnitsMax = uint64_t{1} << 50;

@@ -29,6 +29,10 @@ Status check_sources(const MixtureSpec& spec) {
   std::unordered_set<std::string_view> names;
   for (const MixtureSource& source : spec.sources) {
     if (source.name.empty()) return refuse("a source has no name");
+    if (source.name.size() > kSourceNameBytesMax) {
+      return refuse(named(source) + "the name has " + number(source.name.size()) +
+                    " bytes, at most " + number(kSourceNameBytesMax));
+    }
     if (!names.insert(source.name).second) return refuse(named(source) + "the name is used twice");
     if (source.samples == 0 || source.samples > kSamplesMax) {
       return refuse(named(source) + "samples=" + number(source.samples) + ", must be 1.." +

@@ -227,6 +227,7 @@ TEST(MixtureSchedule, RefusalsOfSourcesAndBatchesSayWhat) {
   EXPECT_REFUSED(with([](auto& s) { s.sources.clear(); }), "sources=0, must be 1..1024");
   EXPECT_REFUSED(with([](auto& s) { s.sources[1].name = "a"; }), "\"a\": the name is used twice");
   EXPECT_REFUSED(with([](auto& s) { s.sources[1].name = ""; }), "a source has no name");
+  EXPECT_REFUSED(with([](auto& s) { s.sources[0].name = std::string(65, 'n'); }), "has 65 bytes");
   EXPECT_REFUSED(with([](auto& s) { s.sources[0].samples = 0; }), "\"a\": samples=0, must be 1..");
   EXPECT_REFUSED(with([](auto& s) { s.group = 3; }), "g=3 batch=4; choose a batch size");
   EXPECT_REFUSED(with([](auto& s) { s.group = 0; }), "g=0");

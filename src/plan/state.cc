@@ -1,96 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "plan/state.h"
 
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
+
+#include "plan/state_json.h"
 
 namespace headrace {
 namespace {
 
-// Keeps the order of fields, so that the text is the same on every rank.
-using Json = nlohmann::ordered_json;
-
 constexpr uint64_t kStateReadBytesMax = 4 * kStateBytesMax;  // someone may have indented it
-constexpr uint64_t kAgreementBytesMax = 64 * 1024;           // a mixture names its sources
-constexpr uint64_t kEchoMax = 80;  // bytes of a foreign value in a message
-
-std::string echo(std::string_view text) {
-  std::string shown;
-  for (const char c : text.substr(0, kEchoMax)) shown += c >= ' ' && c < 0x7f ? c : '?';
-  return text.size() > kEchoMax ? shown + "..." : shown;
-}
-
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', true, Json::error_handler_t::replace);
-}
-
-// An object, or a Status: never an exception.
-Result<Json> parse_object(std::string_view what, std::string_view text, uint64_t bytes_max) {
-  if (text.size() > bytes_max) {
-    return invalid_argument("read " + std::string(what) + ": " + std::to_string(text.size()) +
-                            " bytes, at most " + std::to_string(bytes_max));
-  }
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded() || !json.is_object()) {
-    return invalid_argument("read " + std::string(what) + ": not a JSON object: \"" + echo(text) +
-                            "\"");
-  }
-  return json;
-}
-
-// Takes the fields out of a state one by one; what is left over is unknown.
-class FieldReader {
- public:
-  explicit FieldReader(Json json) : json_(std::move(json)) {}
-
-  Status take(const char* name, uint64_t& value) {
-    HR_TRY_ASSIGN(const Json field, take_any(name));
-    if (!field.is_number_unsigned()) return wrong(name, field, "an integer of 0..2^64-1");
-    value = field.get<uint64_t>();
-    return {};
-  }
-  Status take(const char* name, std::string& value) {
-    HR_TRY_ASSIGN(const Json field, take_any(name));
-    if (!field.is_string()) return wrong(name, field, "a string");
-    value = field.get<std::string>();
-    return {};
-  }
-  Status take_if_there(const char* name, std::string& value) {
-    return json_.contains(name) ? take(name, value) : Status();
-  }
-  Status all_taken() const {
-    if (json_.empty()) return {};
-    return unsupported("read state: unknown field \"" + echo(json_.begin().key()) +
-                       "\"; it may come from a newer headrace");
-  }
-
- private:
-  Result<Json> take_any(const char* name) {
-    const auto found = json_.find(name);
-    if (found == json_.end()) {
-      return invalid_argument("read state: no field \"" + std::string(name) + "\"");
-    }
-    Json value = *found;
-    json_.erase(found);
-    return value;
-  }
-  static Status wrong(const char* name, const Json& field, const char* wanted) {
-    return invalid_argument("read state: field \"" + std::string(name) + "\" must be " + wanted +
-                            ": " + echo(dump(field)));
-  }
-
-  Json json_;
-};
-
-Status check_version(FieldReader& fields) {
-  uint64_t version = 0;
-  HR_TRY(fields.take("headrace", version));
-  if (version == kStateVersion) return {};
-  return unsupported("read state: version " + std::to_string(version) + ", this headrace reads " +
-                     std::to_string(kStateVersion) +
-                     "; load it with the headrace that wrote it, or start a new epoch without it");
-}
+// A mixture names its sources, a dozen fields of about 60 bytes each.
+constexpr uint64_t kAgreementBytesMax = 1024 * 1024;
 
 Status check_numbers(const State& state) {
   const auto refuse = [](std::string what) { return invalid_argument("read state: " + what); };
@@ -108,18 +28,22 @@ Status check_numbers(const State& state) {
 }  // namespace
 
 Result<std::string> encode_state(const State& state) {
-  Json json = {{"headrace", kStateVersion},
-               {"order_hash", state.order_hash},
-               {"index", state.index},
-               {"seed", state.seed},
-               {"epoch", state.epoch},
-               {"position", state.position},
-               {"block", state.block},
-               {"lanes", state.lanes},
-               {"shuffle", shuffle_name(state.shuffle)},
-               {"remainder", remainder_name(state.remainder)},
-               {"drop", state.drop}};
+  StateJson json = {{"headrace", kStateVersion},
+                    {"order_hash", state.order_hash},
+                    {"index", state.index},
+                    {"seed", state.seed},
+                    {"epoch", state.epoch},
+                    {"position", state.position},
+                    {"block", state.block},
+                    {"lanes", state.lanes},
+                    {"shuffle", shuffle_name(state.shuffle)},
+                    {"remainder", remainder_name(state.remainder)},
+                    {"drop", state.drop}};
   if (!state.filter.empty()) json["filter"] = state.filter;
+  if (!state.sampler.empty()) {
+    json["sampler"] = state.sampler;
+    json["weights_step"] = state.weights_step;
+  }
   if (!state.agreement.empty()) json["agreement"] = state.agreement;
   std::string text = dump(json);
   if (text.size() >= kStateBytesMax) {
@@ -131,9 +55,13 @@ Result<std::string> encode_state(const State& state) {
 }
 
 Result<State> parse_state(std::string_view json) {
-  HR_TRY_ASSIGN(Json object, parse_object("state", json, kStateReadBytesMax));
+  HR_TRY_ASSIGN(StateJson object, parse_object("state", json, kStateReadBytesMax));
   FieldReader fields(std::move(object));
-  HR_TRY(check_version(fields));
+  HR_TRY(fields.take_version());
+  if (fields.has("mixture")) {
+    return invalid_argument(
+        "read state: this is the state of a mixture; load it into a mixture of the same sources");
+  }
   State state;
   std::string shuffle, remainder;
   HR_TRY(fields.take("order_hash", state.order_hash));
@@ -147,6 +75,8 @@ Result<State> parse_state(std::string_view json) {
   HR_TRY(fields.take("remainder", remainder));
   HR_TRY(fields.take("drop", state.drop));
   HR_TRY(fields.take_if_there("filter", state.filter));
+  HR_TRY(fields.take_if_there("sampler", state.sampler));
+  if (!state.sampler.empty()) HR_TRY(fields.take("weights_step", state.weights_step));
   HR_TRY(fields.take_if_there("agreement", state.agreement));
   HR_TRY(fields.all_taken());
   HR_TRY_ASSIGN(state.shuffle, parse_shuffle(shuffle));
@@ -167,10 +97,11 @@ Status check_state(const State& state, const StateContext& job) {
   };
   if (state.order_hash != job.order_hash) differs("order_hash", state.order_hash, job.order_hash);
   if (state.filter != job.filter) differs("filter", state.filter, job.filter);
+  if (state.sampler != job.sampler) differs("sampler", state.sampler, job.sampler);
   if (!faults.empty()) {
     return precondition_failed("load state: it was made for other samples: " + faults +
-                               "; open the same shards in the same order with the same filter, "
-                               "with the index that the job began with: index=" +
+                               "; open the same shards in the same order with the same filter "
+                               "and weights, with the index that the job began with: index=" +
                                echo(state.index));
   }
   if (state.position >= job.samples || state.drop >= job.samples) {
@@ -181,7 +112,7 @@ Status check_state(const State& state, const StateContext& job) {
   return {};
 }
 
-AgreementRecord agreement_record(const State& state, uint64_t batch, std::string_view mixture) {
+AgreementRecord agreement_record(const State& state, uint64_t batch) {
   return {{"version", std::to_string(kStateVersion)},
           {"order_hash", state.order_hash},
           {"index", state.index},
@@ -193,8 +124,9 @@ AgreementRecord agreement_record(const State& state, uint64_t batch, std::string
           {"shuffle", std::string(shuffle_name(state.shuffle))},
           {"batch", std::to_string(batch)},
           {"remainder", std::string(remainder_name(state.remainder))},
-          {"mixture", std::string(mixture)},
-          {"filter", state.filter}};
+          {"filter", state.filter},
+          {"sampler", state.sampler},
+          {"weights_step", std::to_string(state.weights_step)}};
 }
 
 Hash128 agreement_hash(const AgreementRecord& record) {
@@ -204,13 +136,13 @@ Hash128 agreement_hash(const AgreementRecord& record) {
 }
 
 std::string encode_agreement(const AgreementRecord& record) {
-  Json json = Json::object();
+  StateJson json = StateJson::object();
   for (const auto& [name, value] : record) json[name] = value;
   return dump(json);
 }
 
 Result<AgreementRecord> parse_agreement(std::string_view json) {
-  HR_TRY_ASSIGN(const Json object, parse_object("agreement", json, kAgreementBytesMax));
+  HR_TRY_ASSIGN(const StateJson object, parse_object("agreement", json, kAgreementBytesMax));
   AgreementRecord record;
   for (const auto& [name, value] : object.items()) {
     if (!value.is_string()) {

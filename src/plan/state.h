@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The state of a loader as JSON text, and the agreement of ranks (docs/ordering.md, "State" and
-// "Agreement"). Frozen field names. It does not talk to other ranks and does not know what a hash
-// is made of: it compares.
+// The state of a loader of one data set as JSON text (of a mixture: mixture_state.h), and the
+// agreement of ranks (docs/ordering.md, "State" and "Agreement"). Frozen field names. It does not
+// talk to other ranks and does not know what a hash is made of: it compares.
 #pragma once
 
 #include <cstdint>
@@ -31,9 +31,11 @@ struct State {
   uint64_t lanes = 0;     // L in use
   Shuffle shuffle = Shuffle::kStratified;
   Remainder remainder = Remainder::kDrop;
-  uint64_t drop = 0;      // D of this epoch
-  std::string filter;     // hash of the filter; empty: none
-  std::string agreement;  // hex of agreement_hash, where no process group compared it; or empty
+  uint64_t drop = 0;          // D of this epoch
+  std::string filter;         // hash of the filter; empty: none
+  std::string sampler;        // hash of the weights that samples are drawn by; empty: none
+  uint64_t weights_step = 0;  // with a sampler: the step from which they hold
+  std::string agreement;      // hex of agreement_hash, where no process group compared it; or empty
   friend bool operator==(const State&, const State&) = default;
 
   Position at() const { return {epoch, position, drop}; }
@@ -42,8 +44,8 @@ struct State {
 // {"headrace": 1, "order_hash": ..., ...}: one line, fields in the order above. Error: longer than
 // kStateBytesMax.
 Result<std::string> encode_state(const State& state);
-// Strict: version, types, ranges, no unknown and no missing field ("filter" and "agreement" may be
-// missing).
+// Strict: version, types, ranges, no unknown and no missing field ("filter", "agreement", and
+// "sampler" with "weights_step" may be missing).
 Result<State> parse_state(std::string_view json);
 
 // What the job that loads the state has.
@@ -51,6 +53,7 @@ struct StateContext {
   std::string order_hash;
   uint64_t samples = 0;  // after filtering
   std::string filter;
+  std::string sampler;
 };
 // Is this state one of that data set? The error names every field that differs, with both values,
 // and what to do.
@@ -60,8 +63,7 @@ Status check_state(const State& state, const StateContext& job);
 // differ.
 using AgreementRecord = std::vector<std::pair<std::string, std::string>>;
 
-// `mixture` is empty without one. `batch` is the global batch.
-AgreementRecord agreement_record(const State& state, uint64_t batch, std::string_view mixture = "");
+AgreementRecord agreement_record(const State& state, uint64_t batch);  // the global batch
 Hash128 agreement_hash(const AgreementRecord& record);  // the 16 bytes that the ranks gather
 std::string encode_agreement(const AgreementRecord& record);
 Result<AgreementRecord> parse_agreement(std::string_view json);  // from another rank: bounded

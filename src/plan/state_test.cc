@@ -55,6 +55,28 @@ TEST(State, ReadsBackWhatItWrote) {
   EXPECT_EQ(*parse_state(text_of(state)), state);
 }
 
+TEST(State, KnowsTheWeightsItDrawsBy) {
+  State state = some_state();
+  state.sampler = "beef";
+  state.weights_step = 500;
+  const std::string text = text_of(state);
+  EXPECT_NE(text.find("\"sampler\":\"beef\",\"weights_step\":500"), std::string::npos);
+  EXPECT_EQ(*parse_state(text), state);
+  expect_refused(replaced(text, ",\"weights_step\":500", ""), Code::kInvalidArgument,
+                 "no field \"weights_step\"");
+  expect_refused(replaced(text_of(some_state()), "\"drop\":4", "\"drop\":4,\"weights_step\":5"),
+                 Code::kUnsupported, "weights_step");
+  const Status other = check_state(state, {.order_hash = state.order_hash, .samples = 5000});
+  EXPECT_NE(other.message().find("sampler is beef in the state and none in this job"),
+            std::string::npos)
+      << other.message();
+}
+
+TEST(State, OfAMixtureIsNotReadAsThatOfOneDataSet) {
+  expect_refused("{\"headrace\":1,\"mixture\":{}}", Code::kInvalidArgument,
+                 "this is the state of a mixture");
+}
+
 TEST(State, ReadsFieldsInAnyOrderAndWithBlanks) {
   const std::string text =
       "{ \"drop\": 0, \"remainder\": \"wrap\", \"shuffle\": \"block\", \"lanes\": 2, \"block\": 1,"
@@ -136,26 +158,27 @@ TEST(Agreement, HasTheFieldsOfTheSpecification) {
   for (const auto& [name, value] : agreement_record(some_state(), 256)) names += name + " ";
   EXPECT_EQ(names,
             "version order_hash index seed epoch position block lanes shuffle batch remainder "
-            "mixture filter ");
+            "filter sampler weights_step ");
 }
 
 TEST(Agreement, HashDependsOnEveryField) {
-  const AgreementRecord record = agreement_record(some_state(), 256, "web=3 code=1");
+  const AgreementRecord record = agreement_record(some_state(), 256);
   for (size_t i = 0; i < record.size(); ++i) {
     AgreementRecord changed = record;
     changed[i].second += "x";
     EXPECT_FALSE(agreement_hash(changed) == agreement_hash(record)) << record[i].first;
   }
-  EXPECT_EQ(agreement_hash(record),
-            agreement_hash(agreement_record(some_state(), 256, "web=3 code=1")));
+  EXPECT_EQ(agreement_hash(record), agreement_hash(agreement_record(some_state(), 256)));
 }
 
 TEST(Agreement, TravelsAsJson) {
-  const AgreementRecord record = agreement_record(some_state(), 256, "web=3 \"code\"=1");
+  State state = some_state();
+  state.index = "a \"b\"=1";
+  const AgreementRecord record = agreement_record(state, 256);
   EXPECT_EQ(*parse_agreement(encode_agreement(record)), record);
   EXPECT_FALSE(parse_agreement("{\"a\":1}").ok());
   EXPECT_FALSE(parse_agreement("nonsense").ok());
-  EXPECT_FALSE(parse_agreement(std::string(70'000, ' ')).ok());
+  EXPECT_FALSE(parse_agreement(std::string(1024 * 1024 + 1, ' ')).ok());
 }
 
 TEST(Agreement, NamesTheFieldBothValuesAndBothRanks) {
