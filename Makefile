@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 JOBS ?= $(shell nproc)
 
-.PHONY: demo test wheel lint asan tsan fuzz soak bench native train-study clean
+.PHONY: demo test test-long wheel lint asan tsan fuzz soak bench native train-study clean
 .DEFAULT_GOAL := test
 
 # Streams real images out of an S3 server on this machine, kills the trainer half way, resumes, and reports.
@@ -40,10 +40,15 @@ fuzz:
 	@set -e; for target in $$(find build/fuzz -type f -name 'fuzz_*' -perm -u+x); do \
 	  echo "== $$target"; $$target -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1; done
 
-# Longer proofs; results are recorded in docs/proofs.md. `cgroup` needs root.
-KILLS ?= 50
+# What takes too long for every day; results are recorded in docs/proofs.md.
+CYCLES ?= 2000
+test-long: native
+	$(PYTHON) tests/soak/soak.py kills --cycles $(CYCLES)
+	$(PYTHON) tests/soak/soak.py drill
+	$(PYTHON) tests/soak/soak.py elastic
+
+# Many loaders under one memory limit; needs root.
 soak: native
-	$(PYTHON) tests/soak/soak.py kills --kills $(KILLS)
 	$(PYTHON) tests/soak/soak.py cgroup
 
 # headrace against the wall; bench/README.md says how to add the peers.

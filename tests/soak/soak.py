@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Longer proofs than `make test` has time for. Each prints one line of JSON and exits 0 or 1.
 
-    soak.py kills --kills 50      SIGKILL at random moments, resume on a random rank count: nothing lost, nothing twice
-    soak.py cgroup --processes 8  that many loaders under one memory limit: none is killed
+    soak.py kills --cycles 2000    SIGKILL at random moments, resume on random rank counts and batch sizes
+    soak.py elastic                saved on 8 ranks, resumed on 7, 6, 5, 3, 1 and 12: exact, bytes, requests, memory
+    soak.py drill                  4 hosts x 2 ranks; hosts are lost; the job goes on with 3, then with 4
+    soak.py cgroup --processes 8   that many loaders under one memory limit: none is killed
 
 Recorded results: docs/proofs.md. Run from the tree after `make native`: .venv/bin/python tests/soak/soak.py ...
 """
@@ -10,125 +12,19 @@ Recorded results: docs/proofs.md. Run from the tree after `make native`: .venv/b
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
-import random
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+from drill import drill
+from elastic import elastic
+from kills import kills
 
 import headrace as hr
 from headrace.serve import Server
-
-SYNTHETIC = ["--synthetic", "data=samples=20000,bytes=20000,shard=32MB,format=tar,order=sorted"]
-GLOBAL_BATCH, BLOCK, LANES, SEED = 48, 6, 48, 11
-
-# Ranks import numpy only, so that a life is short and most of it is streaming.
-RANK = """
-import json, os, sys, time
-import headrace as hr
-options, rank, world, folder, state_path, epochs = json.loads(sys.argv[1]), *map(int, sys.argv[2:4]), *sys.argv[4:6], int(sys.argv[6])
-ds = hr.open('s3://data/', **options)
-loader = ds.loader(global_batch_size=%d, block=%d, lanes=%d, seed=%d, memory='32MiB', rank=rank, world_size=world,
-                   decode={'cls': int})
-if os.path.exists(state_path):
-    loader.load_state_dict(json.load(open(state_path)))
-with open(f'{folder}/ledger-{rank}', 'a') as ledger:
-    for epoch in loader.epochs(epochs):
-        for batch in loader:
-            ledger.write(json.dumps([loader.step, batch.ids[batch.valid].tolist()]) + '\\n')
-            ledger.flush()
-            if loader.step %% 7 == 0:
-                mine = f'{folder}/state-{rank}'
-                with open(mine + '.new', 'w') as f:
-                    json.dump(loader.state_dict(), f)
-                os.replace(mine + '.new', mine)
-            time.sleep(0.001)
-""" % (GLOBAL_BATCH, BLOCK, LANES, SEED)
-
-
-def steps_of(folder: Path, world: int) -> dict[int, list[int]]:
-    """step -> sample numbers, of the steps that every rank wrote down whole."""
-    ranks: list[dict[int, list[int]]] = []
-    for rank in range(world):
-        path = folder / f"ledger-{rank}"
-        entries: dict[int, list[int]] = {}
-        for line in path.read_text().splitlines() if path.exists() else []:
-            try:
-                step, numbers = json.loads(line)
-            except ValueError:
-                continue  # cut by the kill
-            entries[step] = numbers
-        ranks.append(entries)
-    common = set.intersection(*(set(entries) for entries in ranks))
-    return {step: sorted(i for entries in ranks for i in entries[step]) for step in common}
-
-
-def keep_common_state(folder: Path, world: int, state: Path) -> None:
-    """What a checkpoint of all ranks holds: the newest step that every one of them reached."""
-    paths = [folder / f"state-{rank}" for rank in range(world)]
-    if all(path.exists() for path in paths):
-        states = [json.loads(path.read_text()) for path in paths]
-        first = min(states, key=lambda s: (s["epoch"], s["position"]))
-        state.write_text(json.dumps(first))
-
-
-def kills(arguments: argparse.Namespace) -> dict[str, object]:
-    rng = random.Random(arguments.seed)
-    trained: dict[int, list[int]] = {}
-    repeated_differently = 0
-    with Server(anonymous=True, words=SYNTHETIC) as server, tempfile.TemporaryDirectory() as scratch:
-        state, worlds = Path(scratch, "state.json"), []
-        options = {"endpoint_url": server.endpoint_url, "anonymous": True}
-        hr.open("s3://data/", **options).close()  # builds the index once
-        epochs = 1000
-        for life in range(arguments.kills + 1):
-            world = rng.choice([1, 2, 3, 4, 6, 8])
-            worlds.append(world)
-            folder = Path(scratch, f"life-{life}")
-            folder.mkdir()
-            if life == arguments.kills:  # the last one ends the epoch that the job is in
-                epochs = json.loads(state.read_text())["epoch"] + 1
-            ranks = [
-                subprocess.Popen(
-                    [sys.executable, "-c", RANK, json.dumps(options), str(rank), str(world), str(folder),
-                     str(state), str(epochs)],
-                )
-                for rank in range(world)
-            ]  # fmt: skip
-            if life < arguments.kills:
-                time.sleep(rng.uniform(0.5, 1.0 + 0.4 * world))
-                for process in ranks:
-                    process.kill()
-            codes = [process.wait() for process in ranks]
-            keep_common_state(folder, world, state)
-            if life == arguments.kills and any(codes):
-                raise SystemExit(f"the last life failed: {codes}")
-            for step, numbers in steps_of(folder, world).items():
-                repeated_differently += trained.get(step, numbers) != numbers
-                trained[step] = numbers
-        calm = hr.open("s3://data/", **options).loader(
-            global_batch_size=GLOBAL_BATCH, block=BLOCK, lanes=LANES, seed=SEED, memory="64MiB",
-            decode={"cls": int},
-        )  # fmt: skip
-        want: dict[int, list[int]] = {}
-        for _ in calm.epochs(epochs):
-            for batch in calm:
-                want[calm.step] = sorted(batch.ids[batch.valid].tolist())
-    return {
-        "kills": arguments.kills, "worlds": worlds, "epochs": epochs, "steps": len(want),
-        "samples": sum(map(len, want.values())), "missing_steps": len(set(want) - set(trained)),
-        "repeated_differently": repeated_differently, "ledger": ledger_hash(trained),
-        "ledger_of_one_calm_run": ledger_hash(want), "ok": trained == want and not repeated_differently,
-    }  # fmt: skip
-
-
-def ledger_hash(steps: dict[int, list[int]]) -> str:
-    return hashlib.sha256(json.dumps(sorted(steps.items())).encode()).hexdigest()[:32]
-
 
 LOADER = """
 import json, sys, time
@@ -171,7 +67,11 @@ def cgroup(arguments: argparse.Namespace) -> dict[str, object]:
     big = ["--synthetic", "data=samples=400000,bytes=115000,shard=64MB,format=tar"]
     try:
         with Server(anonymous=True, words=[*big, "--profile", "s3"]) as server:
-            options = {"endpoint_url": server.endpoint_url, "anonymous": True, "index": str(arguments.index)}
+            options = {
+                "endpoint_url": server.endpoint_url,
+                "anonymous": True,
+                "index": str(arguments.index),
+            }
             if not arguments.index.exists():
                 ds = hr.open("s3://data/", endpoint_url=server.endpoint_url, anonymous=True)
                 ds.index(save=str(arguments.index))
@@ -197,17 +97,29 @@ def cgroup(arguments: argparse.Namespace) -> dict[str, object]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     proofs = parser.add_subparsers(required=True)
     killing = proofs.add_parser("kills")
-    killing.add_argument("--kills", type=int, default=50)
+    killing.add_argument("--cycles", type=int, default=50)
     killing.add_argument("--seed", type=int, default=1)
-    killing.set_defaults(run=kills)
+    killing.set_defaults(run=lambda given: kills(given.cycles, given.seed))
+    proofs.add_parser("elastic").set_defaults(run=lambda given: elastic())
+    drilling = proofs.add_parser("drill")
+    drilling.add_argument("--samples", type=int, default=12_000)
+    drilling.add_argument("--bytes", type=int, default=20_000, help="of a sample")
+    drilling.add_argument("--process-groups", action="store_true", help="no network namespaces")
+    drilling.set_defaults(
+        run=lambda given: drill(given.samples, given.bytes, namespaced=not given.process_groups)
+    )
     limited = proofs.add_parser("cgroup")
     limited.add_argument("--processes", type=int, default=8)
     limited.add_argument("--limit", type=int, default=4 << 30, help="bytes")
     limited.add_argument("--seconds", type=float, default=20)
-    limited.add_argument("--index", type=Path, default=Path(tempfile.gettempdir(), "headrace-soak.hridx"))
+    limited.add_argument(
+        "--index", type=Path, default=Path(tempfile.gettempdir(), "headrace-soak.hridx")
+    )
     limited.set_defaults(run=cgroup)
     arguments = parser.parse_args()
     result = arguments.run(arguments)
