@@ -32,10 +32,12 @@ from headrace.errors import (
     UnsupportedError,
 )
 from headrace.loader import Loader
+from headrace.mixture import Mixture, mix
 from headrace.order import Order
 from headrace.ragged import Ragged
 from headrace.randomness import rng
 from headrace.stats import Stats
+from headrace.weights import WeightRuns, class_weights
 
 __all__ = [
     "AccessError",
@@ -49,6 +51,7 @@ __all__ = [
     "LimitError",
     "Loader",
     "MismatchError",
+    "Mixture",
     "NotFoundError",
     "OptionError",
     "Order",
@@ -58,9 +61,12 @@ __all__ = [
     "TimeoutError",
     "UnavailableError",
     "UnsupportedError",
+    "WeightRuns",
     "__version__",
     "audit",
+    "class_weights",
     "decode",
+    "mix",
     "open",
     "rng",
 ]

@@ -66,10 +66,17 @@ class Cursor:
         """The epoch, or virtual epoch, that ``at`` lies in."""
         return at[0] if self.epoch_size is None else self.step(at) // self.batches_per_epoch()
 
+    def position(self, at: Position) -> int:
+        """In the epoch's order, of the next batch."""
+        return at[1]
+
     def epoch_start(self, epoch: int) -> Position:
         if self.epoch_size is None:
             return self._schedule((epoch, 0, 0)).at
-        return self._position_of_step(epoch * self.batches_per_epoch())
+        return self.position_of_step(epoch * self.batches_per_epoch())
+
+    def seek(self, at: Position, epoch: int) -> Position:
+        return self.epoch_start(epoch)
 
     def next_start(self, at: Position) -> Position:
         return self.epoch_start(self.epoch(at) + 1)
@@ -82,7 +89,7 @@ class Cursor:
         per_epoch = self._schedule(START).batches_per_epoch
         return epoch * per_epoch + -(-max(0, position - drop) // self.batch)
 
-    def _position_of_step(self, step: int) -> Position:
+    def position_of_step(self, step: int) -> Position:
         if self.remainder == "wrap":
             epoch, position = divmod(step * self.batch, self.samples)
             return (epoch, position, 0)

@@ -19,6 +19,7 @@ from headrace.errors import Error, UnsupportedError
 from headrace.open_options import FORMATS, core_options
 from headrace.options import format_size
 from headrace.order import Order, Shuffle, shuffle_name
+from headrace.plan import DatasetPlanner
 from headrace.urls import Location, locate
 
 if TYPE_CHECKING:
@@ -342,6 +343,10 @@ class Dataset:
         return choose_order(
             self, batch, world_size, memory=memory, shuffle=shuffle, block=block, lanes=lanes
         )
+
+    def planner(self, options: Mapping[str, Any]) -> DatasetPlanner:
+        """What plans a loader over this data set."""
+        return DatasetPlanner(self, options)
 
     def loader(self, **options: Any) -> Loader:
         """A :class:`headrace.Loader` over this data set; its options are described there."""

@@ -92,7 +92,7 @@ class Ledger:
         self._facts: dict[str, Any] = {}
 
     def begin(
-        self, dataset: Dataset, plan: Plan, at: Position, run: Run, *, loaded: Position | None
+        self, dataset: Any, plan: Any, at: Position, run: Run, *, loaded: Position | None
     ) -> None:
         """Batches from ``at`` on follow; does nothing when that is where the last record ends.
 

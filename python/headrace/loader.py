@@ -10,27 +10,24 @@ from __future__ import annotations
 import json
 import logging
 import os
-import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from headrace import _core
 from headrace._exit import close_at_exit
-from headrace.agree import refuse_uneven, torch_gather
+from headrace.agree import agree_ranks, compare_texts
 from headrace.batch import Batch
-from headrace.cursor import START, Position
-from headrace.errors import Error
+from headrace.errors import Error, OptionError
 from headrace.feed import Feed
-from headrace.ledger import Ledger, Run, agree_on_run
-from headrace.loader_options import check_options
-from headrace.options import format_size
-from headrace.plan import Choice, Plan, make_plan, read_state
+from headrace.ledger import Ledger, Run
+from headrace.passes import Pass
+from headrace.plan import JobPlan, Planner
 from headrace.ranks import find_ranks
 from headrace.stats import Stats
 from headrace.transform import Transformer, default_threads
 
 if TYPE_CHECKING:
     from headrace.dataset import Dataset
+    from headrace.mixture import Mixture
 
 __all__ = ["Loader"]
 
@@ -63,31 +60,37 @@ class Loader:
         on_bad_sample: ``"raise"``, or ``"skip"``: counted, logged, the row marked not valid.
         agree: function that gives every rank's text for this rank's, in rank order; the default
             uses torch.distributed when it is initialised.
+        weights: samples are drawn with replacement in proportion to these: a number for each
+            sample, [N] (see :func:`headrace.class_weights`); :class:`headrace.WeightRuns`; or a
+            function of the step that returns them, asked every ``weights_every`` steps. An epoch is
+            as many draws as there are samples.
         ledger: folder in which each rank records what it was handed; see ``hr.audit``.
 
     Raises:
         OptionError: listing every fault of the options.
     """
 
-    def __init__(self, dataset: Dataset, **options: Any) -> None:
+    def __init__(self, dataset: Dataset | Mixture, **options: Any) -> None:
         self._dataset = dataset
         self._given = dict(options)
-        self._options = check_options(options, dataset.fields)
-        self._choice = Choice.of(self._options)
-        self._made_plan: Plan | None = None
+        self._planner: Planner = dataset.planner(options)
+        self._options = self._planner.options
+        self._made_plan: JobPlan | None = None
         self._agreement = ""
         self._agreed = False
         self._run = Run()
         self._ledger = Ledger(self._options.ledger) if self._options.ledger is not None else None
-        self._loaded: Position | None = None  # a state's, as long as the ledger does not say so
+        self._loaded: Any = None  # a state's, as long as the ledger does not say so
 
-        self._at: Position = START  # after what the trainer has
+        # Positions are opaque here: the plan's cursor reads them.
+        self._at: Any = self._planner.start  # after what the trainer has
         self._left = 0  # batches left of the current pass
         self._pass = 0  # number of the current pass: an older iterator is told so
         self._fresh = True  # position was set, not reached: the next pass begins there
         self._last_epoch: int | None = None  # inside epochs(n): n
         self._feed: Feed | None = None
-        self._feed_at: Position = START
+        self._feed_begin: Any = None
+        self._feed_at: Any = None
         self._feed_end: int | None = None  # the feed goes on to the end of this epoch
         self._transformer: Transformer | None = None
         self._past: list[Mapping[str, int]] = []
@@ -97,7 +100,7 @@ class Loader:
 
     # --- what a rank needs to know before its first batch ---------------------------------------
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> JobPlan:
         """Made at first need and not in the constructor, because process groups come late; made
         again when one came between len(loader) and the first pass."""
         self._check_usable()
@@ -107,7 +110,7 @@ class Loader:
             if find_ranks(options.rank, options.world_size, options.mesh) != plan.ranks:
                 plan = None
         if plan is None:
-            plan = self._made_plan = make_plan(self._dataset, self._options, self._choice)
+            plan = self._made_plan = self._planner.make()
         return plan
 
     def _check_usable(self) -> None:
@@ -125,23 +128,12 @@ class Loader:
                 "connections do not survive a fork; begin a new iteration here, or use spawn"
             )
 
-    def _agree(self, plan: Plan) -> None:
+    def _agree(self, plan: JobPlan) -> None:
         """Once: the ranks compare what they are about to do (docs/ordering.md, "Agreement")."""
-        if self._agreed:
-            return
-        state = plan.state_text(self._at)
-        gather = self._options.agree or torch_gather()
-        refuse_uneven(plan.choice.remainder, plan.ranks.world_size)
-        if gather is not None:
-            text = _core.agreement_text(state, plan.batch)
-            texts = list(gather(f"{text}\n{self._run.name}"))
-            self._run, texts = agree_on_run(self._run, texts, plan.ranks.world_size)
-            _core.compare_agreement(texts)
-        elif plan.ranks.world_size > 1:
-            self._agreement = _core.agreement_hex(state, plan.batch)
-            ranks = plan.ranks
-            log.info("rank %d of %d: agreement %s", ranks.rank, ranks.world_size, self._agreement)
-        self._agreed = True
+        if not self._agreed:
+            found = agree_ranks(plan, self._at, self._options.agree, self._run)
+            self._agreement, self._run = found
+            self._agreed = True
 
     # --- passes -----------------------------------------------------------------------------------
 
@@ -155,19 +147,19 @@ class Loader:
         self._at = self._pass_start(plan)
         return self._begin(plan)
 
-    def _pass_start(self, plan: Plan) -> Position:
+    def _pass_start(self, plan: JobPlan) -> Any:
         if self._fresh:
             return self._at
         whole = self._last_epoch is None and self._options.epoch_size is None
-        if whole and plan.choice.shuffle == "none":
-            return START
+        if whole and plan.restarts:
+            return self._planner.start
         return plan.cursor.next_start(self._at) if self._left else self._at
 
     def resume(self) -> Iterator[Any]:
         """Goes on with a pass that ``break`` or an exception left."""
         return self._begin(self._plan())
 
-    def _begin(self, plan: Plan) -> Iterator[Any]:
+    def _begin(self, plan: JobPlan) -> Iterator[Any]:
         self._agree(plan)
         self._left = plan.cursor.batches_left(self._at)
         if self._left == 0:  # a larger batch than before does not fit the rest of the epoch
@@ -181,9 +173,9 @@ class Loader:
         goes_on = self._feed_end is not None and self._feed_end == self._last_epoch
         if self._feed is None or not goes_on or self._feed_at != self._at:
             self._start_feed(plan)
-        return _Pass(self, self._pass)
+        return Pass(self, self._pass)
 
-    def _start_feed(self, plan: Plan) -> None:
+    def _start_feed(self, plan: JobPlan) -> None:
         self._stop_feed()
         options = self._options
         epochs, batches = 1, 0
@@ -191,7 +183,7 @@ class Loader:
             more = 0 if self._last_epoch is None else self._last_epoch - 1 - self.epoch
             epochs, batches = _NO_END, self._left + more * len(self)
         elif self._last_epoch is not None:
-            epochs = max(1, self._last_epoch - self._at[0])
+            epochs = max(1, self._last_epoch - plan.cursor.epoch(self._at))
         if options.transform is not None and self._transformer is None:
             self._transformer = Transformer(
                 options.transform, options.collate, plan.seeds, default_threads()
@@ -202,14 +194,19 @@ class Loader:
             "memory_bytes": options.memory or 0,
         }
         self._feed = self._make_feed(
-            plan.stream_sources(options),
+            plan.stream_sources(self._at),
             core_options,
             transformer=self._transformer,
             batch_transform=options.batch_transform,
             device=options.device,
-            sinks=[self._ledger.write] if self._ledger is not None else [],
+            sinks=self._sinks(),
         )
-        self._feed_at, self._feed_end = self._at, self._last_epoch
+        self._feed_begin = self._feed_at = self._at
+        self._feed_end = self._last_epoch
+
+    def _sinks(self) -> list[Callable[[Batch, Any], None]]:
+        ledger = [self._ledger.write] if self._ledger is not None else []
+        return [*self._planner.sinks, *ledger]
 
     def _make_feed(self, *given: Any, **options: Any) -> Feed:
         return Feed(*given, **options)  # elsewhere in headrace.torch: in worker processes
@@ -225,15 +222,7 @@ class Loader:
         self._check_usable()
         if number != self._pass:
             raise Error("this iterator is over: a newer iteration of the same loader has begun")
-        found = None
-        if self._left:
-            if self._feed is None:
-                raise Error("this iteration ended with an error; resume() goes on behind it")
-            try:
-                found = self._feed.next()
-            except BaseException:
-                self._stop_feed()
-                raise
+        found = self._next_of_feed() if self._left else None
         if found is None:
             self._end_pass()
             raise StopIteration
@@ -243,6 +232,20 @@ class Loader:
         if self._options.columns is not None and isinstance(batch, Batch):
             return tuple(batch[name] for name in self._options.columns)
         return batch
+
+    def _next_of_feed(self) -> tuple[Any, Any] | None:
+        if self._feed is None:
+            raise Error("this iteration ended with an error; resume() goes on behind it")
+        try:
+            found = self._feed.next()
+            if found is None and self._feed_begin != self._at:
+                # The feed was told to stop here: what follows was not known when it began.
+                self._start_feed(self._plan())
+                found = self._feed.next()
+        except BaseException:
+            self._stop_feed()
+            raise
+        return found
 
     def _end_pass(self) -> None:
         self._left = 0
@@ -286,14 +289,12 @@ class Loader:
     @property
     def epoch(self) -> int:
         """The epoch (or virtual epoch) that the next batch belongs to."""
-        if self._options.epoch_size is None:
-            return self._at[0]
         return self._plan().cursor.epoch(self._at)
 
     @property
     def position(self) -> int:
         """The position in the epoch's order of the next batch (docs/ordering.md)."""
-        return self._at[1]
+        return self._plan().cursor.position(self._at)
 
     @property
     def step(self) -> int:
@@ -305,8 +306,32 @@ class Loader:
         plan = self._plan()
         if epoch != self.epoch:
             self._stop_feed()
-            self._at = plan.cursor.epoch_start(epoch)
+            self._at = plan.cursor.seek(self._at, epoch)
             self._left, self._fresh = 0, True
+
+    def update_weights(self, weights: Any, *, step: int | None = None) -> None:
+        """Other weights (of samples, or of a mixture's sources) from ``step`` on; default: from the
+        next batch on.
+
+        Every rank makes the same call at the same step; in a process group the ranks compare what
+        they were given. Batches that were prefetched for the old weights are thrown away. The state
+        tells which weights are in force: to resume, give the loader those, then the later ones.
+
+        Raises:
+            MismatchError: on every rank, when ranks give different weights or steps.
+            OptionError: a step that has passed; a loader without weights; faulty weights.
+        """
+        plan = self._plan()
+        now = plan.cursor.step(self._at)
+        if step is not None and step < now:
+            raise OptionError(f"update_weights: step {step} has passed: the loader is at {now}")
+        step = now if step is None else step
+        name = self._planner.update_weights(step, weights)
+        compare_texts(f"weights {name} from step {step}", self._options.agree)
+        running = self._feed is not None
+        self._stop_feed()
+        if running and self._left:
+            self._start_feed(plan)
 
     def state_dict(self) -> dict[str, Any]:
         """Where the trainer stands: JSON-able, less than 1 KiB, the same on every rank."""
@@ -331,9 +356,9 @@ class Loader:
             OptionError: not a state.
         """
         self._check_usable()
-        choice, at = read_state(self._dataset, self._options, self._choice, state)
+        at = self._planner.load(state)
         self._stop_feed()
-        self._choice, self._at, self._loaded = choice, at, at
+        self._at = self._loaded = at
         self._made_plan, self._transformer, self._agreed = None, None, False
         self._left, self._fresh = 0, True
 
@@ -342,7 +367,9 @@ class Loader:
     def stats(self) -> Stats:
         """Where the time went, in words (``str``) and as a dict; over all passes of this loader."""
         current = [self._feed.stats()] if self._feed is not None else []
-        return Stats.of([*self._past, *current])
+        stats = Stats.of([*self._past, *current])
+        stats.update(self._planner.stats())
+        return stats
 
     def close(self) -> None:
         """Stops all work and returns the memory; idempotent."""
@@ -363,35 +390,8 @@ class Loader:
         return (_remake, (self._dataset, self._given))
 
     def __str__(self) -> str:
-        plan = self._plan()
-        ranks, choice, memory = plan.ranks, plan.choice, self._options.memory
-        lines = [
-            f"loader over {self._dataset.url}",
-            f"  rank      {ranks.rank} of {ranks.world_size} (from {ranks.source})",
-            f"  batch     {plan.batch} ({plan.batch // ranks.world_size} a rank), {len(self):,} "
-            f"batches an epoch, remainder {choice.remainder}",
-            f"  order     {choice.shuffle}, seed {choice.seed}, block {choice.block}, "
-            f"lanes {choice.lanes}",
-            *plan.cost_and_quality(),
-            f"  memory    {format_size(memory) if memory else 'not stated'}",
-            f"  position  epoch {self._at[0]}, position {self._at[1]:,}",
-        ]
-        return "\n".join(lines + [f"  because   {reason}" for reason in plan.reasons])
+        return self._plan().describe(self._at)
 
 
-def _remake(dataset: Dataset, options: dict[str, Any]) -> Loader:
+def _remake(dataset: Dataset | Mixture, options: dict[str, Any]) -> Loader:
     return Loader(dataset, **options)
-
-
-class _Pass(Iterator[Any]):
-    """The iterator of one pass; dropping it half-way stops the work that was done for it."""
-
-    __slots__ = ("__weakref__", "_loader", "_number")
-
-    def __init__(self, loader: Loader, number: int) -> None:
-        self._loader = loader
-        self._number = number
-        weakref.finalize(self, loader._abandoned, number).atexit = False
-
-    def __next__(self) -> Any:
-        return self._loader._advance(self._number)

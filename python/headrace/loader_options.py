@@ -42,6 +42,8 @@ class LoaderOptions:
     batch_transform: Callable[[Any], Any] | None
     collate: Callable[[Any], Any] | None
     skip_bad: bool
+    weights: Any
+    weights_every: int
     agree: Callable[[str], list[str]] | None
     ledger: str | None
     given: frozenset[str] = field(default_factory=frozenset)  # what the user wrote
@@ -69,6 +71,8 @@ _DEFAULTS: dict[str, Any] = {
     "collate": None,
     "workers": 0,
     "on_bad_sample": "raise",
+    "weights": None,
+    "weights_every": 100,
     "agree": None,
     "ledger": None,
 }
@@ -111,6 +115,8 @@ def check_options(given: Mapping[str, Any], fields: list[str]) -> LoaderOptions:
         batch_transform=values["batch_transform"],
         collate=values["collate"],
         skip_bad=values["on_bad_sample"] == "skip",
+        weights=values["weights"],
+        weights_every=faults.count("weights_every", values["weights_every"], least=1) or 100,
         agree=values["agree"],
         ledger=_folder("ledger", values["ledger"], faults),
         given=frozenset(n for n, v in given.items() if v is not None),
@@ -137,6 +143,10 @@ def _check_together(options: LoaderOptions, values: Mapping[str, Any], faults: F
     if (values["rank"] is None) != (values["world_size"] is None):
         faults.add(
             f"rank={values['rank']}, world_size={values['world_size']}: give both or neither"
+        )
+    if options.weights is not None and options.given & {"shuffle", "block", "lanes"}:
+        faults.add(
+            "weights= draws each sample by itself: shuffle=, block= and lanes= do not go with it"
         )
     for name in ("transform", "batch_transform", "collate", "agree"):
         if values[name] is not None and not callable(values[name]):

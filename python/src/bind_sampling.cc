@@ -7,6 +7,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include "plan/mixture_state.h"
 #include "sampling.h"
 #include "sys/mapped_file.h"
 
@@ -81,6 +82,61 @@ nb::object draw_many(const DrawsHandle& draws, uint64_t epoch, const Numbers& po
 template <class T>
 T entry(const nb::dict& given, const char* name) {
   return nb::cast<T>(given[name]);
+}
+
+std::string make_mixture_state(uint64_t seed, uint64_t epoch, uint64_t position, uint64_t group, uint64_t units,
+                               uint64_t steps, const nb::list& sources, std::string agreement) {
+  MixtureState state{{}, seed, epoch, position, group, units, steps, std::move(agreement)};
+  for (const nb::handle item : sources) {
+    const auto given = nb::cast<nb::dict>(item);
+    state.sources.push_back({.name = entry<std::string>(given, "name"),
+                             .order_hash = entry<std::string>(given, "order_hash"),
+                             .index = entry<std::string>(given, "index"),
+                             .block = entry<uint64_t>(given, "block"),
+                             .lanes = entry<uint64_t>(given, "lanes"),
+                             .shuffle = unwrap(parse_shuffle(entry<std::string>(given, "shuffle"))),
+                             .epoch = entry<uint64_t>(given, "epoch"),
+                             .position = entry<uint64_t>(given, "position"),
+                             .weight = entry<uint64_t>(given, "weight"),
+                             .at_end = unwrap(parse_source_end(entry<std::string>(given, "at_end"))),
+                             .filter = entry<std::string>(given, "filter"),
+                             .sampler = {}});
+  }
+  return unwrap(encode_mixture_state(state));
+}
+
+// The state's numbers, after the checks against the mixture that loads it.
+nb::dict read_mixture_state(std::string_view json, const nb::list& job) {
+  const MixtureState state = unwrap(parse_mixture_state(json));
+  std::vector<SourceContext> context;
+  for (const nb::handle item : job) {
+    const auto given = nb::cast<nb::dict>(item);
+    context.push_back({entry<std::string>(given, "name"), entry<std::string>(given, "order_hash"),
+                       entry<uint64_t>(given, "samples"),
+                       unwrap(parse_source_end(entry<std::string>(given, "at_end"))),
+                       entry<std::string>(given, "filter"), ""});
+  }
+  check(check_mixture_state(state, context));
+  nb::dict out;
+  out["seed"] = state.seed;
+  out["group"] = state.group;
+  nb::list orders;
+  for (const SourceState& source : state.sources) {
+    orders.append(nb::make_tuple(source.block, source.lanes, std::string(shuffle_name(source.shuffle))));
+  }
+  out["orders"] = orders;
+  out["point"] = mixture_point(state.point());
+  return out;
+}
+
+using Changes = std::vector<std::pair<uint64_t, std::vector<uint64_t>>>;
+
+nb::tuple mixture_agreement(std::string_view state_json, uint64_t batch, uint64_t epoch_samples, const Changes& given) {
+  std::vector<WeightChange> changes;
+  for (const auto& [step, weights] : given) changes.push_back({step, weights});
+  const AgreementRecord record =
+      mixture_agreement_record(unwrap(parse_mixture_state(state_json)), batch, epoch_samples, changes);
+  return nb::make_tuple(encode_agreement(record), agreement_hash(record).hex());
 }
 
 }  // namespace
@@ -214,6 +270,15 @@ void bind_sampling(nb::module_& m) {
           return unwrap(weights_by_temperature(sizes, temperature));
         },
         "sizes"_a, "temperature"_a);
+  m.def("make_mixture_state", make_mixture_state, nb::kw_only(), "seed"_a, "epoch"_a, "position"_a, "group"_a,
+        "units"_a, "steps"_a, "sources"_a, "agreement"_a = "",
+        nb::sig("def make_mixture_state(*, seed: int, epoch: int, position: int, group: int, units: int, steps: int, "
+                "sources: list[dict[str, Any]], agreement: str = \"\") -> str"));
+  m.def("read_mixture_state", read_mixture_state, "json"_a, "job"_a,
+        nb::sig("def read_mixture_state(json: str, job: list[dict[str, Any]]) -> dict[str, Any]"));
+  m.def("mixture_agreement", mixture_agreement, "state_json"_a, "batch"_a, "epoch_samples"_a, "changes"_a,
+        nb::sig("def mixture_agreement(state_json: str, batch: int, epoch_samples: int, "
+                "changes: list[tuple[int, list[int]]]) -> tuple[str, str]"));
   m.def("mixture_seed", &mixture_seed, "seed"_a, "id"_a);
 }
 

@@ -42,19 +42,22 @@ nb::object next_rows(Schedule& schedule) {
 
 std::string make_state(std::string order_hash, std::string index, uint64_t seed, const PositionTuple& at,
                        uint64_t block, uint64_t lanes, std::string_view shuffle, std::string_view remainder,
-                       std::string filter, std::string agreement) {
+                       std::string filter, std::string sampler, uint64_t weights_step, std::string agreement) {
   const Position position = from_tuple(at);
   return unwrap(encode_state({.order_hash = std::move(order_hash), .index = std::move(index), .seed = seed,
                               .epoch = position.epoch, .position = position.position, .block = block,
                               .lanes = lanes, .shuffle = unwrap(parse_shuffle(shuffle)),
                               .remainder = unwrap(parse_remainder(remainder)), .drop = position.drop,
-                              .filter = std::move(filter), .agreement = std::move(agreement)}));
+                              .filter = std::move(filter), .sampler = std::move(sampler), .weights_step = weights_step,
+                              .agreement = std::move(agreement)}));
 }
 
 // The state's numbers, after the checks against the data set that loads it.
 nb::dict read_state(std::string_view json, std::string order_hash, uint64_t samples, std::string filter) {
   const State state = unwrap(parse_state(json));
-  check(check_state(state, {.order_hash = std::move(order_hash), .samples = samples, .filter = std::move(filter)}));
+  // The weights are compared by the caller, who knows which ones hold at the state's step.
+  check(check_state(state, {.order_hash = std::move(order_hash), .samples = samples, .filter = std::move(filter),
+                            .sampler = state.sampler}));
   nb::dict out;
   out["index"] = state.index;
   out["seed"] = state.seed;
@@ -63,6 +66,7 @@ nb::dict read_state(std::string_view json, std::string order_hash, uint64_t samp
   out["lanes"] = state.lanes;
   out["shuffle"] = std::string(shuffle_name(state.shuffle));
   out["remainder"] = std::string(remainder_name(state.remainder));
+  out["sampler"] = state.sampler;
   return out;
 }
 
@@ -99,7 +103,8 @@ void bind_schedule(nb::module_& m) {
       .def_prop_ro("batches_per_epoch", &Schedule::batches_per_epoch)
       .def_prop_ro("left_out", &Schedule::left_out_of_epoch);
   m.def("make_state", make_state, nb::kw_only(), "order_hash"_a, "index"_a, "seed"_a, "at"_a, "block"_a, "lanes"_a,
-        "shuffle"_a, "remainder"_a, "filter"_a = "", "agreement"_a = "");
+        "shuffle"_a, "remainder"_a, "filter"_a = "",
+        "sampler"_a = "", "weights_step"_a = 0, "agreement"_a = "");
   m.def("read_state", read_state, "json"_a, "order_hash"_a, "samples"_a, "filter"_a = "",
         nb::sig("def read_state(json: str, order_hash: str, samples: int, filter: str = \"\") -> dict[str, Any]"));
   m.def("agreement_text", agreement_text, "state_json"_a, "batch"_a);

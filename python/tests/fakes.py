@@ -106,6 +106,11 @@ class FakeDataset:
             "requests": 16, "d1": 1.25, "d4": 1.5, "d32": None,
         }  # fmt: skip
 
+    def planner(self, options):
+        from headrace.plan import DatasetPlanner
+
+        return DatasetPlanner(self, options)
+
     def loader(self, **options):
         from headrace.loader import Loader
 
