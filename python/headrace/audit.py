@@ -26,7 +26,7 @@ __all__ = ["Audit", "EpochAudit", "audit"]
 # What a state may say that this audit understands; a job with more than this is told so.
 _KNOWN_STATE = {
     "headrace", "order_hash", "index", "seed", "epoch", "position", "block", "lanes", "shuffle",
-    "remainder", "drop", "agreement",
+    "remainder", "drop", "agreement", "filter",
 }  # fmt: skip
 
 
@@ -37,7 +37,8 @@ class EpochAudit:
     Attributes:
         number: 0, or which later pass over the same epochs (unshuffled loaders, ``set_epoch``).
         state: ``"finished"``, ``"in progress"`` or ``"broken off"`` (by ``break``).
-        samples: of an epoch. Of them ``left_out`` by the remainder rule, ``skipped`` as bad.
+        samples: of an epoch (of a subset: its own). Of them ``left_out`` by the remainder rule,
+            ``skipped`` as bad.
         delivered: valid rows that count; ``misplaced`` of them stood at another's place,
             ``repeated`` had been delivered before.
         missing: samples that should have been delivered by then and were not.
@@ -181,9 +182,9 @@ class _Judge:
         if counts:
             self._begin(stage)
         try:
-            plan = StagePlan(stage.start)
-        except (ValueError, KeyError) as fault:
-            self._findings.add("unreadable", f"run {stage.run}: its start record: {fault}")
+            plan = StagePlan(stage.start, next(iter(stage.segments.values())).path.parent)
+        except (ValueError, KeyError, OSError) as fault:
+            self._findings.add("unreadable", f"run {stage.run}: what was planned: {fault}")
             return
         self._plan = plan
         check = StageCheck(stage, plan, self._books, self._findings)

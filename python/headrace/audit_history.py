@@ -33,8 +33,9 @@ _EPOCH_MAX = 2**32 - 1
 NAMED_MAX = 20  # problems of a kind that are named; the rest are counted
 
 # Parts of a start record that all ranks of a stage must have in common.
-_COMMON = ("at", "loaded", "batch", "cause", "samples", "world")
-_COMMON_STATE = ("order_hash", "index", "seed", "shuffle", "block", "lanes", "remainder", "filter")
+_COMMON = ("at", "loaded", "batch", "cause", "samples", "numbers", "world")
+_ORDER = ("order_hash", "filter", "seed", "shuffle", "block", "lanes")
+_COMMON_STATE = (*_ORDER, "index", "remainder")
 
 
 @dataclass(frozen=True)
@@ -163,10 +164,10 @@ def _checked_start(start: dict[str, Any]) -> dict[str, Any]:
         epoch, position, drop = map(int, place)
         if min(epoch, position, drop) < 0 or epoch > _EPOCH_MAX:
             raise ValueError(f"no place: {place}")
-    numbers = [int(start[name]) for name in ("samples", "batch", "world", "rank")]
-    samples, batch, world, rank = numbers
-    if min(samples, batch, world) < 1 or not 0 <= rank < world or batch % world:
-        raise ValueError(f"samples, batch, world, rank: {numbers}")
+    numbers = [int(start[name]) for name in ("samples", "numbers", "batch", "world", "rank")]
+    samples, whole, batch, world, rank = numbers
+    if min(samples, batch, world) < 1 or whole < samples or not 0 <= rank < world or batch % world:
+        raise ValueError(f"samples, numbers, batch, world, rank: {numbers}")
     if not 1 <= int(start["id_bytes"]) <= 8:
         raise ValueError(f"id_bytes {start['id_bytes']}")
     start["time"], start["shared"] = float(start["time"]), bool(start["shared"])
@@ -357,11 +358,11 @@ def _check_seam(before: Stage, stage: Stage, findings: Findings) -> None:
     ]
     if not changed or stage.begin == (0, 0):
         return
-    what = ", ".join(f"{name} {theirs[name]} -> {mine[name]}" for name in changed)
+    what = ", ".join(f"{name} {theirs.get(name)} -> {mine.get(name)}" for name in changed)
     text = (
         f"run {stage.run} goes on at epoch {stage.begin[0]} position {stage.begin[1]:,} with {what}"
     )
-    if stage.begin[1] > 0 or "order_hash" in changed:
+    if stage.begin[1] > 0 or set(changed) & {"order_hash", "filter"}:
         findings.add("order changed", text, stage.begin[0])
     else:
         findings.notes.append(text)

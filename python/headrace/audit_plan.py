@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from headrace import _core
 from headrace.audit_history import Place
-from headrace.ledger_file import unpack_counts
+from headrace.ledger_file import read_subset, unpack_counts
 from headrace.order import Order
 
 __all__ = ["Book", "Ids", "StagePlan", "Step"]
@@ -40,9 +42,16 @@ class Step:
 class StagePlan:
     """What a start record says will be delivered."""
 
-    def __init__(self, start: dict[str, Any]) -> None:
+    def __init__(self, start: dict[str, Any], folder: Path) -> None:
+        """``folder`` holds the ledger, and the file that says which samples are in a subset.
+
+        Raises:
+            ValueError, KeyError, OSError: the facts contradict each other, or a file is missing.
+        """
         state = start["state"]
         self.samples = int(start["samples"])
+        self.numbers = int(start["numbers"])
+        self._subset = _subset(folder, state.get("filter") or "")
         self.batch, self.world = int(start["batch"]), int(start["world"])
         self.remainder = str(state["remainder"])
         self.counts = unpack_counts(start["counts"])
@@ -73,6 +82,7 @@ class StagePlan:
         if at != epoch or begin < first or end > first + len(window):
             stop = min(self.samples, max(end, begin + _WINDOW))
             window = self.order(epoch).at_many(np.arange(begin, stop))
+            window = window if self._subset is None else self._subset.select(window)
             self._window, first = (epoch, begin, window), begin
         return window[begin - first : end - first]
 
@@ -109,12 +119,23 @@ class StagePlan:
         return slice(first, None, self.world)
 
 
+def _subset(folder: Path, name: str) -> _core.Selection | None:
+    if not name:
+        return None
+    samples, words = read_subset(folder / f"{name}.subset")
+    found = _core.Selection(words, samples)
+    if found.hash != name:
+        raise ValueError(f"{name}.subset holds another subset, {found.hash}")
+    return found
+
+
 @dataclass
 class Book:
     """What is known of one epoch of one pass."""
 
     epoch: int
     samples: int
+    numbers: int  # sample numbers are below this: more than ``samples`` for a subset
     begin: int = -1  # first position that counts
     end: int = 0  # behind the last
     first_batch: int = 0  # the batch size at its begin
@@ -138,7 +159,7 @@ class Book:
     def mark(self, ids: Ids) -> Ids:
         """Notes that these came; returns those that had come before."""
         if not len(self.bits):
-            self.bits = np.zeros((self.samples + 7) // 8, np.uint8)
+            self.bits = np.zeros((self.numbers + 7) // 8, np.uint8)
         places: Ids = ids >> 3
         bit = np.left_shift(1, ids & 7).astype(np.uint8)
         before: Ids = ids[(self.bits[places] & bit) != 0]

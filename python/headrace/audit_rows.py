@@ -136,7 +136,9 @@ class StageCheck:
 
     def _book(self, epoch: int) -> Book:
         if epoch not in self.books:
-            self.books[epoch] = Book(epoch, self.plan.samples, first_batch=self.plan.batch)
+            self.books[epoch] = Book(
+                epoch, self.plan.samples, self.plan.numbers, first_batch=self.plan.batch
+            )
         book = self.books[epoch]
         book.batch, book.remainder = self.plan.batch, self.plan.remainder
         return book
@@ -196,8 +198,8 @@ class StageCheck:
             return
         book = self._book(epoch)
         kept = got[:count][valid[:count]]
-        if (kept >= book.samples).any() or (kept < 0).any():
-            kept = kept[(kept >= 0) & (kept < book.samples)]
+        if (kept >= book.numbers).any() or (kept < 0).any():
+            kept = kept[(kept >= 0) & (kept < book.numbers)]
         book.delivered += int(valid[:count].sum())
         book.misplaced += int(wrong[:count].sum())
         again = book.mark(kept)

@@ -32,6 +32,7 @@ from headrace.ledger_file import (
     pack_batch,
     pack_counts,
     pack_record,
+    pack_subset,
 )
 
 if TYPE_CHECKING:
@@ -114,8 +115,9 @@ class Ledger:
             facts_in_file = {**facts, "counts": pack_counts(dataset.counts)}
         else:
             facts_in_file = dict(facts)
+        self._write_subset(dataset)
         self._begun = time.time()
-        self._width = id_width(facts["samples"])
+        self._width = id_width(facts["numbers"])
         state = plan.state_text(at)
         start = {
             "run": run.name,
@@ -191,6 +193,21 @@ class Ledger:
             raise LedgerError(f"make ledger {self._path}: {_SAME_NAMES_MAX:,} files of one run")
         self._pid, self._size, self._batches = os.getpid(), 0, 0
 
+    def _write_subset(self, dataset: Dataset) -> None:
+        """Which samples take part, once for all ranks, under the name that the state gives it."""
+        if dataset.selection is None:
+            return
+        path = self._folder / f"{dataset.filter_hash}.subset"
+        fresh = path.with_suffix(f".{os.getpid()}.new")
+        try:
+            if not path.exists():
+                fresh.write_bytes(pack_subset(dataset.core.samples, dataset.selection.words))
+                os.replace(fresh, path)
+        except OSError as fault:
+            raise LedgerError(
+                f"write ledger {path}: {fault.strerror}; no batch was delivered"
+            ) from fault
+
     def _append(self, kind: int, payload: bytes, at: Position) -> None:
         assert self._descriptor is not None
         record = pack_record(kind, payload)
@@ -216,7 +233,8 @@ def _facts(dataset: Dataset, plan: Plan) -> dict[str, Any]:
     """What stays the same while batches follow each other."""
     return {
         "url": _public(dataset.url),
-        "samples": plan.cursor.samples,
+        "samples": len(dataset),
+        "numbers": dataset.core.samples,
         "batch": plan.batch,
         "world": plan.ranks.world_size,
     }

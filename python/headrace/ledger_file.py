@@ -35,7 +35,9 @@ __all__ = [
     "pack_batch",
     "pack_counts",
     "pack_record",
+    "pack_subset",
     "read_records",
+    "read_subset",
     "unpack_batch",
     "unpack_counts",
     "unpack_json",
@@ -43,6 +45,7 @@ __all__ = [
 
 MAGIC = b"hrledger1\n"
 START, BATCH, END = 1, 2, 3
+_SUBSET_MAGIC, _SUBSET = b"hrsubset1\n", 4
 
 _FRAME = struct.Struct("<IB")
 _CRC = struct.Struct("<I")
@@ -214,6 +217,28 @@ def unpack_counts(packed: Any) -> npt.NDArray[np.uint64]:
     else:
         runs = np.asarray(packed, np.uint64).reshape(-1, 2)
     return np.repeat(runs[:, 0].astype(np.uint64), runs[:, 1].astype(np.int64))
+
+
+def pack_subset(samples: int, words: npt.NDArray[np.uint64]) -> bytes:
+    """A subset's file: which of ``samples`` take part, a bit each from the lowest of each word."""
+    packed = struct.pack("<Q", samples) + zlib.compress(words.astype("<u8").tobytes())
+    return _SUBSET_MAGIC + pack_record(_SUBSET, packed)
+
+
+def read_subset(path: Path) -> tuple[int, npt.NDArray[np.uint64]]:
+    """Inverse of :func:`pack_subset`.
+
+    Raises:
+        ValueError: not such a file, or damaged.
+        OSError: it cannot be read.
+    """
+    content = path.read_bytes()
+    framed = content[len(_SUBSET_MAGIC) :]
+    payload = framed[_FRAME.size : -_CRC.size]
+    if not content.startswith(_SUBSET_MAGIC) or framed != pack_record(_SUBSET, payload):
+        raise ValueError(f"{path.name} is damaged")
+    (samples,) = struct.unpack_from("<Q", payload)
+    return samples, np.frombuffer(zlib.decompress(payload[8:]), "<u8").astype(np.uint64)
 
 
 def read_records(path: Path) -> Iterator[Record | Flaw]:
