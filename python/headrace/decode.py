@@ -10,23 +10,35 @@ resume and another number of ranks.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+import dataclasses
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 
 from headrace.options import Faults, nearest
 
-__all__ = ["Decode", "auto", "image", "integer", "json", "npy", "number", "raw", "text"]
+__all__ = [
+    "Decode",
+    "auto",
+    "image",
+    "integer",
+    "json",
+    "npy",
+    "number",
+    "of",
+    "raw",
+    "text",
+]
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Decode:
     """One field's decoder: ``kind`` and what the core needs to know about it."""
 
     kind: str
-    options: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
+    options: Mapping[str, Any] = dataclasses.field(default_factory=lambda: _NOTHING)
+    field: str | None = None  # of the data set; None: the one that is called as the column
 
 
 Spec: TypeAlias = "Decode | type | str | None"
@@ -137,6 +149,18 @@ def auto() -> Decode:
     return Decode("auto")
 
 
+def of(name: str, decoder: Spec = None) -> Decode:
+    """The column from the field ``name``: ``decode={"label": hr.decode.of("cls", int)}``.
+
+    Raises:
+        OptionError: not a decoder.
+    """
+    faults = Faults("decode field")
+    made = decoder if isinstance(decoder, Decode) else _short(name, decoder, faults)
+    faults.raise_any()
+    return dataclasses.replace(made or auto(), field=name)
+
+
 _SHORT: dict[Any, Decode] = {
     int: integer(),
     float: number(),
@@ -172,14 +196,16 @@ def resolve(
     names = list(columns) if columns is not None else list(given) or fields
     result = []
     for name in dict.fromkeys([*names, *given]):
-        if name not in fields and fields:
-            have = ", ".join(fields[:20])
-            faults.add(f"no field {name!r} in the data set{nearest(name, fields)}; it has {have}")
-            continue
         spec = given.get(name)
         decoder = spec if isinstance(spec, Decode) else _short(name, spec, faults)
-        if decoder is not None and name in names:
-            result.append({"field": name, "column": name, "kind": decoder.kind, **decoder.options})
+        stored = name if decoder is None else decoder.field or name
+        if stored not in fields and fields:
+            have = ", ".join(fields[:20])
+            near = nearest(stored, fields)
+            faults.add(f"no field {stored!r} in the data set{near}; it has {have}")
+        elif decoder is not None and name in names:
+            column = {"field": stored, "column": name, "kind": decoder.kind}
+            result.append({**column, **decoder.options})
     return result
 
 

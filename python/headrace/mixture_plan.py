@@ -67,10 +67,10 @@ class MixtureCursor:
         return self._schedule(at).batches_left
 
     def epoch(self, at: Point) -> int:
-        return int(at["epoch"])
+        return int(self.start(at)["epoch"])  # behind the last batch of an epoch: the next one
 
     def position(self, at: Point) -> int:
-        return int(at["position"])
+        return int(self.start(at)["position"])
 
     def step(self, at: Point) -> int:
         return int(at["steps"])
