@@ -19,11 +19,14 @@
 
 namespace headrace {
 
+struct StreamSnapshot;  // fetch/stream_shuffle.h
+
 // Where a job stands after a batch: the numbers of the state.
 struct PlanPoint {
   Position at;                                  // of the one source; of a mixture: epoch and position, its own
   std::shared_ptr<const MixturePoint> mixture;  // null for one source
   Position begin;                               // where the batch began, over all ranks
+  std::shared_ptr<const StreamSnapshot> streams;  // of the stream order only
 };
 
 struct BatchPlanSpec {

@@ -22,7 +22,7 @@ AssemblyLine::AssemblyLine(std::shared_ptr<BatchAssembler> assembler, std::vecto
     : assembler_(std::move(assembler)), sources_(std::move(sources)), budget_(std::move(budget)), workers_(workers),
       timers_(timers) {}
 
-void AssemblyLine::attach(const std::shared_ptr<FetchEngine>& engine) {
+void AssemblyLine::attach(const std::shared_ptr<Fetcher>& engine) {
   engine_ = engine;
   listener_ = budget_->subscribe({[weak = weak_from_this()] {
                                     if (auto self = weak.lock()) self->on_release();

@@ -14,7 +14,7 @@
 #include <optional>
 
 #include "batch/assembler.h"
-#include "fetch/engine.h"
+#include "fetch/fetcher.h"
 #include "sys/budget.h"
 #include "sys/executor.h"
 
@@ -40,7 +40,7 @@ class AssemblyLine final : public FetchSink, public std::enable_shared_from_this
                Executor& workers, TimedExecutor& timers);
 
   // The engine that feeds the line (held weakly), and the budget's releases. Once, before the engine starts.
-  void attach(const std::shared_ptr<FetchEngine>& engine);
+  void attach(const std::shared_ptr<Fetcher>& engine);
 
   void on_batch(FetchedBatch batch) override;
   void on_end(Status status) override;
@@ -71,7 +71,7 @@ class AssemblyLine final : public FetchSink, public std::enable_shared_from_this
   const std::shared_ptr<Budget> budget_;
   Executor& workers_;
   TimedExecutor& timers_;
-  std::weak_ptr<FetchEngine> engine_;
+  std::weak_ptr<Fetcher> engine_;
   uint64_t listener_ = 0;
 
   mutable std::mutex mutex_;
