@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 JOBS ?= $(shell nproc)
 
-.PHONY: demo test test-long wheel lint asan tsan fuzz soak bench native train-study clean
+.PHONY: demo test test-long test-exhaustive wheel lint asan tsan fuzz soak bench native train-study clean
 .DEFAULT_GOAL := test
 
 # Streams real images out of an S3 server on this machine, kills the trainer half way, resumes, and reports.
@@ -14,6 +14,11 @@ test: native lint
 	@tools/setup dev
 	ctest --test-dir build/dev --output-on-failure -j $(JOBS)
 	$(PYTHON) -m pytest
+
+# Every small world, of which ctest takes a part: about 10 minutes of one core. docs/proofs.md has the counts.
+test-exhaustive:
+	@tools/setup dev
+	HR_EXHAUSTIVE=full build/dev/tests/exhaustive/exhaustive_test
 
 # The release build of the extension and of headrace-serve, placed in python/headrace.
 native:
