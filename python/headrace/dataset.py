@@ -23,6 +23,7 @@ from headrace.plan import DatasetPlanner
 from headrace.urls import Location, locate
 
 if TYPE_CHECKING:
+    from headrace.cost import Estimate
     from headrace.loader import Loader
 
 __all__ = ["Dataset", "open"]
@@ -127,6 +128,11 @@ class Dataset:
     def local_folder(self) -> str:
         """The folder for indexes and columns that was given to :func:`open`; "" for the default."""
         return str(self._options.get("index_dir", ""))
+
+    @property
+    def endpoint_url(self) -> str:
+        """The endpoint that was given to :func:`open`; "" for the environment's."""
+        return str(self._options.get("endpoint_url", ""))
 
     @property
     def format(self) -> str:
@@ -347,6 +353,22 @@ class Dataset:
     def planner(self, options: Mapping[str, Any]) -> DatasetPlanner:
         """What plans a loader over this data set."""
         return DatasetPlanner(self, options)
+
+    def plan(self, *, batch_size: int, **options: Any) -> Estimate:
+        """What an epoch will cost and how well it will be shuffled, by arithmetic: nothing is read.
+
+        Args:
+            batch_size: samples of a batch on each rank.
+            world_size: ranks; or ``gpus``.
+            memory, shuffle, block, lanes, remainder, seed: as for a loader.
+            step_ms: what the trainer needs for a step; gives rates.
+            labels: class of each sample in stored order, [N], or the name of a field
+                (:meth:`column`, which reads the data once): D(m) is then computed exactly.
+            get_price: dollars for 1,000 GETs; default: S3's where the data lies there.
+        """
+        from headrace.cost import estimate
+
+        return estimate(self, batch_size=batch_size, **options)
 
     def loader(self, **options: Any) -> Loader:
         """A :class:`headrace.Loader` over this data set; its options are described there."""

@@ -19,7 +19,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headrace import _core
 from headrace.cursor import Position
 from headrace.errors import Error
 from headrace.ledger_file import (
@@ -125,7 +124,7 @@ class Ledger:
             "cause": cause,
             "at": list(at),
             "loaded": loaded,
-            "agreement": _core.agreement_hex(state, plan.batch),
+            "agreement": plan.agreement(at)[1],
             "rank": plan.ranks.rank,
             "time": round(self._begun, 6),
             "host": socket.gethostname(),

@@ -65,6 +65,8 @@ class Loader:
             function of the step that returns them, asked every ``weights_every`` steps. An epoch is
             as many draws as there are samples.
         ledger: folder in which each rank records what it was handed; see ``hr.audit``.
+        labels: class or group of each sample in stored order, [N]: ``stats()`` then measures how
+            well this rank's batches are mixed (``d1``, ``d4``, ``d32``, ``block_pairs``).
 
     Raises:
         OptionError: listing every fault of the options.
@@ -206,7 +208,7 @@ class Loader:
 
     def _sinks(self) -> list[Callable[[Batch, Any], None]]:
         ledger = [self._ledger.write] if self._ledger is not None else []
-        return [*self._planner.sinks, *ledger]
+        return [*ledger, *self._planner.sinks]
 
     def _make_feed(self, *given: Any, **options: Any) -> Feed:
         return Feed(*given, **options)  # elsewhere in headrace.torch: in worker processes

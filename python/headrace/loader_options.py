@@ -46,6 +46,7 @@ class LoaderOptions:
     weights_every: int
     agree: Callable[[str], list[str]] | None
     ledger: str | None
+    labels: Any
     given: frozenset[str] = field(default_factory=frozenset)  # what the user wrote
 
 
@@ -75,6 +76,7 @@ _DEFAULTS: dict[str, Any] = {
     "weights_every": 100,
     "agree": None,
     "ledger": None,
+    "labels": None,
 }
 
 
@@ -119,6 +121,7 @@ def check_options(given: Mapping[str, Any], fields: list[str]) -> LoaderOptions:
         weights_every=faults.count("weights_every", values["weights_every"], least=1) or 100,
         agree=values["agree"],
         ledger=_folder("ledger", values["ledger"], faults),
+        labels=values["labels"],
         given=frozenset(n for n, v in given.items() if v is not None),
     )
     faults.choice("on_bad_sample", values["on_bad_sample"], ("raise", "skip"))

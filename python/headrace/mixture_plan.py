@@ -158,6 +158,7 @@ class MixturePlan:
             "start": at,
             "epochs": epochs,
             "batches_max": batches_max,
+            "share": (0, 1),
             "rank": self.ranks.rank,
             "world": self.ranks.world_size,
             "batch": self.batch // self.ranks.world_size,
@@ -206,6 +207,8 @@ class MixturePlanner:
         options = next(iter(each.values()))
         if options.weights is not None:
             raise OptionError("make loader: a mixture has its weights from hr.mix(weights=...)")
+        if options.labels is not None:
+            raise OptionError("make loader: labels=: only over one data set, not over a mixture")
         if options.ledger is not None:
             raise UnsupportedError("make loader: ledger= over a mixture is not built yet")
         if "remainder" in given and given["remainder"] not in (None, "wrap"):

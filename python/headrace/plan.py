@@ -21,6 +21,7 @@ from headrace.cursor import START, Cursor, Position
 from headrace.errors import MismatchError, OptionError
 from headrace.loader_options import LoaderOptions, check_options
 from headrace.options import format_size
+from headrace.quality import Meter
 from headrace.ranks import Ranks, find_ranks
 from headrace.weights import Timeline, draws_of
 
@@ -261,6 +262,7 @@ class Plan:
             "start": at,
             "epochs": epochs,
             "batches_max": batches_max,
+            "share": (0, 1),
             "rank": self.ranks.rank,
             "world": self.ranks.world_size,
             "batch": self.batch // self.ranks.world_size,
@@ -279,6 +281,7 @@ class DatasetPlanner:
         self._choice = Choice.of(options)
         self._draws: Timeline[_core.Draws] | None = None
         self._set_draws()
+        self._meter = _meter(dataset, options)
 
     def _set_draws(self) -> None:
         options, dataset, seed = self.options, self._dataset, self._choice.seed
@@ -318,6 +321,8 @@ class DatasetPlanner:
             epoch_size=options.epoch_size,
         )
         cursor.batches_per_epoch()  # says now what does not fit together
+        if self._meter is not None:
+            self._meter.plan(chosen["block"], chosen["lanes"])
         return Plan(
             dataset=dataset,
             options=options,
@@ -372,10 +377,26 @@ class DatasetPlanner:
 
     @property
     def sinks(self) -> list[Callable[[Batch, Any], None]]:
-        return []
+        return [self._meter.see] if self._meter is not None else []
 
     def stats(self) -> dict[str, Any]:
-        return {}
+        """How well this rank's batches were mixed; None without ``labels=``."""
+        if self._meter is None:
+            return {"d1": None, "d4": None, "d32": None, "block_pairs": None}
+        return dict(self._meter.stats())
+
+
+def _meter(dataset: Dataset, options: LoaderOptions) -> Meter | None:
+    if options.labels is None:
+        return None
+    try:
+        if options.weights is not None:
+            raise ValueError(
+                "samples drawn by weight have no order whose quality could be measured"
+            )
+        return Meter(dataset, options.labels)
+    except ValueError as fault:
+        raise OptionError(f"make loader: labels=: {fault}") from fault
 
 
 def read_state(state: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:

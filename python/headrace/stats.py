@@ -101,7 +101,11 @@ class Stats(dict[str, Any]):
             f"({self['bytes_ratio']:.3f} x the samples' bytes), {self['retries']} retries"
         )
         bad = f"; {self['bad_samples']} bad samples skipped" if self["bad_samples"] else ""
+        measured = [
+            f"D({m}) {self[f'd{m}']:.2f}" for m in (1, 4, 32) if self.get(f"d{m}") is not None
+        ]
+        quality = f"; measured {', '.join(measured)} (1 = a true shuffle)" if measured else ""
         memory = (
             f"memory peak {format_size(self['memory_peak'])} of {format_size(self['memory_max'])}"
         )
-        return f"{rate}; {self.sentence()}; {traffic}; {memory}{bad}"
+        return f"{rate}; {self.sentence()}; {traffic}; {memory}{bad}{quality}"

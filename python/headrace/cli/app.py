@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import headrace
-from headrace.cli import audit, data, demo, serve, stream
+from headrace.cli import audit, data, demo, plan, serve, stream
 from headrace.cli.output import show_log
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ app.command("ls")(data.ls)
 app.command("show")(data.show)
 app.command("index")(data.index)
 app.command("stream")(stream.stream)
+app.command("plan")(plan.plan)
 app.command("audit")(audit.audit)
 app.command(
     "serve",
