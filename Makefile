@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 JOBS ?= $(shell nproc)
 
-.PHONY: demo test test-long test-exhaustive wheel lint asan tsan fuzz soak bench native train-study clean
+.PHONY: demo test test-long test-exhaustive wheel lint asan tsan fuzz soak bench quality native train-study clean
 .DEFAULT_GOAL := test
 
 # Streams real images out of an S3 server on this machine, kills the trainer half way, resumes, and reports.
@@ -65,6 +65,13 @@ bench: native
 train-study: native
 	nice $(PYTHON) bench/train_study/study.py --scale full --jobs $(JOBS)
 	$(PYTHON) bench/train_study/verdict.py bench/train_study/results/full.jsonl
+
+# How well headrace's and other loaders' orders shuffle: docs/quality.md (bench/quality/README.md).
+quality: native
+	bench/quality/setup
+	$(PYTHON) bench/quality/measure.py
+	$(PYTHON) bench/quality/tables.py
+	build/peers-litdata/bin/python bench/quality/plot.py
 
 clean:
 	rm -rf build dist .venv python/headrace/_core*.so python/headrace/bin

@@ -25,16 +25,17 @@ def design_effect(seen: np.ndarray, classes: np.ndarray, window: int) -> float |
     """
     if 2 * window > len(seen):
         return None
-    samples = int(classes.sum())
+    samples, width = int(classes.sum()), len(classes)
     there = classes > 0
-    expected = window * classes[there] / samples
+    weight = np.zeros(width)
+    weight[there] = samples / (window * classes[there])
     effects = []
     for begin in range(0, len(seen) - window + 1, window):
-        counts = np.bincount(seen[begin : begin + window], minlength=len(classes))[there]
-        effects.append(float(np.sum((counts - expected) ** 2 / expected)))
-    return float(np.mean(effects)) / (
-        (np.count_nonzero(there) - 1) * (samples - window) / (samples - 1)
-    )
+        counts = np.bincount(seen[begin : begin + window], minlength=width).astype(float)
+        # sum of (n - e)^2 / e = sum of n^2 / e - w, since the n and the e both add up to w
+        effects.append(float(np.dot(counts * counts, weight)) - window)
+    true_shuffle = (np.count_nonzero(there) - 1) * (samples - window) / (samples - 1)
+    return float(np.mean(effects)) / true_shuffle
 
 
 def bound(block: float, lanes: int, batch: int, batches: int, rho: float = 1.0) -> float:

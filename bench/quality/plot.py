@@ -28,7 +28,7 @@ SHOWN = {  # contender: its name in the plot, colour, line
 
 def main() -> None:
     source = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "results.json"
-    target = Path(sys.argv[2]) if len(sys.argv) > 2 else HERE / "results.svg"
+    target = Path(sys.argv[2]) if len(sys.argv) > 2 else HERE.parent.parent / "docs" / "quality.svg"
     rows = [row for row in json.loads(source.read_text())["rows"] if row["ranks"] == 1]
     plt.rcParams.update({"font.size": 8, "svg.hashsalt": "headrace", "svg.fonttype": "none"})
     figure, axes = plt.subplots(1, 4, figsize=(11, 3.2), sharey=True)

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints results.json as the tables of docs/quality.md:  python bench/quality/tables.py [FILE]"""
+"""Prints results.json: the two tables of docs/quality.md, then every figure with its range.
+
+python bench/quality/tables.py [FILE]
+"""
 
 from __future__ import annotations
 
@@ -54,6 +57,34 @@ def rank_table(rows: list[Row]) -> list[str]:
     return lines
 
 
+def summary(rows: list[Row]) -> list[str]:
+    """One line an order: held GB, then D(1) D(4) D(16) D(32) D(64) in each data set."""
+    names = list(rows[0]["seeds"][0])
+    lines = ["| order | holds | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
+    for row in rows:
+        cells = [
+            " ".join(number(statistics.median(effects(row, data, "D", m))) for m in WINDOWS)
+            for data in names
+        ]
+        lines.append(f"| {row['name']} | {row['held_bytes'] / 1e9:.2f} GB | {' | '.join(cells)} |")
+        if row["bound"]:
+            bound = " ".join(number(row["bound"][m]) for m in WINDOWS)
+            lines.append(f"| *bound, any data* | | {' | '.join([bound] * 3 + ['1 1 1 1 1'])} |")
+    return lines
+
+
+def widest(rows: list[Row]) -> float:
+    """The largest distance of one seed's figure from the median of its row."""
+    found = 0.0
+    for row in rows:
+        for data in row["seeds"][0]:
+            for m in WINDOWS:
+                values = effects(row, data, "D", m)
+                middle = statistics.median(values)
+                found = max(found, *(abs(value / middle - 1) for value in values))
+    return found
+
+
 def main() -> None:
     file = sys.argv[1] if len(sys.argv) > 1 else Path(__file__).parent / "results.json"
     result = json.loads(Path(file).read_text())
@@ -62,6 +93,8 @@ def main() -> None:
         rows = [row for row in result["rows"] if row["ranks"] == ranks]
         if not rows:
             continue
+        print(f"\n{ranks} ranks, medians; no seed is farther from them than {widest(rows):.1%}\n")
+        print("\n".join(summary(rows)))
         for data in rows[0]["seeds"][0]:
             print(f"\n{ranks} ranks, {data}\n\n" + "\n".join(table(rows, data)))
         if ranks > 1:

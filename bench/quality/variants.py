@@ -9,6 +9,7 @@ must be those of hr.Order (test_variants.py).
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable
 from typing import Literal
 
@@ -95,14 +96,15 @@ def order(
     seed: int,
     *,
     deal: Literal["spread", "random"] = "spread",
-    mix: Literal["", "rows", "lanes"] = "",
+    mix: Literal["", "rows", "lanes", "eighths"] = "",
     tail: Tail = "permuted runs",
     turn: int = 0,
 ) -> tuple[np.ndarray, int]:
     """Sample numbers of an epoch, and how many of them are the tail.
 
     Args:
-        mix: which lane gets which block of a row is by lot, anew for each row, or once.
+        mix: which lane gets which block of a row: by lot, anew for each row or once for all; or
+            "eighths": in every 840 lanes those of a rank of 8 get neighbours of the deal.
         turn: the grid of blocks begins at this sample; the store is a ring.
     """
     lot = np.random.default_rng([seed, 23])
@@ -115,6 +117,9 @@ def order(
         dealt = lot.permuted(dealt, axis=1)
     if mix == "lanes":
         dealt = dealt[:, lot.permutation(lanes)]
+    if mix == "eighths":
+        lane = np.arange(lanes)
+        dealt = dealt[:, lane // 840 * 840 + lane % 8 * 105 + lane % 840 // 8]
     main = rows_of(dealt, c).ravel()
     end = tail_of(beta[rows * lanes :], c, lanes, tail, lot)
     inside = np.argsort(lot.random((blocks, c)), axis=1).astype(np.int32)
@@ -150,6 +155,19 @@ def balanced(group: int) -> Deal:
         return found
 
     return deal
+
+
+def first_free(beta: np.ndarray, sizes: np.ndarray, lanes: int) -> list[list[int]]:
+    """Units in the order of the deal, each to the lane that comes to its end first; lanes begin
+    one after another over a mean unit, as units_by_lane staggers them."""
+    found: list[list[int]] = [[] for _ in range(lanes)]
+    free = [(int(lane * sizes.mean() / lanes), lane) for lane in range(lanes)]
+    heapq.heapify(free)
+    for unit in beta:
+        when, lane = free[0]
+        found[lane].append(int(unit))
+        heapq.heapreplace(free, (when + int(sizes[unit]), lane))
+    return found
 
 
 def units_by_lane(

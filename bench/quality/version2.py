@@ -70,6 +70,16 @@ def tail(seeds: int) -> list[Row]:
     return found
 
 
+def rank_effects(ids: np.ndarray, labels: np.ndarray, ranks: int) -> list[float]:
+    """D(1) and D(32) of one rank's own rows, mean over the ranks."""
+    classes = np.bincount(labels)
+    own = [
+        [design.design_effect(labels[ids[r::ranks]], classes, m * BATCH // ranks) for m in (1, 32)]
+        for r in range(ranks)
+    ]
+    return [float(x) for x in np.mean(np.array(own, float), axis=0)]
+
+
 def rows(seeds: int) -> list[Row]:
     """Rows dealt to the lanes by lot: pairs of one class in a batch, and what D it costs."""
     found = []
@@ -79,6 +89,7 @@ def rows(seeds: int) -> list[Row]:
             ("stratified", {}),
             ("stratified, rows mixed", {"mix": "rows"}),
             ("stratified, lanes mixed once", {"mix": "lanes"}),
+            ("stratified, eighths together", {"mix": "eighths"}),
             ("block", {"deal": "random"}),
         ):
             for data in ("class-sorted", "source-grouped"):
@@ -87,13 +98,15 @@ def rows(seeds: int) -> list[Row]:
                 for seed in range(seeds):
                     ids, _ = variants.order(samples, c, lanes, seed, **options)
                     pairs = variants.same_label_pairs(labels[ids], BATCH)
-                    several.append([pairs, *effects(ids, labels)])
+                    own = rank_effects(ids, labels, 8)
+                    several.append([pairs, *own, *effects(ids, labels)])
                     if data == "class-sorted":
                         other, _ = variants.order(samples, c, lanes, seed + 1000, **options)
                         again.append([variants.met_again(ids, other, BATCH, samples)])
                 chance = float(np.sum(np.bincount(labels).astype(float) ** 2)) / samples**2
                 found.append(
-                    {"c": c, "L": lanes, "order": name, "data": data, "D": middle(several)[1:]}
+                    {"c": c, "L": lanes, "order": name, "data": data, "D": middle(several)[3:]}
+                    | {"rank of 8: D(1) D(32)": middle(several)[1:3]}
                     | {"pairs": middle(several)[0], "by chance": chance * BATCH * (BATCH - 1) / 2}
                     | {"met again": middle(again)[0] if again else None}
                 )
@@ -171,6 +184,11 @@ def by_lane(sizes: np.ndarray, deal: variants.Deal, seed: int, lanes: int) -> np
     return variants.units_by_lane(sizes, lanes, seed, deal)
 
 
+def equal_blocks(block: int, seed: int, lanes: int) -> np.ndarray:
+    order = hr.Order([worlds.SAMPLES], seed=seed, block=block, lanes=lanes)
+    return np.array(order.at_many(np.arange(worlds.SAMPLES)))
+
+
 def units(seeds: int) -> list[Row]:
     """Unequal units: version 1 cuts one tape; here lanes stay apart, or are kept even."""
     found = []
@@ -191,9 +209,10 @@ def units(seeds: int) -> list[Row]:
             ("lanes apart", partial(by_lane, sizes_, variants.lanes_as_dealt)),
             ("lanes kept even", partial(by_lane, sizes_, variants.balanced(1 << 20))),
             ("lanes kept even in 64s", partial(by_lane, sizes_, variants.balanced(64))),
-            ("lanes kept even in 8s", partial(by_lane, sizes_, variants.balanced(8))),
-            ("lanes kept even in pairs", partial(by_lane, sizes_, variants.balanced(2))),
+            ("to the lane that is free first", partial(by_lane, sizes_, variants.first_free)),
         ]
+        mean = round(float(sizes_.mean()))
+        ways.append((f"equal blocks of {mean}", partial(equal_blocks, mean)))
         lanes = 840 if name == "4 to 14" else 256
         unit = np.repeat(np.arange(len(sizes_)), sizes_)
         for way, make in ways:
