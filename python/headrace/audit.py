@@ -69,6 +69,7 @@ class Audit:
     problems: list[Problem] = field(default_factory=list)
     problem_counts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    note_counts: dict[str, int] = field(default_factory=dict)
     rows: int = 0
     superseded_rows: int = 0
 
@@ -89,16 +90,20 @@ class Audit:
             lines.append("  " + _epoch_line(epoch))
         for problem in self.problems:
             lines.append(f"  {problem.kind}: {problem.text}")
-        for kind, count in self.problem_counts.items():
-            if count > NAMED_MAX:
-                lines.append(f"  {kind}: {count:,} in all")
+        lines += _more_of(self.problem_counts)
         lines += [f"  note: {note}" for note in self.notes]
+        lines += _more_of(self.note_counts)
         finished = sum(epoch.state == "finished" for epoch in self.epochs)
         if self.ok:
             lines.append(f"proven: {finished} finished epochs, each sample exactly once, in order")
         else:
             lines.append("not proven: see the problems above")
         return "\n".join(lines)
+
+
+def _more_of(counts: dict[str, int]) -> list[str]:
+    more = [(kind, count) for kind, count in counts.items() if count > NAMED_MAX]
+    return [f"  {kind}: {count:,} in all" for kind, count in more]
 
 
 def _epoch_line(epoch: EpochAudit) -> str:
@@ -156,6 +161,7 @@ def audit(
     found.problems = findings.named
     found.problem_counts = dict(findings.counts)
     found.notes = findings.notes
+    found.note_counts = dict(findings.note_counts)
     return found
 
 
@@ -223,7 +229,7 @@ class _Judge:
             f"was delivered from epoch {end[0]} position {end[1]:,} on"
         )
         if before is None and stage.begin[1] == 0:
-            self._findings.notes.append(text)
+            self._findings.note("begins later", text)
         else:
             self._findings.add("gap", text, end[0] if before is not None else stage.begin[0])
 
@@ -236,7 +242,9 @@ class _Judge:
         if counts:
             self._findings.add("rank without ledger", text)
         elif last:
-            self._findings.notes.append(f"{text}: what the others were handed is not counted yet")
+            self._findings.note(
+                "rank without ledger", f"{text}: what the others were handed is not counted yet"
+            )
 
     def end(self) -> None:
         before, plan = self._before, self._plan

@@ -54,7 +54,13 @@ class Findings:
         self.named: list[Problem] = []
         self.counts: Counter[str] = Counter()
         self.epochs: set[int] = set()
-        self.notes: list[str] = []
+        self.notes: list[str] = []  # of what is no problem
+        self.note_counts: Counter[str] = Counter()
+
+    def note(self, kind: str, text: str) -> None:
+        self.note_counts[kind] += 1
+        if self.note_counts[kind] <= NAMED_MAX:
+            self.notes.append(text)
 
     def add(self, kind: str, text: str, epoch: int | None = None) -> None:
         self.counts[kind] += 1
@@ -181,9 +187,12 @@ def _checked_start(start: dict[str, Any]) -> dict[str, Any]:
 def _flaw(path: Path, flaw: Flaw, findings: Findings) -> None:
     where = f"{path.name}: record {flaw.number} at byte {flaw.offset:,}"
     if flaw.torn:
-        findings.notes.append(
-            f"{where}: torn: the file ends after {flaw.size:,} bytes of it, as a kill leaves it; "
-            "it counts as not delivered"
+        what = (
+            f"the file ends after {flaw.size:,} bytes of it" if flaw.size else "the file is empty"
+        )
+        findings.note(
+            "torn",
+            f"{where}: torn: {what}, as a kill leaves it; it counts as not delivered",
         )
     else:
         findings.add("checksum", f"{where}: its checksum is wrong ({flaw.size:,} bytes)")
@@ -365,4 +374,4 @@ def _check_seam(before: Stage, stage: Stage, findings: Findings) -> None:
     if stage.begin[1] > 0 or set(changed) & {"order_hash", "filter"}:
         findings.add("order changed", text, stage.begin[0])
     else:
-        findings.notes.append(text)
+        findings.note("order changed", text)

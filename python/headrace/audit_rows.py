@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from headrace.audit_history import NAMED_MAX, Findings, Place, Segment, Stage
+from headrace.audit_history import Findings, Place, Segment, Stage
 from headrace.audit_plan import Book, Ids, StagePlan, Step
 from headrace.ledger_file import BATCH, START, BatchRecord, Record, read_records, unpack_batch
 
@@ -239,11 +239,11 @@ class StageCheck:
                 explained.append(int(want[hole]))
                 book = self._book(epoch)
                 book.skipped += 1
-                if book.skipped <= NAMED_MAX:
-                    self.findings.notes.append(
-                        f"epoch {epoch}: sample {entry[1]:,} ({entry[2]} in {entry[3]}) was "
-                        f"skipped: {entry[4]}"
-                    )
+                self.findings.note(
+                    "skipped",
+                    f"epoch {epoch}: sample {entry[1]:,} ({entry[2]} in {entry[3]}) was skipped: "
+                    f"{entry[4]}",
+                )
         return np.asarray(explained, np.int64)
 
     def _misplaced(
