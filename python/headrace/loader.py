@@ -88,6 +88,7 @@ class Loader:
         self._at: Any = self._planner.start  # after what the trainer has
         self._left = 0  # batches left of the current pass
         self._pass = 0  # number of the current pass: an older iterator is told so
+        self._begun_at: Any = None  # where it began
         self._fresh = True  # position was set, not reached: the next pass begins there
         self._last_epoch: int | None = None  # inside epochs(n): n
         self._feed: Feed | None = None
@@ -155,7 +156,9 @@ class Loader:
         whole = self._last_epoch is None and self._options.epoch_size is None
         if whole and plan.restarts:
             return self._planner.start
-        return plan.cursor.next_start(self._at) if self._left else self._at
+        # A pass of which nothing was taken is none: frameworks try whether iter() works.
+        left = self._left and self._at != self._begun_at
+        return plan.cursor.next_start(self._at) if left else self._at
 
     def resume(self) -> Iterator[Any]:
         """Goes on with a pass that ``break`` or an exception left."""
@@ -169,8 +172,7 @@ class Loader:
             self._left = plan.cursor.batches_left(self._at)
         if self._ledger is not None:
             self._ledger.begin(self._dataset, plan, self._at, run=self._run, loaded=self._loaded)
-        self._loaded = None
-        self._fresh = False
+        self._loaded, self._begun_at, self._fresh = None, self._at, False
         self._pass += 1
         goes_on = self._feed_end is not None and self._feed_end == self._last_epoch
         if self._feed is None or not goes_on or self._feed_at != self._at:
@@ -341,8 +343,7 @@ class Loader:
         return state
 
     def next_state(self) -> dict[str, Any]:
-        """The state at which the next ``iter(loader)`` begins: state_dict(), but behind a pass that
-        was left half-way."""
+        """The state at which the next ``iter(loader)`` begins."""
         plan = self._plan()
         state: dict[str, Any] = json.loads(plan.state_text(self._pass_start(plan)))
         return state

@@ -104,6 +104,18 @@ def test_the_same_seed_before_every_epoch_does_not_repeat_an_epoch():
     assert got == uninterrupted(3)
 
 
+def test_an_iterator_of_which_nothing_was_taken_is_no_pass():
+    """Lightning calls iter() to see whether a loader can be iterated."""
+    loader = FakeDataset().loader(batch_size=5)
+    iter(loader)
+    iter(loader)
+    want = uninterrupted(2)
+    assert rows(loader) == want[0]
+    iter(loader)
+    assert loader.epoch == 1
+    assert rows(loader) == want[1]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_set_epoch_as_torch_s_idiom_has_it(workers):
     dataset = hr.torch.IterableDataset(FakeDataset(), batch_size=5)
