@@ -14,12 +14,11 @@ import json
 import os
 import re
 import secrets
-import socket
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from headrace.cursor import Position
 from headrace.errors import Error
 from headrace.ledger_file import (
     BATCH,
@@ -29,15 +28,15 @@ from headrace.ledger_file import (
     BatchRecord,
     id_width,
     pack_batch,
-    pack_counts,
     pack_record,
     pack_subset,
 )
+from headrace.ledger_start import job_facts, place_of, sources_of, start_facts
 
 if TYPE_CHECKING:
     from headrace.batch import Batch
     from headrace.dataset import Dataset
-    from headrace.plan import Plan
+    from headrace.plan import JobPlan
 
 __all__ = ["Ledger", "LedgerError", "Run", "agree_on_run"]
 
@@ -88,12 +87,10 @@ class Ledger:
         self._size = 0  # bytes of the file that are whole records
         self._batches = 0
         self._begun = 0.0
-        self._after: Position | None = None  # what the last record says
+        self._after: Any = None  # what the last record says
         self._facts: dict[str, Any] = {}
 
-    def begin(
-        self, dataset: Any, plan: Any, at: Position, run: Run, *, loaded: Position | None
-    ) -> None:
+    def begin(self, dataset: Any, plan: JobPlan, at: Any, run: Run, *, loaded: Any) -> None:
         """Batches from ``at`` on follow; does nothing when that is where the last record ends.
 
         Args:
@@ -104,54 +101,47 @@ class Ledger:
             LedgerError: the file cannot be made or written.
         """
         mine = self._descriptor is not None and self._pid == os.getpid()
-        facts = _facts(dataset, plan)
+        facts = job_facts(dataset, plan)
         if mine and loaded is None and (at, facts) == (self._after, self._facts):
             return
         at = plan.cursor.start(at)
-        cause = "state" if loaded is not None else "pass" if mine else "new"
         if not mine:
             self._create(run, plan.ranks.rank)
-            facts_in_file = {**facts, "counts": pack_counts(dataset.counts)}
-        else:
-            facts_in_file = dict(facts)
-        self._write_subset(dataset)
+        for part in sources_of(dataset).values():
+            self._write_subset(part)
         self._begun = time.time()
         self._width = id_width(facts["numbers"])
-        state = plan.state_text(at)
         start = {
             "run": run.name,
             "shared": run.shared or plan.ranks.world_size == 1,
-            "cause": cause,
-            "at": list(at),
-            "loaded": loaded,
-            "agreement": plan.agreement(at)[1],
-            "rank": plan.ranks.rank,
+            "cause": "state" if loaded is not None else "pass" if mine else "new",
+            "loaded": None if loaded is None else place_of(loaded),
             "time": round(self._begun, 6),
-            "host": socket.gethostname(),
-            "process": os.getpid(),
             "id_bytes": self._width,
-            **facts_in_file,
-            "state": json.loads(state),
+            **start_facts(dataset, plan, at, counts=not mine),
         }
-        self._append(START, json.dumps(start).encode(), at)
+        self._append(START, json.dumps(start).encode(), place_of(at))
         self._after, self._facts = at, facts
 
-    def write(self, batch: Batch, after: Position) -> None:
+    def write(self, batch: Batch, after: Any) -> None:
         """Records a batch; call it before the trainer gets it.
 
         Raises:
             LedgerError: it could not be written whole; the file is as before.
         """
+        end = place_of(after)
+        mixed = isinstance(after, dict)
+        begin = (0, end[1] - 1) if mixed else (batch.epoch, batch.position)
         record = BatchRecord(
-            begin=(batch.epoch, batch.position),
-            after=after[:2],
+            begin=begin,
+            after=(end[0], end[1]),
             ids=batch.ids,
             valid=batch.valid,
             millis=int((time.time() - self._begun) * 1000),
             skipped=batch.skipped,
-            sources=getattr(batch, "sources", None),
+            sources=batch.sources if mixed else None,
         )
-        self._append(BATCH, pack_batch(record, self._width), after)
+        self._append(BATCH, pack_batch(record, self._width), end)
         self._batches += 1
         self._after = after
 
@@ -161,7 +151,7 @@ class Ledger:
             return
         if self._pid == os.getpid():
             with contextlib.suppress(LedgerError):  # what it says of batches is whole without it
-                self._append(END, json.dumps({"batches": self._batches}).encode(), (0, 0, 0))
+                self._append(END, json.dumps({"batches": self._batches}).encode(), (0, 0))
         os.close(self._descriptor)
         self._descriptor = None
 
@@ -207,7 +197,7 @@ class Ledger:
                 f"write ledger {path}: {fault.strerror}; no batch was delivered"
             ) from fault
 
-    def _append(self, kind: int, payload: bytes, at: Position) -> None:
+    def _append(self, kind: int, payload: bytes, at: Sequence[int]) -> None:
         assert self._descriptor is not None
         record = pack_record(kind, payload)
         if self._size == 0:
@@ -226,19 +216,3 @@ class Ledger:
             f"write ledger {self._path}: {cause}; the batch before epoch {at[0]} position "
             f"{at[1]:,} was not delivered: make room and resume(), or go on without ledger="
         )
-
-
-def _facts(dataset: Dataset, plan: Plan) -> dict[str, Any]:
-    """What stays the same while batches follow each other."""
-    return {
-        "url": _public(dataset.url),
-        "samples": len(dataset),
-        "numbers": dataset.core.samples,
-        "batch": plan.batch,
-        "world": plan.ranks.world_size,
-    }
-
-
-def _public(url: str) -> str:
-    """Without user names, passwords and signatures."""
-    return re.sub(r"//[^/@]*@", "//", url.partition("?")[0])

@@ -88,7 +88,7 @@ class BatchRecord:
         valid: bool [B].
         millis: since the start record.
         skipped: (row, sample number, key, shard, cause) of bad samples.
-        sources: uint16 [B] for mixtures, else None.
+        sources: int32 [B] for mixtures, else None; below 65,536.
     """
 
     begin: tuple[int, int]
@@ -97,7 +97,7 @@ class BatchRecord:
     valid: npt.NDArray[np.bool_]
     millis: int
     skipped: tuple[tuple[Any, ...], ...] = ()
-    sources: npt.NDArray[np.uint16] | None = None
+    sources: npt.NDArray[np.int32] | None = None
 
 
 def id_width(samples: int) -> int:
@@ -121,7 +121,7 @@ def pack_batch(record: BatchRecord, width: int) -> bytes:
         parts.append(np.packbits(record.valid).tobytes())
     if record.sources is not None:
         flags |= _HAS_SOURCES
-        parts.append(np.ascontiguousarray(record.sources, "<u2").tobytes())
+        parts.append(record.sources.astype("<u2").tobytes())
     if record.skipped:
         flags |= _HAS_SKIPPED
         parts.append(json.dumps(record.skipped).encode())
@@ -148,7 +148,7 @@ def unpack_batch(payload: bytes, width: int) -> BatchRecord:
         at += len(bits)
     sources = None
     if flags & _HAS_SOURCES:
-        sources = np.frombuffer(payload, "<u2", rows, at).astype(np.uint16)
+        sources = np.frombuffer(payload, "<u2", rows, at).astype(np.int32)
         at += 2 * rows
     skipped = tuple(map(tuple, json.loads(payload[at:]))) if flags & _HAS_SKIPPED else ()
     numbers = ids.view("<i8").reshape(rows)

@@ -14,7 +14,6 @@ from ledger_jobs import BATCH, END, START, files, life, records
 
 import headrace as hr
 from headrace import _core
-from headrace.batch import Batch
 from headrace.ledger import LedgerError, Run, agree_on_run
 from headrace.ledger_file import (
     BatchRecord,
@@ -68,7 +67,7 @@ def test_everything_a_batch_says_comes_back():
     skipped = ((1, 7, "k/é", "a.tar", "corrupt: x"),)
     record = BatchRecord(
         (2**32 - 1, 2**40), (0, 0), np.array([1, 2, 3]), np.array([True, False, True]), 12, skipped,
-        np.array([0, 1, 65535], np.uint16),
+        np.array([0, 1, 65535], np.int32),
     )  # fmt: skip
     back = unpack_batch(pack_batch(record, 5), 5)
     assert (back.begin, back.after, back.millis) == (record.begin, record.after, 12)
@@ -329,14 +328,3 @@ def test_a_batch_of_256_takes_800_bytes(tmp_path):
     """3 bytes an id, 33 of places and rows, 9 of framing."""
     record = BatchRecord((0, 0), (0, 256), np.arange(256), np.ones(256, bool), 0)
     assert len(pack_record(BATCH, pack_batch(record, id_width(10**6)))) == 768 + 33 + 9
-
-
-def test_batches_with_sources_keep_them(tmp_path):
-    """Mixtures: which source each row is from."""
-    mine = loader(tmp_path)
-    next(iter(mine))
-    batch = Batch(
-        {}, ids=np.arange(4), sample_keys=None, valid=np.ones(4, bool), epoch=0, position=4
-    )
-    assert records(files(tmp_path)[0])[-1][1].sources is None
-    assert getattr(batch, "sources", None) is None
