@@ -190,6 +190,11 @@ def units_by_lane(
     return np.concatenate(ids)[by_position]
 
 
+def _pairs(cells: np.ndarray) -> float:
+    counts = np.unique(cells, return_counts=True)[1].astype(float)
+    return float(np.sum(counts * (counts - 1))) / 2
+
+
 def met_again(one: np.ndarray, other: np.ndarray, window: int, samples: int) -> float:
     """Pairs that share a window in both epochs, against chance."""
     place = [np.full(samples, -1, np.int64) for _ in range(2)]
@@ -197,15 +202,13 @@ def met_again(one: np.ndarray, other: np.ndarray, window: int, samples: int) -> 
         whole = ids[: len(ids) // window * window]
         where[whole] = np.arange(len(whole)) // window
     both = (place[0] >= 0) & (place[1] >= 0)
-    cells = np.unique(place[0][both] * (place[1].max() + 1) + place[1][both], return_counts=True)[1]
-    kept = int(np.count_nonzero(both))
-    pairs = float(np.sum(cells.astype(float) * (cells - 1))) / 2
-    return pairs / (kept * (window - 1) ** 2 / 2 / (kept - 1))
+    first, second = place[0][both], place[1][both]
+    chance = _pairs(first) * _pairs(second) / (len(first) * (len(first) - 1) / 2)
+    return _pairs(first * (second.max() + 1) + second) / chance
 
 
 def same_label_pairs(labels: np.ndarray, batch: int) -> float:
     """Pairs of one label in a batch, mean."""
     whole = labels[: len(labels) // batch * batch].astype(np.int64).reshape(-1, batch)
     key = whole + np.arange(len(whole))[:, None] * (int(labels.max()) + 1)
-    counts = np.unique(key, return_counts=True)[1].astype(float)
-    return float(np.sum(counts * (counts - 1)) / 2 / len(whole))
+    return _pairs(key) / len(whole)

@@ -2,7 +2,7 @@
 """What would beat version 1 of the order? One experiment a question, for
 docs/decisions/002-order-version-2.md.
 
-    .venv/bin/python bench/quality/version2.py [tail rows grid video units lanes small] [--out FILE]
+    .venv/bin/python bench/quality/version2.py [tail rows grid again video ...] [--out FILE]
 
 Simulated orders come from variants.py, those of version 1 from hr.Order where it says "version 1".
 Figures are medians over the seeds. About ten minutes on one core.
@@ -160,6 +160,31 @@ def grid(seeds: int) -> list[Row]:
     return found
 
 
+def again(seeds: int) -> list[Row]:
+    """Version 1: pairs that met in a batch meet again in the next epoch, against chance."""
+    found = []
+    for samples, c, lanes in (
+        (20_000, 2, 312), (20_000, 1, 840), (64_000, 8, 2048), (128_000, 2, 840),
+        (128_000, 9, 420), (128_000, 4, 1680), (300_000, 64, 256), (worlds.SAMPLES, 9, 1680),
+    ):  # fmt: skip
+        for shuffle in ("stratified", "block", "global"):
+            before, factors = None, []
+            for epoch in range(4 * seeds + 1):
+                order = hr.Order(
+                    [samples], seed=1, epoch=epoch, block=c, lanes=lanes, shuffle=shuffle
+                )
+                ids = order.at_many(np.arange(samples))
+                if before is not None:
+                    factors.append(variants.met_again(before, ids, BATCH, samples))
+                before = ids
+            error = float(np.std(factors, ddof=1) / np.sqrt(len(factors)))
+            found.append(
+                {"samples": samples, "c": c, "L": lanes, "order": shuffle}
+                | {"met again": float(np.mean(factors)), "standard error": error}
+            )
+    return found
+
+
 def video(seeds: int) -> list[Row]:
     """Frames of 20 KB, 0.25 GB, b = 256: equal memory, smaller blocks."""
     samples, frame = worlds.SAMPLES, 20_000
@@ -280,7 +305,9 @@ def small(seeds: int) -> list[Row]:
     return found
 
 
-EXPERIMENTS = {each.__name__: each for each in (tail, rows, grid, video, units, lanes, small)}
+EXPERIMENTS = {
+    each.__name__: each for each in (tail, rows, grid, again, video, units, lanes, small)
+}
 
 
 def main() -> None:
