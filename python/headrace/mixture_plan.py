@@ -17,7 +17,7 @@ import numpy as np
 
 from headrace import _core
 from headrace.batch import Batch
-from headrace.errors import OptionError, UnsupportedError
+from headrace.errors import OptionError
 from headrace.loader_options import LoaderOptions, check_options
 from headrace.mixture import Mixture, decode_of
 from headrace.options import format_size, parse_size
@@ -209,8 +209,6 @@ class MixturePlanner:
             raise OptionError("make loader: a mixture has its weights from hr.mix(weights=...)")
         if options.labels is not None:
             raise OptionError("make loader: labels=: only over one data set, not over a mixture")
-        if options.ledger is not None:
-            raise UnsupportedError("make loader: ledger= over a mixture is not built yet")
         if "remainder" in given and given["remainder"] not in (None, "wrap"):
             raise OptionError(
                 f"make loader: remainder={given['remainder']!r}: a mixture's sources go on where "

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 import torch.utils.data as torch_data
 
-import torch
 from headrace.batch import Batch
 from headrace.cursor import Cursor
 from headrace.errors import OptionError
@@ -37,26 +37,6 @@ def state_without_share(state: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in state.items() if name != _SHARE}
 
 
-class _SkippingFeed:
-    """Of a feed's batches the ``first``-th and every ``every``-th behind it."""
-
-    def __init__(self, feed: Feed, first: int, every: int) -> None:
-        self._feed, self._skip, self._every = feed, first, every
-
-    def next(self) -> Any:
-        for _ in range(self._skip):
-            if self._feed.next() is None:
-                return None
-        self._skip = self._every - 1
-        return self._feed.next()
-
-    def stats(self) -> dict[str, int]:
-        return self._feed.stats()
-
-    def close(self) -> None:
-        self._feed.close()
-
-
 class ShareLoader(Loader):
     """A worker's loader: runs from any state and makes its share of the batches only."""
 
@@ -69,10 +49,11 @@ class ShareLoader(Loader):
         self._first, self._every = 0, 1
         self._seen: Batch | None = None  # what the last batch was made of, without its columns
 
-    def _make_feed(self, *given: Any, **options: Any) -> Feed:
+    def _make_feed(self, sources: Any, core_options: Any, **options: Any) -> Feed:
         options["sinks"] = [self._see]
-        feed: Any = _SkippingFeed(super()._make_feed(*given, **options), self._first, self._every)
-        return feed  # type: ignore[no-any-return]
+        # The core reads for these batches alone: workers share blocks, but no bytes.
+        core_options["share"] = (self._first, self._every)
+        return super()._make_feed(sources, core_options, **options)
 
     def _see(self, made: Batch, after: Any) -> None:
         self._seen = made.with_columns({})
@@ -131,9 +112,9 @@ class ShareLoader(Loader):
 
     def columns_of(self, batch: Any) -> Any:
         columns = self._options.columns
-        if not isinstance(batch, Batch):
+        if columns is None or not isinstance(batch, Batch):
             return batch
-        return dict(batch) if columns is None else tuple(batch[name] for name in columns)
+        return tuple(batch[name] for name in columns)
 
 
 def _unchanged(item: Any) -> Any:

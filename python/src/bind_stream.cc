@@ -58,6 +58,7 @@ StreamOptions stream_options(const nb::list& sources, const nb::dict& given) {
   }
   out.epochs = option<uint64_t>(given, "epochs");
   out.batches_max = option<uint64_t>(given, "batches_max");
+  std::tie(out.share, out.share_count) = option<std::tuple<uint64_t, uint64_t>>(given, "share");
   out.rank = option<uint32_t>(given, "rank");
   out.world = option<uint32_t>(given, "world");
   out.batch = option<uint64_t>(given, "batch");

@@ -58,6 +58,9 @@ class FakeStream:
             self.schedule.next_epoch()
             return self.next(wait_seconds)
         self.given += 1
+        share, shares = self.options["share"]
+        if (self.given - 1) % shares != share:
+            return self.next(wait_seconds)
         epochs, positions, valid = rows
         ids = np.array(
             [self._order(int(e)).at(int(p)) for e, p in zip(epochs, positions, strict=True)]

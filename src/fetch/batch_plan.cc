@@ -52,6 +52,9 @@ Result<BatchPlan> BatchPlan::make(BatchPlanSpec spec) {
   plan.world_ = spec.schedule.world;
   plan.wraps_ = !spec.mixture && spec.schedule.remainder == Remainder::kWrap;
   plan.batches_max_ = spec.batches_max;
+  HR_ASSERT(spec.share < spec.share_count);
+  plan.share_ = spec.share;
+  plan.share_count_ = spec.share_count;
   plan.epochs_left_ = spec.epochs;
   plan.left_in_epoch_ = std::visit([](const auto& s) { return s.batches_left_in_epoch(); }, plan.schedule_);
   return plan;
@@ -62,9 +65,11 @@ void BatchPlan::rewind(const Mark& mark) {
   batches_done_ = mark.batches_done;
   left_in_epoch_ = mark.batches_left_in_epoch;
   epochs_left_ = mark.epochs_left;
+  begin_ = mark.begin;
 }
 
-bool BatchPlan::next(std::vector<PlanRow>& rows, PlanPoint& after) {
+// The next batch, this share's or not: its rows to rows_.
+bool BatchPlan::pass_batch(PlanPoint& after) {
   if (batches_max_ != 0 && batches_done_ == batches_max_) return false;
   while (left_in_epoch_ == 0) {
     if (epochs_left_ <= 1) return false;
@@ -74,10 +79,17 @@ bool BatchPlan::next(std::vector<PlanRow>& rows, PlanPoint& after) {
     if (left_in_epoch_ == 0) return false;
   }
   rows_.clear();
-  after.begin = std::visit([](const auto& s) { return position_of(s); }, schedule_);
+  begin_ = after.begin = std::visit([](const auto& s) { return position_of(s); }, schedule_);
   if (!std::visit([&](auto& s) { return next_rows(s, rows_, after); }, schedule_)) return false;
   --left_in_epoch_;
   ++batches_done_;
+  return true;
+}
+
+bool BatchPlan::next(std::vector<PlanRow>& rows, PlanPoint& after) {
+  do {
+    if (!pass_batch(after)) return false;
+  } while ((batches_done_ - 1) % share_count_ != share_);
   rows.clear();
   rows.reserve(rows_.size());
   for (const Row& row : rows_) {
@@ -85,6 +97,14 @@ bool BatchPlan::next(std::vector<PlanRow>& rows, PlanPoint& after) {
     rows.push_back({row.epoch, row.position, place.segment, place.index, row.valid, row.source});
   }
   return true;
+}
+
+// Whether the batch that will have this later position of the row's epoch is one of this share.
+bool BatchPlan::in_my_share(const PlanRow& row, uint64_t position) const {
+  if (share_count_ == 1) return true;
+  if (std::holds_alternative<MixtureSchedule>(schedule_)) return false;  // not known: a row of its own then
+  const uint64_t behind = (row.epoch - begin_.epoch) * sources_[0].size() + position - begin_.position;
+  return (batches_done_ - 1 + behind / batch_) % share_count_ == share_;
 }
 
 bool BatchPlan::is_mine(const PlanRow& row, uint64_t position) const {
@@ -102,13 +122,13 @@ void BatchPlan::wanted(const PlanRow& row, std::vector<uint32_t>& out) {
   const uint64_t stride = source.stride(row.epoch, row.position);
   const bool in_main = source.in_main(row.epoch, row.position);
   // A lane whose stride the ranks divide is one rank's alone.
-  const bool mine_alone = in_main && stride % world_ == 0 && std::holds_alternative<Schedule>(schedule_);
+  const bool mine_alone = share_count_ == 1 && in_main && stride % world_ == 0 && std::holds_alternative<Schedule>(schedule_);
   uint64_t position = row.position;
   for (uint64_t k = row.index + 1; k < size; ++k) {
     position += stride;
     if (!mine_alone) {
       if (position >= source.size()) break;
-      if (!is_mine(row, position)) continue;
+      if (!is_mine(row, position) || !in_my_share(row, position)) continue;
       const Order::Place place = source.place(row.epoch, position);
       if (place.segment != row.segment || place.index != k) continue;
     }

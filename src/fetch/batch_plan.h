@@ -36,7 +36,9 @@ struct BatchPlanSpec {
   std::optional<MixtureSpec> mixture;  // its sources' samples, batch, rank and world are filled in here
   MixturePoint mixture_start;
   uint64_t epochs = 1;       // epochs' ends to run up to
-  uint64_t batches_max = 0;  // 0 = no limit
+  uint64_t batches_max = 0;  // 0 = no limit; those of other shares count
+  // Every share_count-th batch only, the share-th first: processes that make a rank's batches in turn.
+  uint64_t share = 0, share_count = 1;
 };
 
 struct PlanRow {
@@ -59,8 +61,9 @@ class BatchPlan {
     uint64_t batches_done;
     uint64_t batches_left_in_epoch;
     uint64_t epochs_left;
+    Position begin;
   };
-  Mark mark() const { return {schedule_, batches_done_, left_in_epoch_, epochs_left_}; }
+  Mark mark() const { return {schedule_, batches_done_, left_in_epoch_, epochs_left_, begin_}; }
   void rewind(const Mark& mark);
 
   // The next batch's rows, by position (of a mixture: by their place in the batch), and the state after it. False: the
@@ -83,16 +86,19 @@ class BatchPlan {
 
  private:
   explicit BatchPlan(AnySchedule schedule) : schedule_(std::move(schedule)) {}
+  bool pass_batch(PlanPoint& after);
   bool is_mine(const PlanRow& row, uint64_t position) const;
+  bool in_my_share(const PlanRow& row, uint64_t position) const;
 
   AnySchedule schedule_;
   std::vector<SourceOrder> sources_;
-  uint64_t batch_ = 0, batches_max_ = 0;
+  uint64_t batch_ = 0, batches_max_ = 0, share_ = 0, share_count_ = 1;
   uint32_t rank_ = 0, world_ = 1;
   bool wraps_ = false;  // the next epoch goes on where the last batch ended
   uint64_t batches_done_ = 0;
   uint64_t left_in_epoch_ = 0;
   uint64_t epochs_left_ = 1;
+  Position begin_;  // of the last batch that next() passed
   std::vector<Row> rows_;
 };
 

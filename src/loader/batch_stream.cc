@@ -119,6 +119,8 @@ Result<BatchPlan> BatchStream::Impl::make_plan() const {
   spec.mixture_start = options.mixture_start;
   spec.epochs = options.epochs;
   spec.batches_max = options.batches_max;
+  spec.share = options.share;
+  spec.share_count = options.share_count;
   return BatchPlan::make(std::move(spec));
 }
 

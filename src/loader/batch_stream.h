@@ -41,6 +41,7 @@ struct StreamOptions {
   std::optional<MixtureSpec> mixture;  // of several: names, weights, group, seed, epoch, changes
   MixturePoint mixture_start;
   uint64_t epochs = 1;        // how many epoch ends this pass may run up to (prefetch crosses all but the last)
+  uint64_t share = 0, share_count = 1;  // of the batches, every share_count-th (fetch/batch_plan.h)
   uint64_t batches_max = 0;   // stop after so many batches; 0 = no limit
   uint32_t rank = 0;
   uint32_t world = 1;

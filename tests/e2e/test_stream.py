@@ -270,3 +270,23 @@ def test_any_memory_gives_the_same_samples_or_says_that_it_is_too_small(dataset)
         assert loader.stats()["memory_peak"] <= kib << 10
     assert refused
     assert 4096 not in refused
+
+
+def test_worker_shares_make_the_batches_in_turn_and_read_few_bytes_twice(dataset):
+    from headrace.ranks import find_ranks
+    from headrace.shares import ShareLoader
+
+    options = {"batch_size": 24, "block": 16, "lanes": 24, "decode": {"cls": int}, "seed": 2}
+    with dataset.loader(**options) as loader:
+        whole = [batch.ids.tolist() for batch in loader]
+        least = loader.stats()["bytes_received"]
+    for workers in (2, 3):
+        batches, received = [[] for _ in range(workers)], 0
+        for worker in range(workers):
+            with ShareLoader(dataset, options, find_ranks(0, 1, None)) as share:
+                share.enter(None)
+                batches[worker] = [batch.ids.tolist() for batch, *_ in share.run(worker, workers)]
+                received += share.stats()["bytes_received"]
+        assert [batches[t % workers][t // workers] for t in range(len(whole))] == whole
+        # Strides of 8 samples are read whole, so neighbours of a share's samples come along.
+        assert received < 0.9 * workers * least
