@@ -24,16 +24,16 @@ from headrace.ledger_file import (
     read_records,
     unpack_json,
 )
+from headrace.ledger_start import checked_start
 
 __all__ = ["Findings", "Place", "Problem", "Segment", "Stage", "find_stages", "scan"]
 
 Place = tuple[int, int]  # epoch, position; an epoch's start is always position 0 here
 _STEPS_APART = 2  # trainers that wait for each other in every step: one, and one in a kill
-_EPOCH_MAX = 2**32 - 1
 NAMED_MAX = 20  # problems of a kind that are named; the rest are counted
 
 # Parts of a start record that all ranks of a stage must have in common.
-_COMMON = ("at", "loaded", "batch", "cause", "samples", "numbers", "world")
+_COMMON = ("at", "loaded", "sources", "batch", "cause", "samples", "numbers", "world")
 _ORDER = ("order_hash", "filter", "seed", "shuffle", "block", "lanes")
 _COMMON_STATE = (*_ORDER, "index", "remainder")
 
@@ -131,57 +131,32 @@ def scan(path: Path, findings: Findings) -> _File:
     """Reads a file once, checks every record by itself, and says where its segments reach."""
     file = _File(path)
     shared: dict[str, Any] = {}
+    segment: Segment | None = None  # None: behind a start record that cannot be used
     for record in read_records(path):
         if isinstance(record, Flaw):
             _flaw(path, record, findings)
             continue
         try:
             if record.kind == START:
-                start = _checked_start(unpack_json(record.payload))
-                shared = {**shared, **{k: start[k] for k in ("counts",) if k in start}}
+                segment = None
+                start = checked_start(unpack_json(record.payload))
+                shared = {"counts": start["counts"]} if "counts" in start else shared
                 begin = begin_place(start["at"])
-                file.segments.append(Segment(path, record.number, {**shared, **start}, reach=begin))
-            elif record.kind == BATCH:
-                segment = file.segments[-1]
+                segment = Segment(path, record.number, {**shared, **start}, reach=begin)
+                file.segments.append(segment)
+            elif record.kind == BATCH and segment is not None:
                 begin, after = batch_places(record.payload, segment.start["id_bytes"])
                 reach = after_place(begin, after, segment.start["state"]["remainder"])
                 segment.reach = max(segment.reach, reach)
                 segment.batches += 1
-            elif record.kind == END and file.segments:
-                file.segments[-1].closed = True
+            elif record.kind == END and segment is not None:
+                segment.closed = True
         except (ValueError, KeyError, IndexError, TypeError) as fault:
             findings.add(
                 "unreadable",
                 f"{path.name}: record {record.number} at byte {record.offset:,}: {fault!r}",
             )
     return file
-
-
-def _checked_start(start: dict[str, Any]) -> dict[str, Any]:
-    """The start record, if all of it that an audit needs is there.
-
-    Raises:
-        ValueError, KeyError, TypeError: it is not.
-    """
-    state = start["state"]
-    for name in ("run", "cause"):
-        start[name] = str(start[name])
-    for place in (start["at"], start.get("loaded") or (0, 0, 0)):
-        epoch, position, drop = map(int, place)
-        if min(epoch, position, drop) < 0 or epoch > _EPOCH_MAX:
-            raise ValueError(f"no place: {place}")
-    numbers = [int(start[name]) for name in ("samples", "numbers", "batch", "world", "rank")]
-    samples, whole, batch, world, rank = numbers
-    if min(samples, batch, world) < 1 or whole < samples or not 0 <= rank < world or batch % world:
-        raise ValueError(f"samples, numbers, batch, world, rank: {numbers}")
-    if not 1 <= int(start["id_bytes"]) <= 8:
-        raise ValueError(f"id_bytes {start['id_bytes']}")
-    start["time"], start["shared"] = float(start["time"]), bool(start["shared"])
-    for name in ("seed", "block", "lanes"):
-        state[name] = int(state[name])
-    for name in ("shuffle", "remainder", "order_hash"):
-        state[name] = str(state[name])
-    return start
 
 
 def _flaw(path: Path, flaw: Flaw, findings: Findings) -> None:
@@ -362,9 +337,7 @@ def _cut(history: list[Stage], begin: Place) -> None:
 
 def _check_seam(before: Stage, stage: Stage, findings: Findings) -> None:
     mine, theirs = stage.start["state"], before.start["state"]
-    changed = [
-        n for n in ("order_hash", "seed", "shuffle", "block", "lanes") if mine[n] != theirs[n]
-    ]
+    changed = [name for name in _ORDER if mine.get(name) != theirs.get(name)]
     if not changed or stage.begin == (0, 0):
         return
     what = ", ".join(f"{name} {theirs.get(name)} -> {mine.get(name)}" for name in changed)

@@ -8,7 +8,7 @@ each sample of an open epoch, one window of the order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from headrace.audit_history import Place
 from headrace.ledger_file import read_subset, unpack_counts
 from headrace.order import Order
 
-__all__ = ["Book", "Ids", "StagePlan", "Step"]
+__all__ = ["Book", "Ids", "SourceOrder", "StagePlan", "Step"]
 
 _WINDOW = 1 << 16  # positions of the order computed at a time
 
@@ -39,25 +39,25 @@ class Step:
     place: Place
 
 
-class StagePlan:
-    """What a start record says will be delivered."""
+class SourceOrder:
+    """The orders of one data set, or of the subset that takes part, epoch by epoch.
 
-    def __init__(self, start: dict[str, Any], folder: Path) -> None:
-        """``folder`` holds the ledger, and the file that says which samples are in a subset.
+    Args:
+        facts: samples, numbers, seed, shuffle, block, lanes, filter.
+        counts: samples of each shard, as packed in a start record.
+        folder: where the file lies that says which samples are in the subset.
 
-        Raises:
-            ValueError, KeyError, OSError: the facts contradict each other, or a file is missing.
-        """
-        state = start["state"]
-        self.samples = int(start["samples"])
-        self.numbers = int(start["numbers"])
-        self._subset = _subset(folder, state.get("filter") or "")
-        self.batch, self.world = int(start["batch"]), int(start["world"])
-        self.remainder = str(state["remainder"])
-        self.counts = unpack_counts(start["counts"])
-        if int(self.counts.sum()) != self.samples or self.batch % self.world or self.samples == 0:
-            raise ValueError(f"{self.samples} samples, batch {self.batch}, {self.world} ranks")
-        self._state = state
+    Raises:
+        ValueError, KeyError, OSError: the facts contradict each other, or a file is missing.
+    """
+
+    def __init__(self, facts: Mapping[str, Any], counts: Any, folder: Path) -> None:
+        self.samples, self.numbers = int(facts["samples"]), int(facts["numbers"])
+        self._facts = facts
+        self._counts = unpack_counts(counts)
+        if int(self._counts.sum()) != self.samples or self.samples == 0:
+            raise ValueError(f"shards of {self._counts.sum()} samples in all, not {self.samples}")
+        self._subset = _subset(folder, str(facts.get("filter") or ""))
         self._orders: dict[int, Order] = {}
         self._window: tuple[int, int, Ids] = (-1, 0, np.zeros(0, np.int64))
 
@@ -65,14 +65,14 @@ class StagePlan:
         if epoch not in self._orders:
             while len(self._orders) > 1:  # a batch that crosses an epoch's end needs two
                 self._orders.pop(min(self._orders))
-            state = self._state
+            facts = self._facts
             self._orders[epoch] = Order(
-                self.counts,
-                seed=state["seed"],
+                self._counts,
+                seed=facts["seed"],
                 epoch=epoch,
-                block=state["block"],
-                lanes=state["lanes"],
-                shuffle=state["shuffle"],
+                block=facts["block"],
+                lanes=facts["lanes"],
+                shuffle=facts["shuffle"],
             )
         return self._orders[epoch]
 
@@ -85,6 +85,16 @@ class StagePlan:
             window = window if self._subset is None else self._subset.select(window)
             self._window, first = (epoch, begin, window), begin
         return window[begin - first : end - first]
+
+
+class StagePlan(SourceOrder):
+    """What a start record says will be delivered, of one data set."""
+
+    def __init__(self, start: Mapping[str, Any], folder: Path) -> None:
+        numbers = {name: start[name] for name in ("samples", "numbers")}
+        super().__init__({**start["state"], **numbers}, start["counts"], folder)
+        self.batch, self.world = int(start["batch"]), int(start["world"])
+        self.remainder = str(start["state"]["remainder"])
 
     def steps(self, at: Sequence[int]) -> Iterator[Step]:
         """The batches from a state (epoch, position, drop) on, without end."""
@@ -173,7 +183,7 @@ class Book:
             for i in range(0, len(self.bits), step)
         )
 
-    def absentees(self, plan: StagePlan) -> Iterator[tuple[int, int]]:
+    def absentees(self, plan: SourceOrder) -> Iterator[tuple[int, int]]:
         """(position, sample number) of what should have come and did not."""
         for begin in range(max(0, self.begin), self.end, _WINDOW):
             ids = plan.ids(self.epoch, begin, min(self.end, begin + _WINDOW))

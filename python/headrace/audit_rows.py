@@ -16,12 +16,12 @@ from headrace.audit_history import Findings, Place, Segment, Stage
 from headrace.audit_plan import Book, Ids, StagePlan, Step
 from headrace.ledger_file import BATCH, START, BatchRecord, Record, read_records, unpack_batch
 
-__all__ = ["StageCheck"]
+__all__ = ["RankRecords", "StageCheck"]
 
 _ABSENT_MAX = 4096  # batches without a record that may still turn up later in the file
 
 
-class _RankRecords:
+class RankRecords:
     """The batch records of one segment, taken by where they begin."""
 
     def __init__(self, segment: Segment) -> None:
@@ -74,7 +74,7 @@ class StageCheck:
         self._absent: dict[tuple[int, Place], Step] = {}  # what may still come out of order
 
     def run(self) -> None:
-        ranks = {rank: _RankRecords(segment) for rank, segment in self.stage.segments.items()}
+        ranks = {rank: RankRecords(segment) for rank, segment in self.stage.segments.items()}
         last = max([self.stage.keep[1], *self.stage.reaches()])
         for step in self.plan.steps(self.stage.start["at"]):
             if step.place >= last:
@@ -94,7 +94,7 @@ class StageCheck:
             return end if epoch < last_epoch else begin
         return min(end, max(begin, last))
 
-    def _step(self, step: Step, ranks: dict[int, _RankRecords]) -> None:
+    def _step(self, step: Step, ranks: dict[int, RankRecords]) -> None:
         planned = [self.plan.ids(*part) for part in step.parts]
         keeps = [self._kept_end(part) for part in step.parts]
         for part, keep in zip(step.parts, keeps, strict=True):
@@ -113,7 +113,7 @@ class StageCheck:
             else:
                 self._report_absent(step, rank)
 
-    def _strays(self, rank: int, records: _RankRecords) -> None:
+    def _strays(self, rank: int, records: RankRecords) -> None:
         """Records that do not follow the one before them: late, again, or of no batch at all."""
         for number, record, behind in records.strays:
             step = self._absent.pop((rank, record.begin), None)

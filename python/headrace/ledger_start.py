@@ -12,7 +12,9 @@ from typing import Any
 
 from headrace.ledger_file import pack_counts
 
-__all__ = ["job_facts", "place_of", "sources_of", "start_facts"]
+__all__ = ["checked_start", "job_facts", "place_of", "sources_of", "start_facts"]
+
+_EPOCH_MAX = 2**32 - 1
 
 
 def sources_of(dataset: Any) -> dict[str, Any]:
@@ -82,6 +84,57 @@ def _source(name: str, part: Any, order: dict[str, Any], stands: Any) -> dict[st
         **{key: order[key] for key in ("seed", "shuffle", "block", "lanes")},
         "stands": list(stands),
     }
+
+
+def checked_start(start: dict[str, Any]) -> dict[str, Any]:
+    """The start record, if all of it that an audit needs is there.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is not.
+    """
+    state = start["state"]
+    if "sources" in start:
+        _check_sources(start["sources"], start.get("counts"))
+        state["remainder"] = "wrap"
+    else:
+        _check_order(state)
+        if int(start["numbers"]) < int(start["samples"]):
+            raise ValueError(f"{start['samples']} samples of {start['numbers']}")
+        state["remainder"] = str(state["remainder"])
+    for name in ("run", "cause"):
+        start[name] = str(start[name])
+    for place in (start["at"], start.get("loaded") or (0, 0, 0)):
+        epoch, position, drop = map(int, place)
+        if min(epoch, position, drop) < 0 or epoch > _EPOCH_MAX:
+            raise ValueError(f"no place: {place}")
+    numbers = [int(start[name]) for name in ("samples", "numbers", "batch", "world", "rank")]
+    samples, whole, batch, world, rank = numbers
+    if min(samples, whole, batch, world) < 1 or not 0 <= rank < world or batch % world:
+        raise ValueError(f"samples, numbers, batch, world, rank: {numbers}")
+    if not 1 <= int(start["id_bytes"]) <= 8:
+        raise ValueError(f"id_bytes {start['id_bytes']}")
+    start["time"], start["shared"] = float(start["time"]), bool(start["shared"])
+    return start
+
+
+def _check_order(facts: dict[str, Any]) -> None:
+    for name in ("seed", "block", "lanes"):
+        facts[name] = int(facts[name])
+    for name in ("shuffle", "order_hash"):
+        facts[name] = str(facts[name])
+
+
+def _check_sources(sources: Any, counts: Any) -> None:
+    if not isinstance(sources, list) or not sources:
+        raise ValueError("no sources")
+    if counts is not None and len(counts) != len(sources):
+        raise ValueError(f"shards of {len(counts)} sources, not of {len(sources)}")
+    for source in sources:
+        _check_order(source)
+        source["name"] = str(source["name"])
+        epoch, position = map(int, source["stands"])
+        if not 0 <= position < int(source["samples"]) <= int(source["numbers"]) or epoch < 0:
+            raise ValueError(f"source {source['name']} stands at {source['stands']}")
 
 
 def _public(url: str) -> str:
