@@ -53,11 +53,11 @@ class FetchSink {
 enum class FetchState { kNetwork, kMemory, kDecode, kIdle };
 
 struct FetchMetrics {
-  Counter parts;          // range reads asked of the store
-  Counter bytes;          // their bytes, but those read from memory
-  Counter rereads;        // after a failed verification
-  Counter evicted;        // samples dropped for lack of memory
-  Counter singles;        // samples read alone for lack of memory
+  Counter parts;    // range reads asked of the store
+  Counter bytes;    // their bytes, but those read from memory
+  Counter rereads;  // after a failed verification
+  Counter evicted;  // samples dropped for lack of memory
+  Counter singles;  // samples read alone for lack of memory
   std::atomic<uint64_t> in_flight{0};
   std::atomic<uint64_t> in_flight_max{0};
   std::atomic<FetchState> state{FetchState::kIdle};
@@ -69,7 +69,7 @@ struct FetchSource {
   std::shared_ptr<const DatasetIndex> index;
   std::shared_ptr<const ShardCounts> counts;
   std::shared_ptr<const Cutter> cutter;
-  std::string key_prefix;  // + ShardEntry::key = the object's key
+  std::string key_prefix;    // + ShardEntry::key = the object's key
   bool pin_versions = true;  // If-Match with the index's ETag
   bool in_memory = false;    // the store keeps what it read: its reads are not counted as bytes received
 

@@ -166,6 +166,12 @@ class DatasetIndexBuilder {
   // Once. kInvalidArgument when shards are missing; kUnsupported when the data set has no samples.
   Result<std::shared_ptr<const DatasetIndex>> finish();
 
+  // Shards whose samples nobody has counted yet, for reading them from front to back: an index of
+  // no samples. `fields`: those that are known.
+  static std::shared_ptr<const DatasetIndex> uncounted(Format format,
+                                                       std::vector<ShardEntry> shards,
+                                                       std::vector<FieldEntry> fields);
+
  private:
   Format format_;
   IndexBuildOptions options_;

@@ -139,4 +139,17 @@ Result<std::shared_ptr<const DatasetIndex>> DatasetIndexBuilder::finish() {
   return std::make_shared<const DatasetIndex>(std::move(index));
 }
 
+std::shared_ptr<const DatasetIndex> DatasetIndexBuilder::uncounted(Format format,
+                                                                   std::vector<ShardEntry> shards,
+                                                                   std::vector<FieldEntry> fields) {
+  DatasetIndex index;
+  index.format_ = format;
+  index.fields_ = std::move(fields);
+  index.shards_ = std::move(shards);
+  index.borders_.assign(index.shards_.size(), 0);
+  for (ShardEntry& shard : index.shards_) shard.samples = 0;
+  index.count_up();
+  return std::make_shared<const DatasetIndex>(std::move(index));
+}
+
 }  // namespace headrace

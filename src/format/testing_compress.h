@@ -26,9 +26,10 @@ inline std::string text_like(size_t bytes, uint64_t seed) {
   return text;
 }
 
-inline std::string gzip_of(const std::string& text, int level) {
+// memory_level 1 makes a block of every 128 symbols, so that small texts have restart points, too.
+inline std::string gzip_of(const std::string& text, int level, int memory_level = 8) {
   z_stream z{};
-  EXPECT_EQ(::deflateInit2(&z, level, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
+  EXPECT_EQ(::deflateInit2(&z, level, Z_DEFLATED, 15 + 16, memory_level, Z_DEFAULT_STRATEGY), Z_OK);
   std::string out(::deflateBound(&z, text.size()) + 32, '\0');
   z.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
   z.avail_in = static_cast<uInt>(text.size());

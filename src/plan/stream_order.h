@@ -88,7 +88,8 @@ class StreamSlots {
 // A place in a stream's own sequence of samples.
 struct StreamPlace {
   uint64_t shard = 0;   // the stream's i-th shard of the epoch
-  uint64_t offset = 0;  // in the shard, decompressed
+  uint64_t row = 0;     // in that shard
+  uint64_t offset = 0;  // in that shard, decompressed
   uint64_t ordinal = 0;
   friend bool operator==(const StreamPlace&, const StreamPlace&) = default;
 };
