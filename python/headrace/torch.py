@@ -14,9 +14,11 @@ from __future__ import annotations
 import logging
 import multiprocessing.context
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 import torch.utils.data as torch_data
 
 from headrace.batch import Batch
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
     from headrace.feed import Feed
 
 __all__ = ["DataLoader", "IterableDataset", "MapDataset", "loader_state"]
+
+EXTRAS = ("epoch", "epochs", "ids", "position", "sample_keys", "sources", "valid")
 
 log = logging.getLogger("headrace")
 
@@ -109,11 +113,18 @@ class IterableDataset(torch_data.IterableDataset[Any]):
 
     Args:
         dataset: an opened data set.
+        extras: attributes of :class:`headrace.Batch` that become entries of the dict, for example
+            ``("valid", "ids")``; metrics over padded or skipped rows need ``valid``.
         **options: of :class:`headrace.Loader`.
     """
 
-    def __init__(self, dataset: Dataset, **options: Any) -> None:
+    def __init__(self, dataset: Dataset, *, extras: Sequence[str] = (), **options: Any) -> None:
         super().__init__()
+        if wrong := [name for name in extras if name not in EXTRAS]:
+            raise OptionError(
+                f"make IterableDataset: extras={wrong}: choose of {', '.join(EXTRAS)}"
+            )
+        self._extras = tuple(extras)
         options.setdefault("device", "cpu")
         self._dataset = dataset
         self._options = options
@@ -141,7 +152,7 @@ class IterableDataset(torch_data.IterableDataset[Any]):
             return self._worker_pass(worker)
         self._take_over()
         self._passes.set(None)
-        return map(_plain, self.loader)
+        return map(self._plain, self.loader)
 
     def _worker_pass(self, worker: Any) -> Iterator[Any]:
         if self._share is None or self._share.worker != worker.id:
@@ -151,7 +162,18 @@ class IterableDataset(torch_data.IterableDataset[Any]):
         key = f"{worker.seed - worker.id}:{share.passes}"
         passes = self._spawned_by[0] if self._spawned_by else self._passes
         share.begin(lambda propose: passes.begin(key, worker.id, propose))
-        return share
+        return map(self._plain, share)
+
+    def _plain(self, batch: Any) -> Any:
+        """What torch's collate functions and pin_memory understand."""
+        if not isinstance(batch, Batch):
+            return batch
+        found = dict(batch)
+        for name in self._extras:
+            value = getattr(batch, name)
+            array = isinstance(value, np.ndarray)
+            found[name] = torch.from_numpy(value.copy()) if array else value
+        return found
 
     def _make_share(self, worker: Any) -> Share:
         initial = self._start
@@ -278,7 +300,7 @@ def loader_state(state: Mapping[str, Any]) -> dict[str, Any]:
             )
         workers, last = snapshot["_worker_snapshots"], snapshot["_last_yielded_worker_id"]
         return state_without_share(workers[f"worker_{last}"]["dataset_state"])
-    except (KeyError, TypeError) as fault:
+    except (AttributeError, KeyError, TypeError) as fault:
         raise OptionError(
             "loader_state: neither a loader's state nor a StatefulDataLoader's over "
             f"hr.torch.IterableDataset ({type(fault).__name__}: {fault})"
@@ -287,10 +309,6 @@ def loader_state(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def _ranks_of(options: Mapping[str, Any]) -> Ranks:
     return find_ranks(options.get("rank"), options.get("world_size"), options.get("mesh"))
-
-
-def _plain(batch: Any) -> Any:
-    return dict(batch) if isinstance(batch, Batch) else batch
 
 
 def _refuse_second_sharding() -> None:
