@@ -101,4 +101,7 @@ def _kill_each(life: Life, rng: random.Random) -> int:
     for moment, pid in moments:
         time.sleep(max(0.0, begin + moment - time.monotonic()))
         os.kill(pid, signal.SIGKILL)
-    return sum(code == -signal.SIGKILL for code in wait(life))
+    codes = wait(life)
+    if set(codes) != {-signal.SIGKILL}:
+        raise SystemExit(f"life {life.number}: a rank ended by itself: {codes}")
+    return len(codes)
