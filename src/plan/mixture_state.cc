@@ -14,7 +14,11 @@ constexpr uint64_t kReadBytesMax = 4 * (kStateBytesMax + kMixtureSourcesMax * kS
 constexpr size_t kSourceFields = 11;
 constexpr size_t kFaultsShown = 5;  // sources that a message names
 
-std::string in_quotes(std::string_view name) { return "\"" + echo(name) + "\""; }
+std::string in_quotes(std::string_view name) {
+  std::string text = "\"";
+  text += echo(name);
+  return text += '"';
+}
 
 StateJson json_of(const SourceState& source) {
   return {source.order_hash, source.block,    source.lanes,  shuffle_name(source.shuffle),
