@@ -17,13 +17,14 @@ __all__ = ["choose_order"]
 
 def choose_order(
     dataset: Dataset,
+    *,
     batch: int,
     world_size: int,
-    *,
     memory: int | float | str | None,
     shuffle: str,
-    block: int | None,
-    lanes: int | None,
+    block: int | None = None,
+    lanes: int | None = None,
+    pre_shuffled: bool = False,
 ) -> dict[str, Any]:
     """Block length and lanes for a global batch, what they cost and give, and the reasons.
 
@@ -40,6 +41,7 @@ def choose_order(
         world=world_size,
         memory_bytes=stated or 0,
         shuffle=shuffle,
+        pre_shuffled=pre_shuffled,
         index_stride=dataset.core.stride,
         block=block or 0,
         lanes=lanes or 0,

@@ -155,8 +155,7 @@ class Dataset:
 
     @property
     def counts(self) -> npt.NDArray[np.uint64]:
-        """Samples (of a subset: its own) of each shard, uint64 [S]: what :class:`headrace.Order`
-        takes."""
+        """Samples that take part of each shard, uint64 [S]: what :class:`headrace.Order` takes."""
         counts = self.core.counts()
         return counts if self.selection is None else self.selection.counts(counts)
 
@@ -167,7 +166,7 @@ class Dataset:
 
     @property
     def order_hash(self) -> str:
-        """What a sample number means: format and, for each shard, name, size and samples."""
+        """What a sample number means: format and each shard's name, size and samples."""
         return self.core.order_hash
 
     @property
@@ -253,8 +252,7 @@ class Dataset:
     def filter(
         self, keep: Callable[[dict[str, Any]], bool], *, name: str = "", decode: Any = None
     ) -> Dataset:
-        """The subset of samples for which ``keep(sample)`` is true, ``sample`` being a dict as a
-        loader's ``transform`` gets it.
+        """The subset for which ``keep(sample)`` is true; samples are as ``transform`` gets them.
 
         Reads the data once. With a ``name`` the result (one bit a sample) is kept beside the local
         index and used again: give another name when the function changes.
@@ -277,8 +275,7 @@ class Dataset:
         return self.core.raw(self._number(i))[0]
 
     def extent(self, i: int) -> tuple[str, int, int]:
-        """(shard, offset, length) of where sample ``i`` lies; of its stride where samples are
-        tiny."""
+        """(shard, offset, length) of sample ``i``; of its stride where samples are tiny."""
         return self.core.extent(self._number(i))
 
     def take(self, n: int) -> list[dict[str, Any]]:
@@ -335,20 +332,9 @@ class Dataset:
             shuffle=shuffle,
         )
 
-    def choose(
-        self,
-        *,
-        batch: int,
-        world_size: int,
-        memory: int | float | str | None,
-        shuffle: str,
-        block: int | None = None,
-        lanes: int | None = None,
-    ) -> dict[str, Any]:
+    def choose(self, **given: Any) -> dict[str, Any]:
         """Block length and lanes for a global batch; see :func:`headrace.choose.choose_order`."""
-        return choose_order(
-            self, batch, world_size, memory=memory, shuffle=shuffle, block=block, lanes=lanes
-        )
+        return choose_order(self, **given)
 
     def planner(self, options: Mapping[str, Any]) -> DatasetPlanner:
         """What plans a loader over this data set."""

@@ -52,6 +52,7 @@ class Loader:
         remainder: ``"drop"`` (default when shuffled), ``"pad"`` (default when not; see
             ``batch.valid``), ``"wrap"``, ``"short"``. ``drop_last=True / False`` means drop / pad.
         block, lanes: of the order; the default follows from data set, batch and memory.
+        pre_shuffled: the samples were shuffled when they were written: larger blocks cost nothing.
         epoch_size: samples of a virtual epoch, over all ranks; epochs go on where the last ended.
         rank, world_size, mesh: the data-parallel rank; default: see :mod:`headrace.ranks`.
         transform: function of a sample dict, run on threads; ``hr.rng()`` inside it is seeded.
@@ -60,10 +61,9 @@ class Loader:
         on_bad_sample: ``"raise"``, or ``"skip"``: counted, logged, the row marked not valid.
         agree: function that gives every rank's text for this rank's, in rank order; the default
             uses torch.distributed when it is initialised.
-        weights: samples are drawn with replacement in proportion to these: a number for each
-            sample, [N] (see :func:`headrace.class_weights`); :class:`headrace.WeightRuns`; or a
-            function of the step that returns them, asked every ``weights_every`` steps. An epoch is
-            as many draws as there are samples.
+        weights: draw samples with replacement in proportion to these: an array [N], see
+            :func:`headrace.class_weights`; :class:`headrace.WeightRuns`; or a function of the step
+            that returns them, asked every ``weights_every`` steps. An epoch is N draws.
         ledger: folder in which each rank records what it was handed; see ``hr.audit``.
         labels: class or group of each sample in stored order, [N]: ``stats()`` then measures how
             well this rank's batches are mixed (``d1``, ``d4``, ``d32``, ``block_pairs``).

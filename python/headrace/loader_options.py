@@ -42,6 +42,7 @@ class LoaderOptions:
     batch_transform: Callable[[Any], Any] | None
     collate: Callable[[Any], Any] | None
     skip_bad: bool
+    pre_shuffled: bool
     weights: Any
     weights_every: int
     agree: Callable[[str], list[str]] | None
@@ -72,6 +73,7 @@ _DEFAULTS: dict[str, Any] = {
     "collate": None,
     "workers": 0,
     "on_bad_sample": "raise",
+    "pre_shuffled": False,
     "weights": None,
     "weights_every": 100,
     "agree": None,
@@ -117,6 +119,7 @@ def check_options(given: Mapping[str, Any], fields: list[str]) -> LoaderOptions:
         batch_transform=values["batch_transform"],
         collate=values["collate"],
         skip_bad=values["on_bad_sample"] == "skip",
+        pre_shuffled=bool(values["pre_shuffled"]),
         weights=values["weights"],
         weights_every=faults.count("weights_every", values["weights_every"], least=1) or 100,
         agree=values["agree"],

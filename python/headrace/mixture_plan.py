@@ -248,6 +248,7 @@ class MixturePlanner:
                 shuffle=shuffle,
                 block=block,
                 lanes=lanes,
+                pre_shuffled=options.pre_shuffled,
             )
             requests += chosen["requests"]
             reasons += [f"{name}: {reason}" for reason in chosen["reasons"]]

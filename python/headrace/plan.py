@@ -311,6 +311,7 @@ class DatasetPlanner:
             shuffle=choice.shuffle,
             block=choice.block,
             lanes=choice.lanes,
+            pre_shuffled=options.pre_shuffled,
         )
         cursor = Cursor(
             samples=len(dataset),

@@ -49,10 +49,12 @@ nb::object at_many(const Order& order, const Positions& positions) {
 }
 
 nb::dict choose(uint64_t samples, double sample_bytes, uint64_t batch, uint32_t world, uint64_t memory_bytes,
-                std::string_view shuffle, uint64_t index_stride, uint64_t block, uint64_t lanes) {
+                std::string_view shuffle, bool pre_shuffled, uint64_t index_stride, uint64_t block,
+                uint64_t lanes) {
   const Defaults chosen = unwrap(choose_defaults({.samples = samples, .sample_bytes = sample_bytes, .batch = batch,
                                                   .world = world, .memory_bytes = memory_bytes,
                                                   .shuffle = unwrap(parse_shuffle(shuffle)),
+                                                  .pre_shuffled = pre_shuffled,
                                                   .index_stride = index_stride, .block = block, .lanes = lanes}));
   nb::dict out;
   out["block"] = chosen.block;
@@ -104,9 +106,9 @@ void bind_order(nb::module_& m) {
       .def_prop_ro("main_size", &Order::main_size)
       .def("design_effect", effect, "labels"_a, "batch"_a, "windows"_a);
   m.def("choose_defaults", choose, nb::kw_only(), "samples"_a, "sample_bytes"_a, "batch"_a, "world"_a,
-        "memory_bytes"_a, "shuffle"_a, "index_stride"_a = 1, "block"_a = 0, "lanes"_a = 0,
+        "memory_bytes"_a, "shuffle"_a, "pre_shuffled"_a = false, "index_stride"_a = 1, "block"_a = 0, "lanes"_a = 0,
         nb::sig("def choose_defaults(*, samples: int, sample_bytes: float, batch: int, world: int, "
-                "memory_bytes: int, shuffle: str, index_stride: int = 1, block: int = 0, lanes: int = 0) "
+                "memory_bytes: int, shuffle: str, pre_shuffled: bool = False, index_stride: int = 1, block: int = 0, lanes: int = 0) "
                 "-> dict[str, Any]"));
   m.def("gets_per_epoch", gets, "counts"_a, "block"_a, "lanes"_a, "shuffle"_a);
   m.def("design_effect_bound", &design_effect_bound, "samples"_a, "block"_a, "lanes"_a, "batch"_a, "m"_a,

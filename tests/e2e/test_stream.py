@@ -290,3 +290,13 @@ def test_worker_shares_make_the_batches_in_turn_and_read_few_bytes_twice(dataset
         assert [batches[t % workers][t // workers] for t in range(len(whole))] == whole
         # Strides of 8 samples are read whole, so neighbours of a share's samples come along.
         assert received < 0.9 * workers * least
+
+
+def test_shards_that_were_shuffled_when_written_are_read_in_larger_blocks(dataset):
+    options = {"batch_size": 4, "memory": "4MiB", "lanes": 4}
+    blocks = []
+    for declared in (False, True):
+        loader = dataset.loader(**options, pre_shuffled=declared)
+        blocks.append(loader.state_dict()["block"])
+        assert sorted(np.concatenate([b.ids for b in loader]).tolist()) == list(range(600))
+    assert blocks[1] > blocks[0]
