@@ -106,3 +106,28 @@ dist.destroy_process_group()
     names = {path.stem.rpartition("-")[0] for path in (tmp_path / "ledger").iterdir()}
     assert len(names) == 1
     assert hr.audit(tmp_path / "ledger", epoch=0).ok
+
+
+def test_worker_processes_make_batches_and_the_trainers_process_records_them(dataset, tmp_path):
+    pytest.importorskip("torch")
+    options = {
+        "batch_size": 8,
+        "block": 4,
+        "lanes": 24,
+        "seed": 5,
+        "remainder": "pad",
+        "columns": ("cls",),
+    }
+    with hr.torch.DataLoader(dataset, num_workers=2, ledger=tmp_path, **options) as loader:
+        for number, _ in enumerate(loader, 1):
+            if number == 20:
+                state = loader.state_dict()
+            if number == 23:
+                break
+    with dataset.loader(ledger=tmp_path, **options) as loader:
+        loader.load_state_dict(state)
+        for _ in loader:
+            pass
+    audit = hr.audit(tmp_path, epoch=0)
+    assert audit.ok, audit
+    assert (audit.files, audit.superseded_rows, audit.epochs[0].delivered) == (2, 24, SAMPLES)
