@@ -108,8 +108,10 @@ def test_every_variant_delivers_every_sample_once(tail) -> None:
         assert left == 7 * (501 - 5 * 84)
         assert sorted(ids) == list(range(7 * 501))
     sizes = np.array(worlds.unit_counts(3000))
-    ids = variants.units_by_lane(sizes, 40, 3, variants.balanced(8))
-    assert sorted(ids) == list(range(3000))
+    for level in (False, True):
+        for deal in (variants.balanced(8), variants.first_free, variants.lanes_as_dealt):
+            ids = variants.units_by_lane(sizes, 40, 3, deal, level=level)
+            assert sorted(ids) == list(range(3000))
 
 
 def test_met_again_of_independent_epochs_is_chance() -> None:

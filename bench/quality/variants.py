@@ -171,23 +171,34 @@ def first_free(beta: np.ndarray, sizes: np.ndarray, lanes: int) -> list[list[int
 
 
 def units_by_lane(
-    sizes: np.ndarray, lanes: int, seed: int, deal: Deal, *, random: bool = False, stagger=True
+    sizes: np.ndarray, lanes: int, seed: int, deal: Deal, *, level: bool = False
 ) -> np.ndarray:
-    """Units of unequal size, whole in their lanes; lanes end when they are empty."""
+    """Units of unequal size, whole in their lanes; lanes end when they are empty.
+
+    Args:
+        level: all lanes end with the shortest; what is left is one tape, cut into equal runs.
+    """
     lot = np.random.default_rng([seed, 29])
-    key = int(lot.integers(2**63))
-    beta = lot.permutation(len(sizes)) if random else spread(len(sizes), key)
+    beta = spread(len(sizes), int(lot.integers(2**63)))
     first = np.cumsum(sizes) - sizes
-    lane_of, round_of, ids = [], [], []
+    tapes = []
     for lane, units in enumerate(deal(beta, sizes, lanes)):
         mine = np.concatenate([first[u] + lot.permutation(int(sizes[u])) for u in units])
-        if stagger:
-            mine = np.roll(mine, int(lane * sizes.mean() / lanes))
-        lane_of.append(np.full(len(mine), lane))
-        round_of.append(np.arange(len(mine)))
-        ids.append(mine)
-    by_position = np.lexsort((np.concatenate(lane_of), np.concatenate(round_of)))
-    return np.concatenate(ids)[by_position]
+        tapes.append(np.roll(mine, int(lane * sizes.mean() / lanes)))
+    shortest = min(map(len, tapes))
+    if level:
+        left = np.concatenate([tape[shortest:] for tape in tapes])
+        runs = [left[run] for run in np.array_split(np.arange(len(left)), lanes)]
+        tapes = [tape[:shortest] for tape in tapes]
+        return np.concatenate([in_turn(tapes), in_turn([runs[i] for i in lot.permutation(lanes)])])
+    return in_turn(tapes)
+
+
+def in_turn(tapes: list[np.ndarray]) -> np.ndarray:
+    """One of each tape in turn, until all are empty."""
+    lane_of = np.repeat(np.arange(len(tapes)), [len(tape) for tape in tapes])
+    round_of = np.concatenate([np.arange(len(tape)) for tape in tapes])
+    return np.concatenate(tapes)[np.lexsort((lane_of, round_of))]
 
 
 def _pairs(cells: np.ndarray) -> float:

@@ -205,52 +205,57 @@ def video(seeds: int) -> list[Row]:
     return found
 
 
-def by_lane(sizes: np.ndarray, deal: variants.Deal, seed: int, lanes: int) -> np.ndarray:
-    return variants.units_by_lane(sizes, lanes, seed, deal)
+def by_lane(
+    sizes: list[int], deal: variants.Deal, seed: int, lanes: int, level: bool = False
+) -> np.ndarray:
+    return variants.units_by_lane(np.array(sizes), lanes, seed, deal, level=level)
 
 
-def equal_blocks(block: int, seed: int, lanes: int) -> np.ndarray:
-    order = hr.Order([worlds.SAMPLES], seed=seed, block=block, lanes=lanes)
-    return np.array(order.at_many(np.arange(worlds.SAMPLES)))
+def version_1(counts: list[int], options: dict[str, Any], seed: int, lanes: int) -> np.ndarray:
+    order = hr.Order(counts, seed=seed, lanes=lanes, **options)
+    return np.array(order.at_many(np.arange(len(order))))
 
 
 def units(seeds: int) -> list[Row]:
     """Unequal units: version 1 cuts one tape; here lanes stay apart, or are kept even."""
-    found = []
-    for name, sizes in (
-        ("4 to 14", worlds.unit_counts()),
-        ("1 to 60", worlds.unit_counts(worlds.SAMPLES, 1, 60)),
+    total, found = worlds.SAMPLES, []
+    for name, sizes, mean, lane_count in (
+        ("4 to 14", worlds.unit_counts(), 9, 840),
+        ("1 to 60", worlds.unit_counts(total, 1, 60), 30, 256),
+        ("9 each", [9] * (total // 9) + [total % 9], 9, 840),
     ):
-        sizes_ = np.array(sizes)
-        ways: list[tuple[str, Callable[[int, int], np.ndarray]]] = [
-            (
-                "version 1",
-                lambda seed, lanes, sizes=sizes: np.array(
-                    hr.Order(sizes, seed=seed, lanes=lanes, units=True).at_many(
-                        np.arange(worlds.SAMPLES)
-                    )
-                ),
+        unit = np.repeat(np.arange(len(sizes)), sizes)
+        ways: dict[str, tuple[Callable[[int, int], np.ndarray], np.ndarray]] = {
+            "version 1, units": (partial(version_1, sizes, {"units": True}), unit),
+            "version 1, equal blocks of the mean": (
+                partial(version_1, [total], {"block": mean}),
+                np.arange(total) // mean,
             ),
-            ("lanes apart", partial(by_lane, sizes_, variants.lanes_as_dealt)),
-            ("lanes kept even", partial(by_lane, sizes_, variants.balanced(1 << 20))),
-            ("lanes kept even in 64s", partial(by_lane, sizes_, variants.balanced(64))),
-            ("to the lane that is free first", partial(by_lane, sizes_, variants.first_free)),
-        ]
-        mean = round(float(sizes_.mean()))
-        ways.append((f"equal blocks of {mean}", partial(equal_blocks, mean)))
-        lanes = 840 if name == "4 to 14" else 256
-        unit = np.repeat(np.arange(len(sizes_)), sizes_)
-        for way, make in ways:
-            for data in ("class-sorted", "source-grouped"):
+            "each lane its own units": (partial(by_lane, sizes, variants.lanes_as_dealt), unit),
+            "rows kept even": (partial(by_lane, sizes, variants.balanced(1 << 20)), unit),
+            "rows kept even in 64s": (partial(by_lane, sizes, variants.balanced(64)), unit),
+            "first free lane": (partial(by_lane, sizes, variants.first_free), unit),
+            "first free lane, level end": (
+                partial(by_lane, sizes, variants.first_free, level=True),
+                unit,
+            ),
+        }
+        for way, (make, unit_of) in ways.items():
+            made = [make(seed, lane_count) for seed in range(seeds)]
+            most = max(held.peak_by_unit(ids, unit_of, wraps=True) for ids in made)
+            for data in ("class-sorted", "source-grouped", "video-like"):
                 labels = worlds.labels(data)
-                several, most = [], 0
-                for seed in range(seeds):
-                    ids = make(seed, lanes)
-                    several.append(effects(ids, labels))
-                    most = max(most, held.peak_by_unit(ids, unit, wraps=True))
+                classes = np.bincount(labels)
+                several = []
+                for ids in made:
+                    end = design.design_effect(labels[ids[-16 * BATCH :]], classes, BATCH)
+                    several.append([*effects(ids, labels), end])
                 found.append(
-                    {"units": name, "L": lanes, "order": way, "data": data, "held": most}
-                    | {"D": middle(several)}
+                    {"units": name, "L": lane_count, "order": way, "data": data, "held": most}
+                    | {
+                        "D": middle(several)[:-1],
+                        "D(1) of the last 16 batches": middle(several)[-1],
+                    }
                 )
     return found
 
