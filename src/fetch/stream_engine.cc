@@ -53,7 +53,7 @@ Result<std::shared_ptr<StreamEngine>> StreamEngine::make(FetchDeps deps, StreamJ
   if (job.end != StreamEnd::kWrap && job.world != 1) {
     return invalid_argument("stream order: an epoch over " + number(job.world) +
                             " ranks has no common end while the number of samples is unknown: give "
-                            "samples_per_epoch=, the streams then go on with their next epoch");
+                            "epoch_size=, the streams then go on with their next epoch");
   }
   std::shared_ptr<StreamEngine> engine(
       new StreamEngine(std::move(deps), std::move(job), std::move(options), std::move(sink)));
@@ -82,7 +82,7 @@ Status StreamEngine::build() {
                                number(job_.world) + ", needed are " + number(mine) +
                                "; join the states of all ranks with gather_state()");
   }
-  auto source = std::make_shared<StreamSource>();
+  auto source = std::make_shared<StreamInput>();
   source->spec = job_.spec;
   source->index = source_.index;
   source->name_prefix = source_.store->name() + "/" + source_.key_prefix;
@@ -155,15 +155,42 @@ void StreamEngine::pump() {
 
 void StreamEngine::emit() {
   while (!ended_) {
+    const bool last_waits = !held_back_.rows.empty() && held_back_.after.at.position == 0;
     const bool over = job_.end != StreamEnd::kWrap && epochs_left_ == 0;
-    if (over || (job_.batches_max != 0 && next_number_ == job_.batches_max)) return end({});
-    if (credits_ == 0 || !fill_batch()) return;
-    if (batch_.rows.empty()) continue;  // the epoch had nothing more for a batch
+    if ((over && !last_waits) || (job_.batches_max != 0 && next_number_ == job_.batches_max)) return end({});
+    if (credits_ == 0) return;
+    if (last_waits) {
+      batch_ = std::exchange(held_back_, {});
+    } else {
+      if (!fill_batch()) return;
+      if (job_.end == StreamEnd::kDrop) hold_back();
+      if (batch_.rows.empty()) continue;
+    }
     --credits_;
     ++downstream_;
     batch_.number = next_number_++;
     sink_->on_batch(std::exchange(batch_, {}));
   }
+}
+
+// Under kDrop a batch waits until it is known whether another whole one follows in its epoch: if not, the state after
+// it is the next epoch's start.
+void StreamEngine::hold_back() {
+  if (!batch_.rows.empty()) return std::swap(batch_, held_back_);
+  if (held_back_.rows.empty()) {
+    return end(invalid_argument("iterate: what is left of the epoch is less than a batch of " + number(job_.batch) +
+                                " samples, and remainder=\"drop\" leaves it out; use a smaller batch or \"short\""));
+  }
+  held_back_.after.at = {job_.epoch, 0, 0};
+  held_back_.after.streams = snapshot();
+}
+
+std::shared_ptr<const StreamSnapshot> StreamEngine::snapshot() const {
+  auto out = std::make_shared<StreamSnapshot>();
+  out->cuts.reserve(streams_.size());
+  for (const auto& stream : streams_) out->cuts.push_back(stream->shuffle.cut());
+  if (job_.end != StreamEnd::kWrap) out->turn = turns_.turn();
+  return out;
 }
 
 // True: batch_ is complete, or empty because its epoch is over. False: rows are missing, or the pass has ended.
@@ -236,18 +263,14 @@ bool StreamEngine::end_of_epoch() {
 
 bool StreamEngine::finish_batch() {
   if (batch_.rows.empty()) return true;
-  auto snapshot = std::make_shared<StreamSnapshot>();
-  snapshot->cuts.reserve(streams_.size());
-  for (const auto& stream : streams_) snapshot->cuts.push_back(stream->shuffle.cut());
   if (job_.end == StreamEnd::kWrap) {
     batch_.after.begin = {0, job_.position, 0};
     job_.position += job_.batch * job_.world;
   } else {
     batch_.after.begin = {batch_.rows[0].epoch, batch_.rows[0].position, 0};
-    snapshot->turn = turns_.turn();
   }
   batch_.after.at = {job_.epoch, job_.position, 0};
-  batch_.after.streams = std::move(snapshot);
+  batch_.after.streams = snapshot();
   return true;
 }
 
@@ -262,7 +285,7 @@ void StreamEngine::end(Status status) {
 
 // A stream that a worker is busy with keeps its reader until that is done.
 void StreamEngine::forget() {
-  batch_ = {};
+  batch_ = held_back_ = {};
   if (working_ == 0 && in_flight_ == 0) streams_.clear();
 }
 

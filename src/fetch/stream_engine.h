@@ -103,6 +103,8 @@ class StreamEngine final : public Fetcher, public std::enable_shared_from_this<S
   Status nothing_found() const;
   bool end_of_epoch();
   bool finish_batch();
+  void hold_back();
+  std::shared_ptr<const StreamSnapshot> snapshot() const;
   Stream& stream_of(uint64_t number) { return *streams_[number / job_.world]; }
   void end(Status status);
   void forget();
@@ -124,6 +126,7 @@ class StreamEngine final : public Fetcher, public std::enable_shared_from_this<S
   std::vector<std::unique_ptr<Stream>> streams_;
   StreamTurns turns_;
   FetchedBatch batch_;         // being filled
+  FetchedBatch held_back_;     // kDrop: complete, perhaps the last of its epoch
   uint64_t row_position_ = 0;  // kWrap: of the next row of this rank
   uint64_t next_number_ = 0;
   uint64_t epochs_left_ = 0;

@@ -40,6 +40,15 @@ TEST(StreamEngine, HowAnEpochEnds) {
   dropping.run(job_of(spec, 10, StreamEnd::kDrop, 2));
   EXPECT_EQ(dropping.sink->sizes, std::vector<uint64_t>(10, 10));
   EXPECT_EQ(dropping.sink->samples[50].first, 1u);
+  EXPECT_EQ(dropping.sink->after[3].at, (Position{0, 40, 0}));
+  EXPECT_EQ(dropping.sink->after[4].at, (Position{1, 0, 0}));  // what is left is no batch
+  EXPECT_EQ(dropping.sink->after[4].streams->cuts[1].mark, stream_start(1, 1));
+  Bench exact({kCounts}), larger({kCounts});
+  exact.run(job_of(spec, 13, StreamEnd::kDrop, 2));
+  EXPECT_EQ(exact.sink->sizes, std::vector<uint64_t>(8, 13));
+  EXPECT_EQ(exact.sink->after[3].at, (Position{1, 0, 0}));
+  larger.run(job_of(spec, 60, StreamEnd::kDrop, 2));
+  EXPECT_EQ(larger.sink->end_status.code(), Code::kInvalidArgument) << larger.sink->end_status.message();
   padding.run(job_of(spec, 10, StreamEnd::kPad));
   EXPECT_EQ(padding.sink->sizes, std::vector<uint64_t>(6, 10));
   EXPECT_EQ(padding.sink->invalid, 8u);
@@ -199,7 +208,7 @@ TEST(StreamEngine, JobsThatDoNotFitAreRefused) {
   Bench bench({kCounts});
   StreamJob job = job_of({7, 4, 4, 1}, 3);
   job.world = 2;
-  EXPECT_NE(bench.make(job).message().find("samples_per_epoch="), std::string::npos);
+  EXPECT_NE(bench.make(job).message().find("epoch_size="), std::string::npos);
   job.end = StreamEnd::kWrap;
   job.world = 3;
   EXPECT_EQ(bench.make(job).code(), Code::kInvalidArgument);  // 4 streams over 3 ranks

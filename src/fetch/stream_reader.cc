@@ -5,7 +5,7 @@
 
 namespace headrace {
 
-StreamReader::StreamReader(std::shared_ptr<const StreamSource> source, const StreamCut& start, SkipList skips)
+StreamReader::StreamReader(std::shared_ptr<const StreamInput> source, const StreamCut& start, SkipList skips)
     : source_(std::move(source)),
       stream_(start.mark.stream),
       epoch_(start.mark.epoch),

@@ -21,7 +21,7 @@
 namespace headrace {
 
 // What all streams of a pass share.
-struct StreamSource {
+struct StreamInput {
   StreamSpec spec;
   std::shared_ptr<const DatasetIndex> index;  // the shards; counts are not used
   std::string name_prefix;                    // of objects in messages: the store's name and the key prefix
@@ -48,7 +48,7 @@ struct StreamChunk {
 
 class StreamReader {
  public:
-  StreamReader(std::shared_ptr<const StreamSource> source, const StreamCut& start, SkipList skips);
+  StreamReader(std::shared_ptr<const StreamInput> source, const StreamCut& start, SkipList skips);
 
   // --- engine
   bool over() const { return epoch_ >= source_->epoch_end; }  // there is no next chunk
@@ -83,7 +83,7 @@ class StreamReader {
   Result<bool> work_on(const StreamChunk& chunk, size_t samples_max, Work& out);
   Status open(const StreamChunk& chunk);
 
-  const std::shared_ptr<const StreamSource> source_;
+  const std::shared_ptr<const StreamInput> source_;
   const uint64_t stream_;
   // Engine: what is read next.
   uint64_t epoch_;
