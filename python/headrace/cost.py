@@ -187,6 +187,7 @@ def estimate(
     shuffle: Any = True,
     block: int | None = None,
     lanes: int | None = None,
+    pre_shuffled: bool = False,
     remainder: str | None = None,
     seed: int = 0,
     step_ms: float | None = None,
@@ -199,9 +200,11 @@ def estimate(
     _check(batch_size=batch_size, world_size=world_size, memory=memory, step_ms=step_ms, gpus=gpus)
     world = world_size if gpus is None else gpus
     batch, left = batch_size * world, remainder or ("pad" if name == "none" else "drop")
-    chosen = dataset.choose(
-        batch=batch, world_size=world, memory=memory, shuffle=name, block=block, lanes=lanes
-    )
+    choice = {
+        "batch": batch, "world_size": world, "shuffle": name, "block": block, "lanes": lanes,
+        "pre_shuffled": pre_shuffled,
+    }  # fmt: skip
+    chosen = dataset.choose(memory=memory, **choice)
     samples, order = len(dataset), _order(dataset, chosen, name, seed)
     cursor = Cursor(samples=samples, batch=batch, rank=0, world=world, remainder=left)
     steps = cursor.batches_per_epoch()
@@ -243,7 +246,7 @@ def estimate(
         bytes_per_s=delivered * mean / seconds if seconds else None,
         requests_per_s=requests / seconds if seconds else None,
         reasons=tuple(chosen["reasons"]),
-        more=_with_more(dataset, stated, batch, world, name) if block is None else (),
+        more=_with_more(dataset, stated, choice) if block is None else (),
     )
 
 
@@ -273,14 +276,12 @@ def _price(dataset: Dataset) -> float | None:
 
 
 def _with_more(
-    dataset: Dataset, memory: int, batch: int, world: int, shuffle: str
+    dataset: Dataset, memory: int, choice: dict[str, Any]
 ) -> tuple[tuple[int, int, int, int, float | None], ...]:
     """Twice and four times the memory."""
     found = []
     for factor in (2, 4):
-        chosen = dataset.choose(
-            batch=batch, world_size=world, memory=factor * memory, shuffle=shuffle
-        )
+        chosen = dataset.choose(memory=factor * memory, **choice)
         row = (chosen["block"], chosen["lanes"], int(chosen["requests"]), chosen["d32"])
         found.append((factor * memory, *row))
     return tuple(found)

@@ -346,7 +346,7 @@ class Dataset:
         Args:
             batch_size: samples of a batch on each rank.
             world_size: ranks; or ``gpus``.
-            memory, shuffle, block, lanes, remainder, seed: as for a loader.
+            memory, shuffle, block, lanes, pre_shuffled, remainder, seed: as for a loader.
             step_ms: what the trainer needs for a step; gives rates.
             labels: class of each sample in stored order, [N], or the name of a field
                 (:meth:`column`, which reads the data once): D(m) is then computed exactly.

@@ -21,7 +21,7 @@ from headrace.cursor import START, Cursor, Position
 from headrace.errors import MismatchError, OptionError
 from headrace.loader_options import LoaderOptions, check_options
 from headrace.options import format_size
-from headrace.quality import Meter
+from headrace.quality import meter_of
 from headrace.ranks import Ranks, find_ranks
 from headrace.weights import Timeline, draws_of
 
@@ -281,7 +281,7 @@ class DatasetPlanner:
         self._choice = Choice.of(options)
         self._draws: Timeline[_core.Draws] | None = None
         self._set_draws()
-        self._meter = _meter(dataset, options)
+        self._meter = meter_of(dataset, options)
 
     def _set_draws(self) -> None:
         options, dataset, seed = self.options, self._dataset, self._choice.seed
@@ -385,19 +385,6 @@ class DatasetPlanner:
         if self._meter is None:
             return {"d1": None, "d4": None, "d32": None, "block_pairs": None}
         return dict(self._meter.stats())
-
-
-def _meter(dataset: Dataset, options: LoaderOptions) -> Meter | None:
-    if options.labels is None:
-        return None
-    try:
-        if options.weights is not None:
-            raise ValueError(
-                "samples drawn by weight have no order whose quality could be measured"
-            )
-        return Meter(dataset, options.labels)
-    except ValueError as fault:
-        raise OptionError(f"make loader: labels=: {fault}") from fault
 
 
 def read_state(state: Mapping[str, Any], dataset: Dataset) -> dict[str, Any]:

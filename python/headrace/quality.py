@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from headrace.errors import OptionError
+
 if TYPE_CHECKING:
     from headrace.batch import Batch
     from headrace.dataset import Dataset
+    from headrace.loader_options import LoaderOptions
 
-__all__ = ["BlockPairs", "ClassBalance", "Meter", "class_numbers"]
+__all__ = ["BlockPairs", "ClassBalance", "Meter", "class_numbers", "meter_of"]
 
 _WINDOWS_MIN = 2  # a figure is shown once so many windows are complete
 
@@ -75,6 +78,22 @@ class Meter:
         """``d1``, ``d4``, ``d32``, and ``block_pairs`` a batch."""
         found: dict[str, float | None] = {f"d{m}": d for m, d in self._balance.effects().items()}
         return {**found, "block_pairs": self._pairs.mean() if self._pairs is not None else None}
+
+
+def meter_of(dataset: Dataset, options: LoaderOptions) -> Meter | None:
+    """None without ``labels=``.
+
+    Raises:
+        OptionError: labels that do not fit.
+    """
+    if options.labels is None:
+        return None
+    try:
+        if options.weights is not None:
+            raise ValueError("samples drawn by weight have no order to be measured")
+        return Meter(dataset, options.labels)
+    except ValueError as fault:
+        raise OptionError(f"make loader: labels=: {fault}") from fault
 
 
 class ClassBalance:

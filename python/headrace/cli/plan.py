@@ -33,6 +33,9 @@ def plan(
     shuffle: Annotated[str, typer.Option(help="stratified, block, global, none")] = "stratified",
     block: Annotated[int | None, typer.Option(help="samples of a block")] = None,
     lanes: Annotated[int | None, typer.Option(help="blocks open at a time")] = None,
+    pre_shuffled: Annotated[
+        bool, typer.Option("--pre-shuffled", help="shards were shuffled when they were written")
+    ] = False,
     step_ms: Annotated[float | None, typer.Option(help="the trainer's time for a step")] = None,
     labels: Annotated[
         Path | None, typer.Option(help=".npy: class of each sample, in stored order")
@@ -56,6 +59,7 @@ def plan(
         shuffle=shuffle,
         block=block,
         lanes=lanes,
+        pre_shuffled=pre_shuffled,
         step_ms=step_ms,
         labels=None if labels is None else _labels(labels),
         get_price=get_price,
