@@ -121,7 +121,7 @@ class Estimate:
             *(("because", reason) for reason in self.reasons),
             *self._more(),
         ]
-        lines = [f"plan of an epoch over {self.url} (nothing was read)"]
+        lines = [f"plan of an epoch over {self.url}, by arithmetic"]
         return "\n".join(lines + [f"  {name:<9} {text}" for name, text in rows])
 
     def _memory(self) -> str:
