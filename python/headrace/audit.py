@@ -10,6 +10,7 @@ not.
 from __future__ import annotations
 
 import os
+import resource
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +22,8 @@ from headrace.audit_report import Audit, EpochAudit
 from headrace.errors import NotFoundError, OptionError
 
 __all__ = ["Audit", "EpochAudit", "audit"]
+
+_FILES_BESIDE = 256  # what else a process may have open
 
 
 def audit(
@@ -51,6 +54,7 @@ def audit(
     findings = Findings()
     stages = find_stages([scan(path, findings) for path in paths], findings)
     found = Audit(str(root), len(paths))
+    _allow_open_files(max((stage.world for stage in stages), default=0))
     mixed = {"sources" in stage.start for stage in stages}
     if len(mixed) > 1:
         raise OptionError(
@@ -69,6 +73,15 @@ def audit(
     found.notes = findings.notes
     found.note_counts = dict(findings.note_counts)
     return found
+
+
+def _allow_open_files(count: int) -> None:
+    """The files of all ranks of a run are read side by side: as far as this process may go."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need = count + _FILES_BESIDE
+    if soft != resource.RLIM_INFINITY and soft < need:
+        most = need if hard == resource.RLIM_INFINITY else min(need, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _only(found: Audit, findings: Findings, epoch: int) -> None:

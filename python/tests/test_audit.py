@@ -3,6 +3,8 @@
 
 import dataclasses
 import json
+import os
+import resource
 
 import numpy as np
 import pytest
@@ -409,6 +411,16 @@ def test_only_twenty_of_a_kind_are_named_and_all_are_counted(job):
     assert len(only(audit, "misplaced")) == 20
     assert audit.problem_counts["misplaced"] == N
     assert "misplaced: 32 in all" in str(audit)
+
+
+def test_more_ranks_than_files_may_be_open(tmp_path):
+    life(tmp_path, world=16, batch=1, epochs=2, remainder="pad")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 8, hard))
+    try:
+        assert hr.audit(tmp_path).ok
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_folder_without_ledgers_is_an_error(tmp_path):
