@@ -128,9 +128,10 @@ class Mixture:
         weights = self.integer_weights(self.weights(0) if callable(self.weights) else self.weights)
         lines = [f"mixture of {len(self.sources)} sources, {len(self):,} samples"]
         for (name, dataset), weight in zip(self.sources.items(), weights, strict=True):
+            size = dataset.core.sample_bytes * len(dataset) / max(1, dataset.core.samples)
             lines.append(
                 f"  {name:<12} {weight / sum(weights):7.3%}  {len(dataset):,} samples "
-                f"({format_size(dataset.nbytes)}), at its end: {self.ends[name]}  {dataset.url}"
+                f"({format_size(size)}), at its end: {self.ends[name]}  {dataset.url}"
             )
         return "\n".join(lines)
 
