@@ -281,6 +281,21 @@ def test_without_a_group_runs_are_told_apart_by_time(tmp_path):
     assert (audit.epochs[0].delivered, audit.superseded_rows) == (32, 3 * 3 + 4 * 3 + 8 * 3)
 
 
+@pytest.mark.parametrize("gone", [None, 0, 2])
+def test_a_launcher_that_names_every_run_alike_is_seen_through(tmp_path, monkeypatch, gone):
+    """The second life has the first one's name; ``gone``: a rank that was killed before it wrote."""
+    monkeypatch.setenv("HEADRACE_RUN_ID", "job")
+    states = life(tmp_path, world=3, batch=1, steps=5, remainder="pad")
+    if gone is not None:
+        files(tmp_path)[gone].unlink()
+        states = [None]
+    life(tmp_path, world=3, batch=1, state=states[-1], remainder="pad", epochs=1)
+    assert len(list(tmp_path.glob("job-*"))) == (6 if gone is None else 5)
+    audit = hr.audit(tmp_path)
+    assert audit.ok, audit
+    assert (audit.epochs[0].delivered, audit.epochs[0].proven) == (32, True)
+
+
 # --- faults ---------------------------------------------------------------------------------------------
 
 
