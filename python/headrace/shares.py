@@ -18,7 +18,7 @@ import torch.utils.data as torch_data
 
 from headrace.batch import Batch
 from headrace.cursor import Cursor
-from headrace.errors import OptionError
+from headrace.errors import OptionError, UnsupportedError
 from headrace.loader import Loader
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class ShareLoader(Loader):
         if own.get("device") is not None:
             own["device"] = "cpu"  # its owner's process moves the batches
         super().__init__(dataset, **own)
+        self._made_of = (dataset, dict(options), ranks)
         self._first, self._every = 0, 1
         self._seen: Batch | None = None  # what the last batch was made of, without its columns
 
@@ -57,6 +58,9 @@ class ShareLoader(Loader):
 
     def _see(self, made: Batch, after: Any) -> None:
         self._seen = made.with_columns({})
+
+    def __reduce__(self) -> Any:
+        return (ShareLoader, self._made_of)
 
     def enter(self, state: Mapping[str, Any] | None) -> None:
         """Stands at ``state``; where a larger batch than before does not fit the rest of its epoch,
@@ -107,6 +111,12 @@ class ShareLoader(Loader):
         return state
 
     @property
+    def batches_left(self) -> int:
+        """Of the rank, in the epoch."""
+        left: int = self._plan().cursor.batches_left(self._at)
+        return left
+
+    @property
     def global_batch(self) -> int:
         return self._plan().batch
 
@@ -138,6 +148,7 @@ class Share(Iterator[Any]):
         self._resumed: dict[str, Any] | None = None
         self._epoch = 0  # of the pass
         self._next = worker  # batches of the rank between the loader's state and this worker's next
+        self._due = 0  # this worker's batches left of the pass
         self._run: Iterator[tuple[Any, Any, Any]] = iter(())
 
     def begin(
@@ -157,8 +168,10 @@ class Share(Iterator[Any]):
             self._epoch, self._next = int(share["epoch"]), int(share["next"])
             agree(lambda _: (here, loader.state_behind(self._epoch)))
             loader.load_state_dict(here)
-            over = loader.epoch != self._epoch
-            self._run = iter(()) if over else loader.run(self._next, self.workers)
+            if loader.epoch == self._epoch:
+                self._go()
+            else:
+                self._due, self._run = 0, iter(())
             return
 
         def propose(known: State | None) -> tuple[State, State]:
@@ -167,11 +180,23 @@ class Share(Iterator[Any]):
 
         loader.enter(agree(propose))
         self._epoch, self._next = loader.epoch, self.worker
-        self._run = loader.run(self._next, self.workers)
+        self._go()
+
+    def _go(self) -> None:
+        self._due = len(range(self._next, self.loader.batches_left, self.workers))
+        self._run = self.loader.run(self._next, self.workers)
 
     def __next__(self) -> Any:
-        batch, _, _ = next(self._run)
-        self._next = self.workers - 1
+        found = next(self._run, None)
+        if found is None:
+            if self._due:
+                raise UnsupportedError(
+                    "weights that change with the step in a DataLoader's worker: use "
+                    "hr.torch.DataLoader, or num_workers=0"
+                )
+            raise StopIteration
+        batch, _, _ = found
+        self._next, self._due = self.workers - 1, self._due - 1
         return self.loader.columns_of(batch)
 
     def state_dict(self) -> State:

@@ -90,6 +90,19 @@ class DataLoader(Loader):
         feed: Any = WorkerFeed(run, self.num_workers, self._torch_options, **options)
         return feed  # type: ignore[no-any-return]
 
+    def update_weights(self, weights: Any, *, step: int | None = None) -> None:
+        """As :meth:`headrace.Loader.update_weights`; workers cannot be told.
+
+        Raises:
+            UnsupportedError: there are worker processes.
+        """
+        if self.num_workers:
+            raise UnsupportedError(
+                f"update_weights: the {self.num_workers} worker processes are not told of it; use "
+                "num_workers=0, or weights= as a function of the step"
+            )
+        super().update_weights(weights, step=step)
+
     def __reduce__(self) -> Any:
         return (
             _remake,

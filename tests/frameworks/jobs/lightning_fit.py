@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lightning over two processes, as users write it: a loader given to trainer.fit, nothing else said.
 
-lightning_fit.py FOLDER DATA PROCESSES KIND: fits 2 epochs and saves a checkpoint in the middle of the second one and at
-its end; then goes on from each in a new Trainer, up to the end of the third. KIND: loader, torch (a torch DataLoader
-over hr.torch.IterableDataset) or stateful (torchdata's).
+lightning_fit.py FOLDER DATA PROCESSES KINDS [SAVED]: fits 2 epochs and saves a checkpoint in the middle of the second one
+and at its end; then goes on from each (of SAVED) in a new Trainer, up to the end of the third. KINDS, with commas:
+torch (a torch DataLoader over hr.torch.IterableDataset), stateful (torchdata's), loader.
 """
 
 import json
@@ -85,15 +85,19 @@ def fit(ds, kind, processes, folder, epochs, checkpoint=None, callbacks=()):
 
 
 def main():
-    folder, data, processes, kind = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
-    saved = Path(sys.argv[5]) if len(sys.argv) > 5 else folder
+    folder, data, processes = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    kinds, saved = sys.argv[4].split(","), Path(sys.argv[5]) if len(sys.argv) > 5 else folder
     report = {}
     with hr.open(data) as ds:
-        if saved == folder:
-            report["whole"] = fit(ds, kind, processes, folder, 2, callbacks=[Save(folder)])
-        if kind != "torch":
-            report["middle"] = fit(ds, kind, processes, folder, 3, saved / f"step-{SAVE_AT}.ckpt")
-            report["end"] = fit(ds, kind, processes, folder, 3, saved / "step-30.ckpt")
+        for kind in kinds:
+            found = report[kind] = {}
+            if saved == folder:
+                found["whole"] = fit(ds, kind, processes, folder, 2, callbacks=[Save(folder)])
+            if kind == "torch":
+                continue
+            for part, step in (("middle", SAVE_AT), ("end", 30)):
+                checkpoint = saved / f"step-{step}.ckpt"
+                found[part] = fit(ds, kind, processes, folder, 3, checkpoint)
     (folder / f"report-{os.environ.get('LOCAL_RANK', 0)}.json").write_text(json.dumps(report))
 
 
