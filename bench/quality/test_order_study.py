@@ -107,6 +107,7 @@ def test_every_variant_delivers_every_sample_once(tail) -> None:
         ids, left = variants.order(7 * 501, 7, 84, 3, tail=tail, mix=mix, turn=5)
         assert left == 7 * (501 - 5 * 84)
         assert sorted(ids) == list(range(7 * 501))
+    assert sorted(variants.halves(4 * 420, 2, 84, 1, 3)) == list(range(4 * 420))
     sizes = np.array(worlds.unit_counts(3000))
     for level in (False, True):
         for deal in (variants.balanced(8), variants.first_free, variants.lanes_as_dealt):

@@ -128,6 +128,22 @@ def order(
     return (ids + turn) % (blocks * c), len(end)
 
 
+def halves(samples: int, half: int, lanes: int, delay: int, seed: int) -> np.ndarray:
+    """Two-level blocks: one of 2 * half samples is read at once, its second half is delivered by
+    another lane, `delay` rows after the first half has ended."""
+    lot = np.random.default_rng([seed, 31])
+    pairs = lanes // 2
+    blocks = samples // (2 * half)
+    rows = blocks // pairs
+    dealt = spread(blocks, int(lot.integers(2**63)))[: rows * pairs].reshape(rows, pairs)
+    both = np.empty((rows, lanes), np.int64)
+    both[:, ::2] = 2 * dealt
+    both[:, 1::2] = 2 * np.roll(dealt, 1 + delay, axis=0) + 1
+    inside = np.argsort(lot.random((blocks, 2 * half)), axis=1)
+    places = rows_of(both, half).ravel()
+    return places // (2 * half) * (2 * half) + inside[places // (2 * half), places % (2 * half)]
+
+
 Deal = Callable[[np.ndarray, np.ndarray, int], list[list[int]]]
 
 

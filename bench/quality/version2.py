@@ -36,8 +36,9 @@ def effects(ids: np.ndarray, labels: np.ndarray, windows=WINDOWS) -> list[float]
     return [np.nan if value is None else value for value in found]
 
 
-def middle(rows: list[list[float]]) -> list[float]:
-    return [float(f"{x:.4g}") for x in np.median(np.array(rows, float), axis=0)]
+def middle(rows: list[list[float]]) -> list[float | None]:
+    medians = np.median(np.array(rows, float), axis=0)
+    return [None if np.isnan(x) else float(f"{x:.4g}") for x in medians]
 
 
 def tail(seeds: int) -> list[Row]:
@@ -161,7 +162,7 @@ def grid(seeds: int) -> list[Row]:
 
 
 def again(seeds: int) -> list[Row]:
-    """Version 1: pairs that met in a batch meet again in the next epoch, against chance."""
+    """Version 1, 25 epochs: pairs that met in a batch meet again in the next, against chance."""
     found = []
     for samples, c, lanes in (
         (20_000, 2, 312), (20_000, 1, 840), (64_000, 8, 2048), (128_000, 2, 840),
@@ -169,7 +170,7 @@ def again(seeds: int) -> list[Row]:
     ):  # fmt: skip
         for shuffle in ("stratified", "block", "global"):
             before, factors = None, []
-            for epoch in range(4 * seeds + 1):
+            for epoch in range(25):
                 order = hr.Order(
                     [samples], seed=1, epoch=epoch, block=c, lanes=lanes, shuffle=shuffle
                 )
@@ -201,6 +202,20 @@ def video(seeds: int) -> list[Row]:
         found.append(
             {"c": c, "L": lanes, "MB held": most * frame / 1e6, "GETs": -(-samples // c)}
             | {"D": middle(several), "bound": [design.bound(c, lanes, BATCH, m) for m in WINDOWS]}
+        )
+    return found
+
+
+def halves(seeds: int) -> list[Row]:
+    """Two-level blocks of 50 frames of 20 KB at equal memory: halves one row apart, and more."""
+    samples, found = worlds.SAMPLES // 50 * 50, []
+    labels = worlds.labels("video-like", samples)
+    for delay, lane_count in ((0, 420), (1, 280), (3, 168)):
+        made = [variants.halves(samples, 25, lane_count, delay, seed) for seed in range(seeds)]
+        most = held.peak_by_sample(made[0], np.arange(samples) // 50, wraps=True)
+        found.append(
+            {"half": 25, "lanes": lane_count, "rows between": delay, "MB held": most * 0.02}
+            | {"D": middle([effects(ids, labels) for ids in made])}
         )
     return found
 
@@ -310,9 +325,8 @@ def small(seeds: int) -> list[Row]:
     return found
 
 
-EXPERIMENTS = {
-    each.__name__: each for each in (tail, rows, grid, again, video, units, lanes, small)
-}
+ALL = (tail, rows, grid, again, video, halves, units, lanes, small)
+EXPERIMENTS = {each.__name__: each for each in ALL}
 
 
 def main() -> None:
