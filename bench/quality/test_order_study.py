@@ -101,7 +101,9 @@ def test_the_simulated_version_1_has_the_figures_of_the_product() -> None:
     assert ours == pytest.approx(theirs, rel=0.05)
 
 
-@pytest.mark.parametrize("tail", ["permuted runs", "spread runs", "whole blocks", "840ths"])
+@pytest.mark.parametrize(
+    "tail", ["permuted runs", "spread runs", "whole blocks", "840ths", "last row"]
+)
 def test_every_variant_delivers_every_sample_once(tail) -> None:
     for mix in ("", "rows", "lanes"):
         ids, left = variants.order(7 * 501, 7, 84, 3, tail=tail, mix=mix, turn=5)

@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-Tail = Literal["permuted runs", "spread runs", "whole blocks", "840ths"]
+Tail = Literal["permuted runs", "spread runs", "whole blocks", "840ths", "last row"]
 
 
 def mix64(x: np.ndarray) -> np.ndarray:
@@ -66,7 +66,7 @@ def rows_of(dealt: np.ndarray, c: int) -> np.ndarray:
 
 def tail_runs(blocks: int, c: int, lanes: int, how: Tail) -> int:
     """How many runs the tail is cut into."""
-    if how == "whole blocks":
+    if how in ("whole blocks", "last row"):
         return blocks
     if how == "840ths":  # as near to whole blocks as every rank count up to 8 can own alone
         return max(r for r in range(1, blocks + 1) if r % 840 == 0 or 840 % r == 0)
@@ -78,6 +78,8 @@ def tail_of(blocks: np.ndarray, c: int, lanes: int, how: Tail, lot: np.random.Ge
     tape = (blocks[:, None] * c + np.arange(c)).ravel()
     if len(tape) == 0:
         return tape
+    if how == "last row":  # as the main part, with k lanes and one row
+        return rows_of(blocks[None, :], c).ravel()
     runs = tail_runs(len(blocks), c, lanes, how)
     begins = np.array([u * (len(tape) // runs) + min(u, len(tape) % runs) for u in range(runs)])
     by_lane = (

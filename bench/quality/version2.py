@@ -42,33 +42,40 @@ def middle(rows: list[list[float]]) -> list[float | None]:
 
 
 def tail(seeds: int) -> list[Row]:
-    """D(1) inside the tail, by the number of blocks that are left over."""
+    """D(1) inside the tail, what it holds and reads, by the number of blocks that are left over."""
     found = []
     for c, lanes in ((2, 5040), (9, 1680)):
-        for left in (60, 300, 840, 1500):
+        for left in (60, 300, 840, 1500, lanes - 1):
             samples = (12 * lanes + left) * c
             labels = worlds.labels("class-sorted", samples)
-            for how in ("permuted runs", "spread runs", "whole blocks", "840ths"):
-                several = []
+            classes = np.bincount(labels)
+            for how in ("permuted runs", "spread runs", "whole blocks", "840ths", "last row"):
+                several, most = [], 0
                 for seed in range(seeds):
                     ids, length = variants.order(samples, c, lanes, seed, tail=how)
-                    batches = length // BATCH * BATCH
-                    seen = labels[ids[len(ids) - length :][:batches]]
-                    if batches >= 2 * BATCH:
-                        classes = np.bincount(labels)
-                        several.append(
-                            [
-                                design.design_effect(seen, classes, BATCH),
-                                effects(ids, labels, (1,))[0],
-                            ]
-                        )
+                    last = ids[len(ids) - length :]
+                    if length >= 2 * BATCH:
+                        inside = design.design_effect(labels[last], classes, BATCH)
+                        several.append([inside, effects(ids, labels, (1,))[0]])
+                    most = max(most, tail_held(last, c, left, how))
                 runs = variants.tail_runs(left, c, lanes, how)
-                cuts = 0 if how == "whole blocks" else runs - 1
+                cuts = {"whole blocks": 0, "last row": left}.get(how, runs - 1)
                 found.append(
                     {"c": c, "L": lanes, "blocks left": left, "tail": how, "ranges": left + cuts}
-                    | {"samples": left * c, "D(1) tail, all": middle(several) if several else None}
+                    | {"samples": left * c, "held of L c": round(most / (lanes * c), 3)}
+                    | {"D(1) tail, all": middle(several) if several else None}
                 )
     return found
+
+
+def tail_held(last: np.ndarray, c: int, left: int, how: str) -> int:
+    """Most samples that the tail holds; a last row's lanes read their block in two parts."""
+    unit = last // c
+    if how == "last row":
+        turn, lane = np.divmod(np.arange(len(last)), left)
+        unit = unit * 2 + (turn >= lane * c // left)
+    number = np.unique(unit, return_inverse=True)[1]
+    return held.peak_by_sample(np.arange(len(last)), number)
 
 
 def rank_effects(ids: np.ndarray, labels: np.ndarray, ranks: int) -> list[float]:
