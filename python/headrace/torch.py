@@ -194,8 +194,8 @@ class IterableDataset(torch_data.IterableDataset[Any]):
             initial = self._made.next_state()
         if worker.id == 0:
             log.warning(
-                "num_workers=%d: each worker reads for itself; num_workers=0 decodes in threads of "
-                "this process and is faster",
+                "num_workers=%d: each worker has an engine and memory of its own and reads its own "
+                "samples; num_workers=0 decodes in threads of this process and is faster",
                 worker.num_workers,
             )
         ranks = self._spawned_by[1] if self._spawned_by else _ranks_of(self._options)

@@ -41,6 +41,7 @@ def position_ids(epoch, begin, end, step=1):
 def test_every_remainder_rule_ends_with_equal_steps_and_the_whole_epoch(job, samples):
     rules = ("drop", "pad", "wrap", "short")
     options = {rule: {"remainder": rule, **ORDER} for rule in rules}
+    options["workers"] = {"remainder": "pad", "num_workers": 1, **ORDER}
     done = job("ddp.py", samples, json.dumps(options), launcher=torchrun(RANKS))
     assert (done.status, len(done.reports)) == (0, RANKS), done
 
@@ -54,6 +55,9 @@ def test_every_remainder_rule_ends_with_equal_steps_and_the_whole_epoch(job, sam
     assert steps(done, "pad") == {(16, 16)}
     for epoch in (0, 1):
         assert sorted(valid_ids(done, "pad", epoch)) == list(range(SAMPLES))
+
+    for report in done.reports:
+        assert report["workers"] == report["pad"], "worker processes change nothing"
 
     assert steps(done, "wrap") == {(16, 16)}
     both = collections.Counter(valid_ids(done, "wrap", 0) + valid_ids(done, "wrap", 1))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Worker processes over real data: forked and spawned, with transforms, errors and a ledger."""
 
+import itertools
 import os
 
 import numpy as np
@@ -21,8 +22,12 @@ OPTIONS = {
 }
 
 
+def ids(batch):
+    return batch["id"].tolist()
+
+
 def rows(batches):
-    return [batch["id"].tolist() for batch in batches]
+    return [ids(batch) for batch in batches]
 
 
 @pytest.fixture
@@ -93,6 +98,29 @@ def test_mixtures_are_dealt_out_like_single_sources(samples):
     for workers in (1, 3):
         own = lambda mixture, **o: hr.torch.DataLoader(mixture, num_workers=workers, **o)  # noqa: B023, E731
         assert mixed(own) == want, workers
+
+
+def test_a_mixture_goes_on_through_a_stateful_dataloader(samples):
+    stateful = pytest.importorskip("torchdata.stateful_dataloader").StatefulDataLoader
+    with hr.open(str(samples)) as a, hr.open(str(samples)) as b:
+        mixture = hr.mix({"a": a, "b": b}, weights={"a": 0.7, "b": 0.3})
+        options = {"batch_size": 20, "seed": 3, "decode": {"id": int}, "memory": "64MiB"}
+        want = list(itertools.islice(map(ids, mixture.loader(**options)), 20))
+        for workers in (0, 2):
+            loader = stateful(
+                hr.torch.IterableDataset(mixture, **options), batch_size=None, num_workers=workers
+            )
+            got = list(itertools.islice(map(ids, loader), 9))
+            state = loader.state_dict()
+            loader = stateful(
+                hr.torch.IterableDataset(mixture, **options), batch_size=None, num_workers=workers
+            )
+            loader.load_state_dict(state)
+            got += itertools.islice(map(ids, loader), 11)
+            assert got == want, workers
+            again = mixture.loader(**options)
+            again.load_state_dict(hr.torch.loader_state(state))
+            assert list(itertools.islice(map(ids, again), 11)) == want[9:], workers
 
 
 def test_weights_are_known_to_workers_from_the_start_only(dataset):

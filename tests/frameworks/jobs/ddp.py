@@ -22,12 +22,9 @@ BATCH = 16
 
 def train(ds, options, leave):
     """What this rank was given: for each pass [[sample numbers], [valid]] of each step."""
-    loader = ds.loader(
-        batch_size=BATCH,
-        decode={"png": hr.decode.image(size=4), "cls": int},
-        device="cpu",
-        memory="64MiB",
-        **options,
+    decode = {"png": hr.decode.image(size=4), "cls": int}
+    loader = hr.torch.DataLoader(
+        ds, batch_size=BATCH, decode=decode, device="cpu", memory="64MiB", **options
     )
     model = DistributedDataParallel(torch.nn.Linear(3, 10))
     sgd = torch.optim.SGD(model.parameters(), lr=0.01)
