@@ -29,6 +29,7 @@ from headrace.errors import (
     ThrottledError,
     TimeoutError,
     UnavailableError,
+    UncountedError,
     UnsupportedError,
 )
 from headrace.loader import Loader
@@ -37,6 +38,7 @@ from headrace.order import Order
 from headrace.ragged import Ragged
 from headrace.randomness import rng
 from headrace.stats import Stats
+from headrace.stream_state import join_states
 from headrace.weights import WeightRuns, class_weights
 
 __all__ = [
@@ -60,12 +62,14 @@ __all__ = [
     "ThrottledError",
     "TimeoutError",
     "UnavailableError",
+    "UncountedError",
     "UnsupportedError",
     "WeightRuns",
     "__version__",
     "audit",
     "class_weights",
     "decode",
+    "join_states",
     "mix",
     "open",
     "rng",

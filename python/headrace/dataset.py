@@ -15,11 +15,12 @@ import numpy.typing as npt
 from headrace import _core, columns, selection
 from headrace._log import flush_log
 from headrace.choose import choose_order
-from headrace.errors import Error, UnsupportedError
+from headrace.errors import Error, UncountedError, UnsupportedError
 from headrace.open_options import FORMATS, core_options
 from headrace.options import format_size
 from headrace.order import Order, Shuffle, shuffle_name
-from headrace.plan import DatasetPlanner
+from headrace.plan import DatasetPlanner, Planner
+from headrace.stream_plan import StreamPlanner
 from headrace.urls import Location, locate
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ def open(source: Source, *, progress: ProgressSink | None = None, **options: Any
         trust: ``"copy"`` accepts other ETags than the index names (a copied bucket).
         check: read MDS shards whole, so that the index has checksums and index.json's hashes hold.
         rebuild: make a new index even where one is found.
+        order: ``"stream"`` reads tars from front to back without an index: training starts at once
+            (docs/ordering.md, "Stream order"). Compressed tars are always read so.
         format: ``"webdataset"`` or ``"mds"`` when the names do not say it.
         connections_max, attempts_max, retry_seconds_max: limits of the store client.
 
@@ -175,7 +178,20 @@ class Dataset:
         return self.core.identity_hash
 
     def __len__(self) -> int:
+        self._check_counted("len(dataset)")
         return self.core.samples if self.selection is None else len(self.selection)
+
+    @property
+    def counted(self) -> bool:
+        """False for data that are read as a stream: how many samples there are is not known."""
+        return bool(getattr(self.core, "counted", True))
+
+    def _check_counted(self, action: str) -> None:
+        if not self.counted:
+            raise UncountedError(
+                f"{action}: {self.url} is read as a stream, without an index: samples have no "
+                "numbers and are not counted; iterate over dataset.loader(...)"
+            )
 
     def _number(self, i: int) -> int:
         count = len(self)
@@ -336,9 +352,9 @@ class Dataset:
         """Block length and lanes for a global batch; see :func:`headrace.choose.choose_order`."""
         return choose_order(self, **given)
 
-    def planner(self, options: Mapping[str, Any]) -> DatasetPlanner:
+    def planner(self, options: Mapping[str, Any]) -> Planner:
         """What plans a loader over this data set."""
-        return DatasetPlanner(self, options)
+        return DatasetPlanner(self, options) if self.counted else StreamPlanner(self, options)
 
     def plan(self, *, batch_size: int, **options: Any) -> Estimate:
         """What an epoch will cost and how well it will be shuffled, by arithmetic: nothing is read.
@@ -359,16 +375,18 @@ class Dataset:
     def loader(self, **options: Any) -> Loader:
         """A :class:`headrace.Loader` over this data set; its options are described there."""
         from headrace.loader import Loader
+        from headrace.stream_loader import StreamLoader
 
-        return Loader(self, **options)
+        return Loader(self, **options) if self.counted else StreamLoader(self, **options)
 
     def __repr__(self) -> str:
-        return (
-            f"<headrace.Dataset {self.url}: {len(self):,} samples in {len(self.counts):,} shards>"
-        )
+        samples = f"{len(self):,} samples" if self.counted else "samples not counted"
+        return f"<headrace.Dataset {self.url}: {samples} in {len(self.shards):,} shards>"
 
     def __str__(self) -> str:
         core = self.core
+        if not self.counted:
+            return self._stream_text()
         count = len(self)
         part = "" if self.selection is None else f" of {core.samples:,}: {self.filter_hash}"
         fields = ", ".join(
@@ -387,6 +405,19 @@ class Dataset:
                 f"  fields    {fields}",
                 f"  index     {core.index_source} ({checks}, stride {core.stride})",
                 f"  hashes    order {self.order_hash}, identity {self.identity_hash}",
+            ]
+        )
+
+    def _stream_text(self) -> str:
+        mean = format_size(self.core.sample_bytes_mean)
+        return "\n".join(
+            [
+                f"{self.url}",
+                f"  format    {self.format}, read as a stream: no index, samples not counted",
+                f"  shards    {len(self.shards):,}",
+                f"  samples   mean {mean}, decompressed (of the first ones)",
+                f"  bytes     {self.nbytes:,} ({format_size(self.nbytes)}) stored",
+                f"  fields    {', '.join(self.fields)} (of the first samples)",
             ]
         )
 

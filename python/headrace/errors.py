@@ -24,6 +24,7 @@ __all__ = [
     "ThrottledError",
     "TimeoutError",
     "UnavailableError",
+    "UncountedError",
     "UnsupportedError",
     "from_code",
 ]
@@ -70,6 +71,13 @@ class UnsupportedError(Error, ValueError):
     """Valid data, or a valid wish, that headrace does not handle."""
 
     code = "unsupported"
+
+
+class UncountedError(UnsupportedError, TypeError):
+    """What needs the number of samples, asked of data that are read as a stream without an index.
+
+    A TypeError, so that ``list(loader)`` and others that only try ``len()`` go on without it.
+    """
 
 
 class ThrottledError(Error, ConnectionError):

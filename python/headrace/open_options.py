@@ -34,6 +34,7 @@ _OPTIONS = {
     "format": "format",
     "check": "verify",
     "rebuild": "rebuild",
+    "order": "order",
 }
 FORMATS = ("webdataset", "mds")
 
@@ -66,6 +67,8 @@ def core_options(options: dict[str, Any]) -> dict[str, Any]:
             )
     if "format" in core:
         faults.choice("format", core["format"], FORMATS)
+    if "order" in core:
+        faults.choice("order", core["order"], ("stream",))
     faults.raise_any()
     if core.get("verify_tls", True) and "ca_file" not in core and not _core.knows_trusted_cas():
         core.update(_certifi_bundle())

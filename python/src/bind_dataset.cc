@@ -52,6 +52,7 @@ OpenOptions open_options(const nb::dict& given) {
   take(given, "verify", out.verify);
   take(given, "rebuild", out.rebuild);
   take(given, "format", out.format);
+  take(given, "order", out.order);
   return out;
 }
 
@@ -167,6 +168,8 @@ void bind_dataset(nb::module_& m) {
       .def_prop_ro("url", [](const DatasetHandle& d) { return d->url(); })
       .def_prop_ro("format", [](const DatasetHandle& d) { return std::string(format_name(d->index().format())); })
       .def_prop_ro("samples", [](const DatasetHandle& d) { return d->samples(); })
+      .def_prop_ro("counted", [](const DatasetHandle& d) { return d->counted(); })
+      .def_prop_ro("sample_bytes_mean", [](const DatasetHandle& d) { return d->sample_bytes_mean(); })
       .def_prop_ro("nbytes", [](const DatasetHandle& d) { return d->bytes(); })
       .def_prop_ro("sample_bytes", [](const DatasetHandle& d) { return d->index().sample_bytes(); })
       .def_prop_ro("stride", [](const DatasetHandle& d) { return d->index().stride(); })

@@ -14,6 +14,7 @@
 #include "field_options.h"
 #include "loader/batch_stream.h"
 #include "sampling.h"
+#include "streams.h"
 
 namespace headrace::python {
 namespace {
@@ -65,6 +66,11 @@ StreamOptions stream_options(const nb::list& sources, const nb::dict& given) {
   out.remainder = unwrap(parse_remainder(option<std::string>(given, "remainder")));
   out.skip_bad = option<bool>(given, "skip_bad");
   out.memory_bytes = option<uint64_t>(given, "memory_bytes");
+  if (given.contains("streams")) {
+    const auto streams = option<nb::dict>(given, "streams");
+    out.streams = stream_job(streams, out.rank, out.world);
+    out.chunk_bytes = option<uint64_t>(streams, "chunk_bytes");
+  }
   return out;
 }
 
@@ -156,6 +162,8 @@ nb::object as_python(const BatchStream::Delivered& delivered) {
   const PlanPoint& after = delivered.after;
   if (after.mixture) {
     out["after"] = mixture_point(*after.mixture);
+  } else if (after.streams) {
+    out["after"] = StreamAt{after.at.epoch, after.at.position, after.streams};
   } else {
     out["after"] = nb::make_tuple(after.at.epoch, after.at.position, after.at.drop);
   }

@@ -57,6 +57,7 @@ NB_MODULE(_core, m) {
   bind_sampling(m);
 #ifndef HR_NO_LOADER
   bind_dataset(m);
+  bind_streams(m);
   bind_stream(m);
 #endif
 }

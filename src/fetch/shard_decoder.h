@@ -79,6 +79,7 @@ class ShardDecoder {
 
   // The restart points passed since the last call.
   std::vector<std::shared_ptr<const RestartPoint>> take_points() { return std::exchange(points_, {}); }
+  uint64_t decoder_bytes() const { return decoder_->memory_bytes(); }
   // After kEnd: the shard's index, where it was asked for and found.
   std::optional<ShardIndex> take_index() { return std::move(index_); }
 

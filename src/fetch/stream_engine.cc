@@ -70,7 +70,10 @@ StreamEngine::StreamEngine(FetchDeps deps, StreamJob job, StreamFetchOptions opt
       executor_(source_.store->executor()),
       epochs_left_(job_.epochs) {}
 
-StreamEngine::~StreamEngine() { HR_ASSERT(closed_ || listener_ == 0); }
+StreamEngine::~StreamEngine() {
+  HR_ASSERT(closed_ || listener_ == 0);
+  deps_.budget->release(charged_);
+}
 
 Status StreamEngine::build() {
   const uint64_t mine = job_.spec.streams / job_.world;
@@ -103,6 +106,12 @@ Status StreamEngine::build() {
     auto reader = std::make_unique<StreamReader>(source, cut, shuffle.skips());
     streams_.push_back(std::make_unique<Stream>(std::move(shuffle), std::move(reader)));
   }
+  const uint64_t decoders = mine * options_.decoder_bytes;
+  if (!deps_.budget->reserve(decoders)) {
+    return exhausted("read " + number(mine) + " streams: decompressing takes " + number(decoders) + " bytes, " +
+                     deps_.budget->name() + " has " + number(deps_.budget->bytes_max()) + "; raise memory=");
+  }
+  charged_ = decoders;
   row_position_ = job_.position + behind(job_.rank, job_.position, job_.world);
   if (job_.turn >= job_.spec.streams) return precondition_failed("resume: turn " + number(job_.turn) + " of the state");
   turns_ = StreamTurns(job_.spec.streams, job_.turn);

@@ -55,6 +55,7 @@ struct StreamFetchOptions {
   uint32_t requests_max = 512;
   uint64_t headroom_bytes = 0;  // kept free of slots and read-ahead, for the batches being assembled
   uint64_t sample_bytes_max = 1 << 30;
+  uint64_t decoder_bytes = 0;      // what each stream's decoder holds: charged to the budget while the engine lives
   DecoderOptions decoder;
   // Told of each shard that was read whole, with its index; on a worker. Null: no index is looked for.
   std::function<void(uint64_t shard, ShardIndex index)> on_indexed;
@@ -131,7 +132,7 @@ class StreamEngine final : public Fetcher, public std::enable_shared_from_this<S
   uint64_t next_number_ = 0;
   uint64_t epochs_left_ = 0;
   uint32_t credits_ = 0, downstream_ = 0, in_flight_ = 0, working_ = 0;
-  size_t first_to_read_ = 0;
+  uint64_t charged_ = 0;  // for decoders
   bool blocked_ = false;  // memory was refused since the last release
   uint32_t stuck_ = 0;    // looks at a world that did not move
   bool retry_posted_ = false;

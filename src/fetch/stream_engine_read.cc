@@ -33,7 +33,7 @@ void StreamEngine::read_ahead() {
     more = false;
     for (size_t k = 0; k < streams_.size(); ++k) {
       if (in_flight_ >= options_.requests_max) return;
-      Stream& stream = *streams_[(first_to_read_ + k) % streams_.size()];
+      Stream& stream = *streams_[k];
       if (stream.reader->chunks() <= round && read_next(stream)) more = true;
     }
   }

@@ -54,7 +54,7 @@ struct BatchStream::Impl {
   std::shared_ptr<Budget> budget;
   std::shared_ptr<BufferPool> buffers;
   std::shared_ptr<AssemblyLine> line;
-  std::shared_ptr<FetchEngine> engine;
+  std::shared_ptr<Fetcher> engine;
   const Clock& clock = SystemClock::instance();
   TimePoint started;
   TimePoint returned{};  // when next() last gave a batch
@@ -71,6 +71,7 @@ struct BatchStream::Impl {
   Result<BatchPlan> make_plan() const;
   Result<std::shared_ptr<BatchAssembler>> make_assembler();
   Status check_batch_fits(const BatchAssembler& assembler) const;
+  Result<std::shared_ptr<Fetcher>> make_stream_engine(FetchDeps deps) const;
   void keep_small_sources();
   void size_window(const BatchAssembler& assembler);
   void count_wait(TimePoint since);
@@ -81,7 +82,7 @@ void BatchStream::Impl::take_sources() {
   for (const StreamSource& given : options.sources) {
     Source source{given.dataset, nullptr, 0, true, StoreCounts::of(*given.dataset)};
     for (const Source& other : sources) source.counts = source.counts && other.dataset != source.dataset;
-    sample_bytes = std::max(sample_bytes, mean_bytes(given.dataset->index()));
+    sample_bytes = std::max(sample_bytes, given.dataset->sample_bytes_mean());
     sources.push_back(std::move(source));
   }
 }
@@ -159,10 +160,9 @@ Status BatchStream::Impl::build() {
                ? Budget::child(runtime->budget(), "the loader's memory", options.memory_bytes)
                : runtime->budget();
   buffers = std::make_shared<BufferPool>(budget, *runtime->buffers());
-  HR_TRY_ASSIGN(BatchPlan plan, make_plan());
   HR_TRY_ASSIGN(std::shared_ptr<BatchAssembler> assembler, make_assembler());
   HR_TRY(check_batch_fits(*assembler));
-  keep_small_sources();
+  if (!options.streams) keep_small_sources();
   size_window(*assembler);
 
   FetchDeps deps{{}, &runtime->workers(), buffers, budget};
@@ -175,9 +175,40 @@ Status BatchStream::Impl::build() {
   }
   line = std::make_shared<AssemblyLine>(assembler, std::move(line_sources), budget, runtime->workers(),
                                         runtime->loop(0));
-  engine = FetchEngine::make(std::move(deps), std::move(plan), fetch, line);
+  if (options.streams) {
+    HR_TRY_ASSIGN(engine, make_stream_engine(std::move(deps)));
+  } else {
+    HR_TRY_ASSIGN(BatchPlan plan, make_plan());
+    engine = FetchEngine::make(std::move(deps), std::move(plan), fetch, line);
+  }
   line->attach(engine);
   return {};
+}
+
+Result<std::shared_ptr<Fetcher>> BatchStream::Impl::make_stream_engine(FetchDeps deps) const {
+  const std::shared_ptr<Dataset>& dataset = sources[0].dataset;
+  StreamJob job = *options.streams;
+  job.spec.shards = dataset->index().shards().size();
+  job.spec.seed = options.sources[0].seed;
+  job.rank = options.rank;
+  job.world = options.world;
+  job.batch = options.batch;
+  job.batches_max = options.batches_max;
+  StreamFetchOptions out;
+  out.chunk_bytes = options.chunk_bytes;
+  // Two batches' share of each stream, so that hand-overs between threads are not a sample each.
+  const uint64_t mine = std::max<uint64_t>(1, job.spec.streams / options.world);
+  out.samples_ahead = std::clamp<uint64_t>(2 * options.batch / mine, 2, 64);
+  out.requests_max = fetch.requests_max;
+  out.headroom_bytes = fetch.headroom_bytes;
+  out.decoder_bytes = dataset->decoder_bytes();
+  out.sample_bytes_max = std::max<uint64_t>(budget->bytes_max() / 8, 1 << 20);
+  out.on_indexed = [weak = std::weak_ptr<Dataset>(dataset)](uint64_t shard, ShardIndex index) {
+    if (auto held = weak.lock()) held->keep_shard_index(shard, std::move(index));
+  };
+  HR_TRY_ASSIGN(std::shared_ptr<StreamEngine> made,
+                StreamEngine::make(std::move(deps), std::move(job), std::move(out), line));
+  return std::shared_ptr<Fetcher>(std::move(made));
 }
 
 void BatchStream::Impl::size_window(const BatchAssembler& assembler) {
@@ -215,9 +246,10 @@ void BatchStream::Impl::count_wait(TimePoint since) {
   const int64_t nanos = (clock.now() - since).count();
   const AssemblyLine::Stage stage = line->stage();
   std::lock_guard lock(mutex);
-  if (stage == AssemblyLine::Stage::kAssembling) {
+  const FetchState state = engine->metrics().state;
+  if (stage == AssemblyLine::Stage::kAssembling || state == FetchState::kDecode) {
     stats.wait_decode_nanos += nanos;
-  } else if (stage == AssemblyLine::Stage::kMemory || engine->metrics().state == FetchState::kMemory) {
+  } else if (stage == AssemblyLine::Stage::kMemory || state == FetchState::kMemory) {
     stats.wait_memory_nanos += nanos;
   } else {
     stats.wait_network_nanos += nanos;

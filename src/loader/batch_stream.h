@@ -15,6 +15,7 @@
 #include "base/result.h"
 #include "batch/assembler.h"
 #include "fetch/batch_plan.h"
+#include "fetch/stream_engine.h"
 #include "loader/dataset.h"
 #include "plan/order.h"
 #include "plan/schedule.h"
@@ -49,6 +50,10 @@ struct StreamOptions {
   Remainder remainder = Remainder::kDrop;
   bool skip_bad = false;
   uint64_t memory_bytes = 0;  // this loader's part of the process budget; 0 = all of it
+  // The stream order over one source that is not counted(); its rank, world, batch and batches_max are those above,
+  // its seed the source's. What else orders samples is not used.
+  std::optional<StreamJob> streams;
+  uint64_t chunk_bytes = 1 << 20;  // of one range GET, of streams
 };
 
 // Where the time went, from the first next() on. Nanoseconds.

@@ -4,11 +4,13 @@
 #include <algorithm>
 #include <future>
 
+#include "format/decoder.h"
 #include "format/index_file.h"
 #include "loader/find_shards.h"
 #include "loader/index_build.h"
 #include "loader/index_place.h"
 #include "loader/open_store.h"
+#include "loader/stream_probe.h"
 #include "sys/log.h"
 
 namespace headrace {
@@ -33,6 +35,8 @@ class DatasetOpener {
       HR_TRY_ASSIGN(found_, find_shards(out_->store(), urls_, options_.format, stop_));
       out_->prefix_ = found_.root;
       out_->listing_hash_ = listing_hash(found_.format, found_.shards);
+      HR_TRY_ASSIGN(const bool stream, is_stream());
+      if (stream) return open_stream();
       HR_TRY_ASSIGN(loaded, index_of_listing());
     }
     return finish(std::move(loaded));
@@ -91,6 +95,42 @@ class DatasetOpener {
     return root;
   }
 
+  Result<bool> is_stream() const {
+    const auto compressed = [](const ShardEntry& s) { return compression_of_key(s.key) != Compression::kNone; };
+    const bool stream = options_.order == "stream" || std::ranges::any_of(found_.shards, compressed);
+    if (stream && found_.format != Format::kWebDataset) {
+      return unsupported("open " + urls_[0].text() + " in the stream order: " +
+                         std::string(format_name(found_.format)) + " has an index of its own; leave order= out");
+    }
+    return stream;
+  }
+
+  Result<std::shared_ptr<Dataset>> open_stream() {
+    HR_TRY_ASSIGN(StreamProbe probe, probe_stream(out_->store(), found_.root, found_.shards,
+                                                  out_->runtime_->buffers(), stop_));
+    out_->counted_ = false;
+    out_->probed_mean_ = probe.sample_bytes;
+    out_->decoder_bytes_ = probe.decoder_bytes;
+    auto spec = std::make_shared<IndexBuildSpec>(build_spec());
+    LoadedIndex loaded{DatasetIndexBuilder::uncounted(found_.format, found_.shards, std::move(probe.fields)), "",
+                       "none: the shards are read as a stream"};
+    if (options_.save == "local") out_->parts_spec_ = std::move(spec);
+    return finish(std::move(loaded));
+  }
+
+  IndexBuildSpec build_spec() const {
+    IndexBuildSpec spec;
+    spec.format = found_.format;
+    spec.shards = found_.shards;
+    spec.key_prefix = found_.root;
+    spec.mds = found_.mds;
+    spec.crc = found_.format == Format::kWebDataset || options_.verify;
+    spec.check_hashes = options_.verify;
+    spec.parts_dir = out_->index_dir_ + "/" + out_->listing_hash_ + "/parts";
+    spec.progress = options_.progress;
+    return spec;
+  }
+
   Result<LoadedIndex> index_of_listing() {
     if (!options_.rebuild) {
       HR_TRY_ASSIGN(std::optional<LoadedIndex> beside, beside_index());
@@ -145,15 +185,7 @@ class DatasetOpener {
   }
 
   Result<LoadedIndex> build() {
-    IndexBuildSpec spec;
-    spec.format = found_.format;
-    spec.shards = found_.shards;
-    spec.key_prefix = found_.root;
-    spec.mds = found_.mds;
-    spec.crc = found_.format == Format::kWebDataset || options_.verify;
-    spec.check_hashes = options_.verify;
-    spec.parts_dir = out_->index_dir_ + "/" + out_->listing_hash_ + "/parts";
-    spec.progress = options_.progress;
+    const IndexBuildSpec spec = build_spec();
     if (spec.crc) {
       uint64_t bytes = 0;
       for (const ShardEntry& shard : found_.shards) bytes += shard.size;
@@ -238,13 +270,44 @@ std::shared_ptr<KeepStore> Dataset::keep_store() const {
   return keep_;
 }
 
+uint64_t Dataset::sample_bytes_mean() const {
+  const uint64_t mean = counted_ ? index_->sample_bytes() / std::max<uint64_t>(1, index_->samples()) : probed_mean_;
+  return std::max<uint64_t>(1, mean);
+}
+
+void Dataset::keep_shard_index(uint64_t shard, ShardIndex found) {
+  RealFileSystem files;
+  std::lock_guard lock(parts_mutex_);
+  if (!parts_spec_) return;
+  const IndexBuildSpec& spec = *parts_spec_;
+  // A part that cannot be written only costs a later build time.
+  if (!write_index_part(files, spec, shard, std::move(found)).ok()) return;
+  while (first_missing_ < spec.shards.size() && has_index_part(files, spec, first_missing_)) ++first_missing_;
+  if (first_missing_ < spec.shards.size()) return;
+  // Every part is there: nothing is read but them.
+  auto index = build_index(store(), *runtime_->buffers(), files, spec, {});
+  const std::string path = local_index_path(index_dir_, listing_hash_);
+  if (index.ok() && files.write_atomic(path, encode_index(**index)).ok()) {
+    drop_index_parts(files, spec);
+    log_line(LogLevel::kInfo, "the index of " + url_ + " is complete, found while reading: " + path +
+                                  "; the next open uses it");
+  }
+  parts_spec_ = nullptr;
+}
+
 uint64_t Dataset::bytes() const {
   uint64_t sum = 0;
   for (const ShardEntry& shard : index_->shards()) sum += shard.size;
   return sum;
 }
 
+Status Dataset::check_counted(const std::string& action) const {
+  if (counted_) return {};
+  return unsupported(action + " " + url_ + ": the data set was opened to be read as a stream, and has no index");
+}
+
 Result<SampleExtent> Dataset::extent(uint64_t i) const {
+  HR_TRY(check_counted("find sample " + std::to_string(i) + " of"));
   if (i >= samples()) {
     return invalid_argument("sample " + std::to_string(i) + ": the data set has " + std::to_string(samples()));
   }
@@ -276,6 +339,7 @@ Result<RawSample> Dataset::raw(uint64_t i, std::stop_token stop) const {
 }
 
 Result<std::string> Dataset::save_index(const std::string& where, std::stop_token stop) const {
+  HR_TRY(check_counted("save the index of"));
   const std::string encoded = encode_index(*index_);
   RealFileSystem files;
   if (where == "beside") return save_index_beside(store(), prefix_, listing_hash_, encoded, stop);

@@ -52,6 +52,9 @@ struct OpenOptions {
   bool rebuild = false;
   // Force the format: "", "webdataset", "mds".
   std::string format;
+  // "": by index, or as a stream where shards are compressed; "stream": no index is looked for or built, shards are
+  // read from front to back.
+  std::string order;
   ProgressSink progress;
 };
 
@@ -65,6 +68,8 @@ struct RawSample {
   std::string key;
   std::vector<std::pair<std::string, std::string>> fields;  // name, stored bytes
 };
+
+struct IndexBuildSpec;
 
 class Dataset {
  public:
@@ -101,6 +106,17 @@ class Dataset {
   // "local" (index_dir), or a URL or path. Returns where it lies now.
   Result<std::string> save_index(const std::string& where, std::stop_token stop = {}) const;
 
+  // False: opened to be read as a stream. index() then lists the shards and the fields of the first samples; how many
+  // samples there are and where is not known, so that raw(), extent() and save_index() do not work.
+  bool counted() const { return counted_; }
+  // Mean bytes of a sample, decompressed; of a stream, those of the first samples.
+  uint64_t sample_bytes_mean() const;
+  // Memory that reading one stream holds for decompression.
+  uint64_t decoder_bytes() const { return decoder_bytes_; }
+  // The index of a shard that was read whole (of a stream). When all shards have theirs, the data set's index is saved
+  // in the local folder, where the next open finds it. Any thread.
+  void keep_shard_index(uint64_t shard, ShardIndex found);
+
   // What stands before ShardEntry::key in the store.
   const std::string& key_prefix() const { return prefix_; }
   // If-Match every read with the index's ETag (off for a data set opened with trust_copy).
@@ -109,6 +125,7 @@ class Dataset {
  private:
   friend class DatasetOpener;
   Dataset() = default;
+  Status check_counted(const std::string& action) const;
 
   std::shared_ptr<Runtime> runtime_;
   OpenedStore opened_;
@@ -123,6 +140,11 @@ class Dataset {
   std::shared_ptr<const DatasetIndex> index_;
   std::shared_ptr<const ShardCounts> counts_;
   std::shared_ptr<const Cutter> cutter_;
+  bool counted_ = true;
+  uint64_t probed_mean_ = 0, decoder_bytes_ = 0;
+  std::mutex parts_mutex_;
+  std::shared_ptr<const IndexBuildSpec> parts_spec_;  // null: indexes of shards are not kept
+  uint64_t first_missing_ = 0;  // no part of this shard was seen yet, of all before it there is one
   mutable std::mutex keep_mutex_;
   mutable std::shared_ptr<KeepStore> keep_;
 };

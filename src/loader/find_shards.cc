@@ -19,8 +19,8 @@ bool ends_with_any(std::string_view key, std::initializer_list<std::string_view>
 // What an object is by its name: "webdataset", the name of a format that is known but not read, or "" for company
 // (indexes, notes) that is passed over.
 std::string_view kind_of(std::string_view key) {
-  if (key.ends_with(".tar")) return "webdataset";
-  if (ends_with_any(key, {".tar.gz", ".tgz", ".tar.zst", ".tar.bz2", ".tar.xz"})) return "compressed tar";
+  if (ends_with_any(key, {".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"})) return "webdataset";
+  if (ends_with_any(key, {".tar.bz2", ".tar.xz"})) return "compressed tar";
   if (key.ends_with(".mds")) return "mds";
   if (ends_with_any(key, {".parquet"})) return "Parquet";
   if (ends_with_any(key, {".tfrecord", ".tfrecords"})) return "TFRecord";
@@ -149,7 +149,7 @@ class Finder {
     }
     return unsupported("open " + store_.name() + "/" + keys[0] + ": " +
                        std::string(kind.empty() ? "this kind of object" : kind) +
-                       " is not read by this version (WebDataset .tar and uncompressed MDS are)");
+                       " is not read by this version (WebDataset .tar, .tar.gz and .tar.zst, and uncompressed MDS are)");
   }
 
   Result<FoundShards> mds(const std::string& root, const std::vector<ObjectMeta>* objects = nullptr) {

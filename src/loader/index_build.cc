@@ -45,6 +45,17 @@ ShardIndex shard_of(const DatasetIndex& index) {
   return found;
 }
 
+std::optional<ShardIndex> read_part(FileSystem& files, const IndexBuildSpec& spec, size_t shard) {
+  if (spec.parts_dir.empty() || !spec.crc) return std::nullopt;
+  auto file = files.read(part_path(spec, shard), kPartBytesMax);
+  if (!file.ok()) return std::nullopt;
+  auto index = decode_index(as_bytes(*file));
+  if (!index.ok()) return std::nullopt;
+  const ShardEntry &was = (*index)->shards()[0], &now = spec.shards[shard];
+  if (was.key != now.key || was.size != now.size || was.etag != now.etag) return std::nullopt;
+  return shard_of(**index);
+}
+
 class Build {
  public:
   Build(ObjectStore& store, BufferSource& buffers, FileSystem& files, const IndexBuildSpec& spec, std::stop_token stop)
@@ -103,35 +114,20 @@ class Build {
   }
 
   Status take_shard(size_t shard, MutableBytes chunk) {
-    if (auto kept = from_part(shard)) {
+    if (auto kept = read_part(files_, spec_, shard)) {
       bytes_done_ += spec_.shards[shard].size;
       std::lock_guard lock(mutex_);
       return builder_.add(shard, *std::move(kept));
     }
     HR_TRY_ASSIGN(ShardIndex found, scan(shard, chunk));
-    if (!spec_.parts_dir.empty() && spec_.crc) {
-      // A part that cannot be written only costs a later build time.
-      if (auto index = alone(spec_, shard, found); index.ok()) {
-        (void)files_.write_atomic(part_path(spec_, shard), encode_index(**index)).ok();
-      }
-    }
+    // A part that cannot be written only costs a later build time.
+    if (!spec_.parts_dir.empty() && spec_.crc) (void)write_index_part(files_, spec_, shard, found).ok();
     std::lock_guard lock(mutex_);
     return builder_.add(shard, std::move(found)).with_context("index " + object(shard));
   }
 
   std::string object(size_t shard) const {
     return store_.name() + "/" + spec_.key_prefix + spec_.shards[shard].key;
-  }
-
-  std::optional<ShardIndex> from_part(size_t shard) {
-    if (spec_.parts_dir.empty() || !spec_.crc) return std::nullopt;
-    auto file = files_.read(part_path(spec_, shard), kPartBytesMax);
-    if (!file.ok()) return std::nullopt;
-    auto index = decode_index(as_bytes(*file));
-    if (!index.ok()) return std::nullopt;
-    const ShardEntry &was = (*index)->shards()[0], &now = spec_.shards[shard];
-    if (was.key != now.key || was.size != now.size || was.etag != now.etag) return std::nullopt;
-    return shard_of(**index);
   }
 
   Result<ShardIndex> scan(size_t shard, MutableBytes chunk) {
@@ -208,6 +204,16 @@ Result<std::shared_ptr<const DatasetIndex>> build_index(ObjectStore& store, Buff
                                                         const IndexBuildSpec& spec, std::stop_token stop) {
   if (spec.shards.empty()) return invalid_argument("build an index: no shards");
   return Build(store, buffers, files, spec, std::move(stop)).run();
+}
+
+Status write_index_part(FileSystem& files, const IndexBuildSpec& spec, size_t shard, ShardIndex found) {
+  if (spec.parts_dir.empty()) return unsupported("keep a part of an index: no folder for parts");
+  HR_TRY_ASSIGN(auto index, alone(spec, shard, std::move(found)));
+  return files.write_atomic(part_path(spec, shard), encode_index(*index));
+}
+
+bool has_index_part(FileSystem& files, const IndexBuildSpec& spec, size_t shard) {
+  return read_part(files, spec, shard).has_value();
 }
 
 void drop_index_parts(FileSystem& files, const IndexBuildSpec& spec) {

@@ -35,6 +35,11 @@ struct IndexBuildSpec {
 Result<std::shared_ptr<const DatasetIndex>> build_index(ObjectStore& store, BufferSource& buffers, FileSystem& files,
                                                         const IndexBuildSpec& spec, std::stop_token stop);
 
+// What one shard gave, found elsewhere than in a build: the next build uses it. kUnsupported without parts_dir.
+Status write_index_part(FileSystem& files, const IndexBuildSpec& spec, size_t shard, ShardIndex found);
+// A part of the shard as it is listed now: a build would not read the shard.
+bool has_index_part(FileSystem& files, const IndexBuildSpec& spec, size_t shard);
+
 // Removes the parts once the index lies safely elsewhere.
 void drop_index_parts(FileSystem& files, const IndexBuildSpec& spec);
 
