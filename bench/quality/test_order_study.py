@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import variants
 import worlds
+from first_free import FirstFree
 
 import headrace as hr
 import quality
@@ -115,6 +116,29 @@ def test_every_variant_delivers_every_sample_once(tail) -> None:
         for deal in (variants.balanced(8), variants.first_free, variants.lanes_as_dealt):
             ids = variants.units_by_lane(sizes, 40, 3, deal, level=level)
             assert sorted(ids) == list(range(3000))
+
+
+@pytest.mark.parametrize(("units", "lanes", "most"), [(50, 7, 9), (31, 31, 5), (400, 40, 60)])
+def test_first_free_finds_every_place_on_its_own(units, lanes, most) -> None:
+    lot = np.random.default_rng([units, lanes])
+    sizes = lot.integers(1, most + 1, units).tolist()
+    order = FirstFree(
+        sizes, lot.permutation(units).tolist(), lanes, lot.permutation(lanes).tolist()
+    )
+
+    places = [order.place(p) for p in range(sum(sizes))]
+
+    assert sorted(places) == [(u, i) for u in range(units) for i in range(sizes[u])]
+
+
+def test_first_free_of_equal_units_is_the_main_part_of_version_1() -> None:
+    rows, lanes, c = 5, 84, 6
+    beta = variants.spread(rows * lanes, 5)
+    order = FirstFree([c] * (rows * lanes), beta.tolist(), lanes, range(lanes))
+
+    ours = [unit * c + i for unit, i in map(order.place, range(rows * lanes * c))]
+
+    assert ours == variants.rows_of(beta.reshape(rows, lanes), c).ravel().tolist()
 
 
 def test_met_again_of_independent_epochs_is_chance() -> None:

@@ -176,12 +176,15 @@ def balanced(group: int) -> Deal:
 
 
 def first_free(beta: np.ndarray, sizes: np.ndarray, lanes: int) -> list[list[int]]:
-    """Units in the order of the deal, each to the lane that comes to its end first; lanes begin
-    one after another over a mean unit, as units_by_lane staggers them."""
-    found: list[list[int]] = [[] for _ in range(lanes)]
-    free = [(int(lane * sizes.mean() / lanes), lane) for lane in range(lanes)]
+    """Units in the order of the deal, one to each lane and then each to the lane that comes to its
+    end first; lanes begin one after another over a mean unit, as units_by_lane staggers them."""
+    found: list[list[int]] = [[int(unit)] for unit in beta[:lanes]]
+    free = [
+        (int(lane * sizes.mean() / lanes) + int(sizes[unit]), lane)
+        for lane, unit in enumerate(beta[:lanes])
+    ]
     heapq.heapify(free)
-    for unit in beta:
+    for unit in beta[lanes:]:
         when, lane = free[0]
         found[lane].append(int(unit))
         heapq.heapreplace(free, (when + int(sizes[unit]), lane))
