@@ -35,7 +35,7 @@ void FetchEngine::start() {
   std::weak_ptr<FetchEngine> weak = weak_from_this();
   listener_ = deps_.budget->subscribe(
       {[weak] {
-         if (auto self = weak.lock()) self->post_pump();
+         if (auto self = weak.lock(); self && !is_giving_up(*self)) self->post_pump();
        },
        [weak](uint64_t bytes) {
          if (auto self = weak.lock()) self->give_back(bytes);
@@ -187,7 +187,7 @@ void FetchEngine::on_verified(const std::shared_ptr<Part>& part, Status status) 
 
 void FetchEngine::emit() {
   while (credits_ > 0 && !batches_.empty() && batches_.front().complete &&
-         batches_.front().parts_missing == 0) {
+         batches_.front().parts_missing == 0 && may_leave(batches_.front())) {
     FetchedBatch batch = take_batch(batches_.front());
     bytes_ahead_ -= batches_.front().bytes_opened;
     batches_.pop_front();

@@ -11,7 +11,9 @@
 //
 // Memory short: planning stops and goes on when bytes are released. If the batch the consumer waits for cannot be
 // planned, its samples are read one by one, and what lanes hold for later is dropped, the latest needed first, to be
-// read again. So the order is kept and there is no deadlock as long as one batch fits.
+// read again; if the batch itself holds ranges that later ones share, it is planned anew, every sample on its own. A
+// batch leaves only while all that are out can have their slots. So the order is kept and there is no deadlock as long
+// as one batch and its slot fit.
 //
 // Threads: one serial executor (the store's) owns everything here; bytes are verified and cut on `workers`. start(),
 // allow() and close() from any thread.
@@ -21,6 +23,7 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <unordered_map>
 #include <vector>
@@ -57,6 +60,8 @@ struct FetchOptions {
   uint32_t rereads_max = 2;
   // Kept free of read-ahead, for the batches being assembled.
   uint64_t headroom_bytes = 0;
+  // What assembling a batch takes of the same budget (its slot).
+  uint64_t slot_bytes = 0;
   // Rows planned and not yet handed over, at most (24 bytes of memory each).
   uint64_t rows_ahead_max = 1 << 20;
 };
@@ -104,6 +109,8 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
 
   FetchEngine(FetchDeps deps, BatchPlan plan, FetchOptions options, std::shared_ptr<FetchSink> sink);
 
+  // This thread is giving back what it took for a read that did not fit: no news, and no reason to plan again.
+  static bool is_giving_up(const FetchEngine& engine);
   void post_pump();
   void pump();
   // Planning.
@@ -112,6 +119,7 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   bool plan_row(PlannedBatch& batch, const PlanRow& row);
   Segment& open_segment(const PlanRow& row);
   Part* cover(Segment& segment, const PlanRow& row);
+  Part* cover_sample(Segment& segment, const PlanRow& row);
   std::vector<uint64_t> uncovered(const Segment& segment, const PlanRow& row) const;
   bool read_samples(Segment& segment, const std::vector<uint64_t>& samples, bool keep_headroom);
   std::shared_ptr<Part> take_part(Segment& segment, const RowRun& run);
@@ -119,6 +127,12 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   // Memory.
   bool has_headroom(uint64_t bytes) const;
   bool make_room(const PlanRow& row, uint64_t sample);
+  bool fits_one_batch(const PlanRow& row);
+  ByteRange stride_of(uint32_t source, uint64_t sample) const;
+  bool head_shares_ranges() const;
+  void plan_head_by_sample();
+  bool may_leave(const PlannedBatch& batch);
+  uint64_t reclaimable(const PlannedBatch& batch, uint64_t enough) const;
   uint64_t evict(uint64_t bytes);
   uint64_t drop_idle_memory(Segment& segment);
   void rewind_to(size_t batches_kept);
@@ -167,6 +181,7 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   bool retry_posted_ = false;
   bool plan_over_ = false;
   bool blocked_ = false;  // planning waits for memory
+  std::optional<uint64_t> by_sample_;  // the batch (by number) whose samples are all read on their own
   bool ended_ = false;
   std::vector<uint32_t> wanted_;
 };

@@ -3,6 +3,7 @@
 // Memory that is given back: lane residency can be dropped and read again, bytes in flight cannot.
 #include <algorithm>
 #include <string>
+#include <tuple>
 
 #include "fetch/engine.h"
 #include "format/dataset_index.h"
@@ -37,27 +38,14 @@ void FetchEngine::give_back(uint64_t bytes) {
 // The head's row found no memory even for itself. True: some was freed, try again now. False: wait for a release, or
 // the stream has ended because it can never fit.
 bool FetchEngine::make_room(const PlanRow& row, uint64_t sample) {
-  const FetchSource& source = deps_.sources[row.source];
-  const ShardCounts::At at = source.counts->locate(sample);
-  const uint64_t bytes =
-      deps_.buffers->charge(source.index->range_of_rows(at.shard, at.row, at.row + 1).size());
-  uint64_t head_bytes = bytes;
-  for (const PlannedRow& planned : batches_.front().rows) {
-    const uint64_t id = planned.segment->samples[planned.index];
-    Part* part = planned.segment->part_of(id);
-    const auto& piece = part->piece_of(id);
-    head_bytes += part->scattered ? piece->buffer.charged() : piece->buffer.charged() / part->planned;
-  }
-  if (head_bytes > deps_.budget->bytes_max()) {
-    end(exhausted("plan the batch at position " + std::to_string(row.position) + ": " +
-                  deps_.budget->name() + " of " + std::to_string(deps_.budget->bytes_max()) +
-                  " bytes is too small for one batch of " + std::to_string(plan_.rows_per_batch()) +
-                  " samples (" + std::to_string(head_bytes) +
-                  " bytes so far); raise memory= or lower batch_size="));
-    return false;
-  }
+  const uint64_t bytes = deps_.buffers->charge(stride_of(row.source, sample).size());
+  if (!fits_one_batch(row)) return false;
   if (downstream_ > 0) return false;  // memory comes back when the consumer takes what it has
   if (evict(bytes) >= bytes) return true;
+  if (in_flight_ == 0 && queue_.empty() && head_shares_ranges()) {
+    plan_head_by_sample();
+    return false;
+  }
   deps_.budget->shortfall(listener_, bytes);
   if (!retry_posted_) {
     retry_posted_ = true;
@@ -69,6 +57,85 @@ bool FetchEngine::make_room(const PlanRow& row, uint64_t sample) {
     });
   }
   return false;
+}
+
+// The bytes that have to be read for this sample alone.
+ByteRange FetchEngine::stride_of(uint32_t source, uint64_t sample) const {
+  const FetchSource& from = deps_.sources[source];
+  const ShardCounts::At at = from.counts->locate(sample);
+  return from.index->range_of_rows(at.shard, at.row, at.row + 1);
+}
+
+// Could the head, with this row, ever fit, each row read on its own (two of one segment and stride together)? Else the
+// stream ends here.
+bool FetchEngine::fits_one_batch(const PlanRow& row) {
+  std::vector<std::tuple<const Segment*, uint64_t, uint64_t, uint64_t>> reads;  // shard, where it begins, its bytes
+  const auto add = [&](const Segment& segment, uint32_t index) {
+    const uint64_t sample = segment.samples[index];
+    const ByteRange range = stride_of(segment.source, sample);
+    const uint64_t shard = deps_.sources[segment.source].counts->locate(sample).shard;
+    reads.emplace_back(&segment, shard, range.begin, deps_.buffers->charge(range.size()));
+  };
+  add(open_segment(row), row.index);
+  for (const PlannedRow& planned : batches_.front().rows) add(*planned.segment, planned.index);
+  std::ranges::sort(reads);
+  reads.erase(std::ranges::unique(reads).begin(), reads.end());
+  uint64_t head_bytes = 0;
+  for (const auto& read : reads) head_bytes += std::get<3>(read);
+  if (head_bytes <= deps_.budget->bytes_max()) return true;
+  end(exhausted("plan the batch at position " + std::to_string(row.position) + ": " + deps_.budget->name() + " of " +
+                std::to_string(deps_.budget->bytes_max()) + " bytes is too small for one batch of " +
+                std::to_string(plan_.rows_per_batch()) + " samples (" + std::to_string(head_bytes) +
+                " bytes so far); raise memory= or lower batch_size="));
+  return false;
+}
+
+bool FetchEngine::head_shares_ranges() const {
+  const PlannedBatch& head = batches_.front();
+  if (by_sample_ == head.number) return false;
+  return std::ranges::any_of(head.rows, [this](const PlannedRow& row) {
+    const Part& part = *row.segment->part_of(row.segment->samples[row.index]);
+    return !part.scattered && part.row_end - part.row_begin > deps_.sources[part.source].index->stride();
+  });
+}
+
+void FetchEngine::plan_head_by_sample() {
+  by_sample_ = batches_.front().number;
+  rewind_to(0);
+  post_pump();
+}
+
+// A batch that is out holds its pieces until it has its slot, and neither can be given back: all of it must fit at
+// once, or the batches that are out would wait for memory for ever.
+bool FetchEngine::may_leave(const PlannedBatch& batch) {
+  const uint64_t slots = options_.slot_bytes * (downstream_ + 1);
+  const uint64_t needed = deps_.budget->used() + slots, max = deps_.budget->bytes_max();
+  if (slots == 0 || needed <= max || reclaimable(batch, needed - max) >= needed - max) return true;
+  if (downstream_ > 0) return false;  // when one is gone
+  if (!head_shares_ranges()) return true;  // it cannot hold less
+  plan_head_by_sample();
+  return false;
+}
+
+// Bytes that could be given back if this batch left; counts no further than `enough`.
+uint64_t FetchEngine::reclaimable(const PlannedBatch& batch, uint64_t enough) const {
+  std::vector<const Piece*> own;
+  for (const PlannedRow& row : batch.rows) {
+    const uint64_t sample = row.segment->samples[row.index];
+    own.push_back(row.segment->part_of(sample)->piece_of(sample).get());
+  }
+  std::ranges::sort(own);
+  uint64_t bytes = 0;
+  for (const auto& [key, segment] : segments_) {
+    for (const auto& part : segment->parts) {
+      for (const auto& piece : part->pieces) {
+        if (!piece || piece.use_count() > 1 || std::ranges::binary_search(own, piece.get())) continue;
+        bytes += piece->buffer.charged();
+      }
+      if (bytes >= enough) return bytes;
+    }
+  }
+  return bytes;
 }
 
 // Drops what no planned row refers to, the latest needed first. Returns the bytes freed.
@@ -92,13 +159,18 @@ uint64_t FetchEngine::drop_idle_memory(Segment& segment) {
   std::erase_if(segment.parts, [&](const std::shared_ptr<Part>& part) {
     if (part->sent && !part->ready) return false;  // in flight
     if (part->planned > 0 && !(part->ready && part->scattered)) return false;
+    bool shared = false;
     for (auto& piece : part->pieces) {
       if (!piece || piece->planned > 0) continue;
+      if (piece.use_count() > 1) {  // with a batch that is out: dropping it would free nothing
+        shared = true;
+        continue;
+      }
       freed += piece->buffer.charged();
       metrics_.evicted.add(piece->row_end - piece->row_begin);
       piece = nullptr;
     }
-    if (part->planned > 0) return false;
+    if (part->planned > 0 || shared) return false;
     part->segment = nullptr;  // a queued part is then skipped
     part->pieces.clear();
     part->holes.clear();

@@ -7,6 +7,17 @@
 #include "format/dataset_index.h"
 
 namespace headrace {
+namespace {
+
+thread_local const FetchEngine* t_giving_up = nullptr;
+struct GivingUp {
+  explicit GivingUp(const FetchEngine* engine) { t_giving_up = engine; }
+  ~GivingUp() { t_giving_up = nullptr; }
+};
+
+}  // namespace
+
+bool FetchEngine::is_giving_up(const FetchEngine& engine) { return t_giving_up == &engine; }
 
 void FetchEngine::plan_ahead() {
   blocked_ = false;
@@ -36,6 +47,14 @@ void FetchEngine::plan_ahead() {
 }
 
 bool FetchEngine::open_batch() {
+  if (batches_.empty() && by_sample_ == next_number_) {
+    // What its lanes hold must not serve it: all of that goes first.
+    evict(UINT64_MAX);
+    if (in_flight_ > 0) {
+      blocked_ = true;
+      return false;
+    }
+  }
   const BatchPlan::Mark before = plan_.mark();
   PlanPoint after;
   pending_at_ = 0;
@@ -103,6 +122,7 @@ Part* FetchEngine::cover(Segment& segment, const PlanRow& row) {
   const uint64_t sample = segment.samples[row.index];
   if (Part* part = segment.part_of(sample)) return part;
   const bool head = batches_.size() == 1;
+  if (by_sample_ == batches_.back().number) return cover_sample(segment, row);
   const uint64_t mean = deps_.sources[row.source].sample_bytes_mean();
   // Cheap refusal before the work of cutting runs: this is asked again at every release of memory.
   if (!head && !has_headroom(mean)) return nullptr;
@@ -123,12 +143,17 @@ Part* FetchEngine::cover(Segment& segment, const PlanRow& row) {
     return segment.part_of(sample);
   }
   if (!head) return nullptr;
-  // The consumer waits for this very batch: take what is needed now and nothing else.
+  return cover_sample(segment, row);
+}
+
+// The consumer waits for this very batch: takes what is needed now and nothing else.
+Part* FetchEngine::cover_sample(Segment& segment, const PlanRow& row) {
+  const uint64_t sample = segment.samples[row.index];
   if (!read_samples(segment, {sample}, false) &&
       !(make_room(row, sample) && read_samples(segment, {sample}, false))) {
     return nullptr;
   }
-  if (samples.size() > 1) metrics_.singles.add();
+  if (segment.samples.size() > 1) metrics_.singles.add();
   return segment.part_of(sample);
 }
 
@@ -136,6 +161,7 @@ Part* FetchEngine::cover(Segment& segment, const PlanRow& row) {
 bool FetchEngine::read_samples(Segment& segment, const std::vector<uint64_t>& samples, bool keep_headroom) {
   const FetchSource& source = deps_.sources[segment.source];
   const std::vector<RowRun> runs = row_runs(samples, *source.index, *source.counts, options_.gap_bytes_max);
+  const GivingUp giving_up(this);  // outlives `parts`
   std::vector<std::shared_ptr<Part>> parts;
   for (const RowRun& run : runs) {
     const uint64_t bytes = source.index->range_of_rows(run.shard, run.row_begin, run.row_end).size();

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The engine where memory is short for whole ranges, for several batches at once, or for what follows a batch. Each of
+// these stood still, or went round in circles, before the simulation found it (tests/sim).
+#include <set>
+
+#include "fetch/testing_engine.h"
+
+namespace headrace {
+namespace {
+
+using namespace testing_engine;
+
+// What the batches that are out hold of the budget, each piece once.
+uint64_t held_bytes(const std::vector<FetchedBatch>& batches) {
+  std::set<const Piece*> pieces;
+  uint64_t bytes = 0;
+  for (const FetchedBatch& batch : batches) {
+    for (const FetchedRow& row : batch.rows) {
+      if (pieces.insert(row.piece.get()).second) bytes += row.piece->buffer.charged();
+    }
+  }
+  return bytes;
+}
+
+// Two ranks share each lane, so that what one wants of a segment is many small reads: the first of them fit, the rest do
+// not, and what was taken is given back.
+TEST(FetchEngineMemory, DoesNotTakeItsOwnReleasesForNews) {
+  World w;
+  w.counts = {200};
+  w.block = 20;
+  w.lanes = 5;
+  w.batch = 3;
+  w.ranks = 2;
+  w.memory = 6 << 10;
+  Bench bench(w);
+  bench.start();
+  EXPECT_LT(bench.executor.run_ready(), 1000u);  // it went on for ever here
+  bench.run_on(1);
+  bench.expect_exact();
+}
+
+TEST(FetchEngineMemory, PlansTheHeadBySampleWhereItsRangesFillAllMemory) {
+  for (uint64_t kib : {6u, 11u, 12u, 15u, 21u, 30u}) {
+    World w;
+    w.counts = {300};
+    w.block = 10;
+    w.lanes = 15;
+    w.epochs = 2;
+    w.memory = kib << 10;
+    w.fetch.scatter_bytes_min = 1 << 20;  // ranges stay whole
+    w.fetch.gap_bytes_max = 1 << 20;
+    SCOPED_TRACE(testing::Message() << kib << " KiB");
+    Bench bench(w);
+    bench.run(1);
+    bench.expect_exact();
+    EXPECT_LE(bench.budget->peak(), w.memory);
+  }
+}
+
+TEST(FetchEngineMemory, CountsASampleOnceThatStandsInABatchManyTimes) {
+  World w;
+  w.counts = {3};
+  w.batch = 8;
+  w.remainder = Remainder::kPad;
+  w.memory = 3 << 10;
+  Bench bench(w);
+  bench.run(1);
+  bench.expect_exact();
+}
+
+TEST(FetchEngineMemory, BatchesThatAreOutLeaveRoomForTheirSlots) {
+  for (bool ranges : {false, true}) {
+    for (uint64_t slot_kib : {1u, 4u, 8u, 20u}) {
+      World w;
+      w.counts = {200, 100};
+      w.block = 10;
+      w.lanes = 15;
+      w.memory = (6 + slot_kib + slot_kib / 2) << 10;
+      w.fetch.slot_bytes = slot_kib << 10;
+      if (ranges) w.fetch.scatter_bytes_min = w.fetch.gap_bytes_max = 1 << 20;
+      SCOPED_TRACE(testing::Message() << "slot " << slot_kib << " KiB " << ranges);
+      Bench bench(w);
+      bench.start();
+      bench.engine->allow(4);
+      while (bench.sink->ends == 0) {
+        bench.executor.run_all();
+        std::vector<FetchedBatch>& held = bench.sink->held;
+        ASSERT_FALSE(held.empty());
+        ASSERT_LE(held_bytes(held) + held.size() * w.fetch.slot_bytes, w.memory);
+        held.erase(held.begin());
+        bench.engine->batch_gone();
+        bench.engine->allow(1);
+      }
+      bench.sink->held.clear();
+      bench.expect_exact();
+    }
+  }
+}
+
+// What is dropped must be memory that comes back: a range that a batch which is out holds, too, does not.
+TEST(FetchEngineMemory, DropsNothingThatABatchIsHolding) {
+  World w;
+  w.counts = {10};
+  w.block = 10;
+  w.lanes = 1;
+  w.shuffle = Shuffle::kNone;
+  w.fetch.scatter_bytes_min = w.fetch.gap_bytes_max = 1 << 20;
+  Bench bench(w);
+  bench.start();
+  bench.engine->allow(1);
+  bench.executor.run_all();
+  ASSERT_EQ(bench.sink->held.size(), 1u);
+  bench.engine->give_back(w.memory);
+  bench.run_on(1);
+  bench.expect_exact();
+  EXPECT_EQ(bench.store->reads, 1u);
+}
+
+}  // namespace
+}  // namespace headrace
