@@ -175,6 +175,12 @@ class Dataset:
     def samples(self) -> int: ...
 
     @property
+    def counted(self) -> bool: ...
+
+    @property
+    def sample_bytes_mean(self) -> int: ...
+
+    @property
     def nbytes(self) -> int: ...
 
     @property
@@ -224,6 +230,27 @@ def open_dataset(urls: Sequence[str], options: dict[str, Any], progress: Callabl
 def knows_trusted_cas() -> bool: ...
 
 def runtime_defaults() -> dict[str, int]: ...
+
+class StreamAt:
+    """Where a job in the stream order stands; see headrace.stream_plan."""
+
+    def __init__(self, epoch: int, position: int, turn: int, streams: Sequence[Any]) -> None: ...
+
+    @property
+    def epoch(self) -> int: ...
+
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def turn(self) -> int: ...
+
+    def streams(self) -> list[tuple[Any, ...]]:
+        """(stream, epoch, oldest, head, draws, restart point) of each."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+
+def choose_streams(dataset: Dataset, world: int, memory_bytes: int, streams: int, slots: int) -> dict[str, Any]: ...
 
 class Stream:
     """One run over batches of a rank from a position; see headrace.feed."""
