@@ -28,8 +28,24 @@ if TYPE_CHECKING:
 __all__ = ["Share", "ShareLoader", "ShareRun", "WorkerFeed", "state_without_share"]
 
 State = dict[str, Any]
+# A batch, the position after it, what it was made of (without columns), the feed's counters so far.
+Made = tuple[Any, Any, Any, dict[str, int]]
 
 _COUNTERS = ("batches", "rows", "consumer_nanos", "wait_transform_nanos")
+# Of the workers' counters, those that add up over them: each has memory and requests of its own.
+_REPORTED = (
+    "bytes_received",
+    "bytes_delivered",
+    "requests",
+    "retries",
+    "throttles",
+    "rereads",
+    "bad_samples",
+    "evictions",
+    "requests_in_flight_max",
+    "memory_peak",
+    "memory_max",
+)
 _SHARE = "torch_worker"  # the entry of a worker's state that says what is its share
 
 
@@ -41,7 +57,9 @@ class ShareLoader(Loader):
     """A worker's loader: runs from any state and makes its share of the batches only."""
 
     def __init__(self, dataset: Any, options: Mapping[str, Any], ranks: Ranks) -> None:
-        own = {name: value for name, value in options.items() if name not in ("mesh", "ledger")}
+        # Its owner's process has the mesh and writes the ledger; block and lanes are in the state.
+        left_out = ("mesh", "ledger", "block", "lanes")
+        own = {name: value for name, value in options.items() if name not in left_out}
         own.update(rank=ranks.rank, world_size=ranks.world_size, agree=_alone)
         if own.get("device") is not None:
             own["device"] = "cpu"  # its owner's process moves the batches
@@ -71,11 +89,8 @@ class ShareLoader(Loader):
         if cursor.batches_left(self._at) == 0:
             self._at = cursor.next_start(self._at)
 
-    def run(
-        self, first: int, every: int, last_epoch: int | None = None
-    ) -> Iterator[tuple[Any, Any, Any]]:
-        """(batch, position after it, what it was made of) of the ``first``-th batch from here and
-        every ``every``-th behind it.
+    def run(self, first: int, every: int, last_epoch: int | None = None) -> Iterator[Made]:
+        """The ``first``-th batch from here and every ``every``-th behind it.
 
         Ends with the epoch, or with the epoch before ``last_epoch``.
         """
@@ -86,11 +101,11 @@ class ShareLoader(Loader):
         left = range(first, self._left, every) if last_epoch is None else itertools.count()
         try:
             for _ in left:
-                found = None if self._feed is None else self._feed.next()
-                if found is None:
+                feed = self._feed
+                if feed is None or (found := feed.next()) is None:
                     return
                 self._at = found[1]
-                yield *found, self._seen
+                yield *found, self._seen, feed.stats()
         finally:
             self._stop_feed()
             self._left, self._last_epoch = 0, None
@@ -149,7 +164,7 @@ class Share(Iterator[Any]):
         self._epoch = 0  # of the pass
         self._next = worker  # batches of the rank between the loader's state and this worker's next
         self._due = 0  # this worker's batches left of the pass
-        self._run: Iterator[tuple[Any, Any, Any]] = iter(())
+        self._run: Iterator[Made] = iter(())
 
     def begin(
         self, agree: Callable[[Callable[[State | None], tuple[State, State]]], State]
@@ -195,7 +210,7 @@ class Share(Iterator[Any]):
                     "hr.torch.DataLoader, or num_workers=0"
                 )
             raise StopIteration
-        batch, _, _ = found
+        batch = found[0]
         self._next, self._due = self.workers - 1, self._due - 1
         return self.loader.columns_of(batch)
 
@@ -235,7 +250,7 @@ class ShareRun(torch_data.IterableDataset[Any]):
         super().__init__()
         self._loader, self._state, self._last_epoch = loader, state, last_epoch
 
-    def __iter__(self) -> Iterator[tuple[Any, Any, Any]]:
+    def __iter__(self) -> Iterator[Made]:
         worker = torch_data.get_worker_info()
         assert worker is not None, "runs in workers"
         self._loader.enter(self._state)
@@ -266,7 +281,9 @@ class WorkerFeed:
         )
         self._batches: Iterator[Any] | None = iter(loader)
         self._device, self._sinks = device, sinks
+        self._workers = workers
         self._counters = dict.fromkeys(_COUNTERS, 0)
+        self._reported: dict[int, dict[str, int]] = {}  # by worker
         self._began = time.perf_counter_ns()
         self._returned = 0
 
@@ -274,7 +291,8 @@ class WorkerFeed:
         begin = time.perf_counter_ns()
         if self._batches is None or (found := next(self._batches, None)) is None:
             return None
-        batch, after, made = found
+        batch, after, made, counters = found
+        self._reported[self._counters["batches"] % self._workers] = counters
         if isinstance(batch, Batch):
             if self._device is not None:
                 batch = batch.to(self._device)
@@ -296,7 +314,12 @@ class WorkerFeed:
         self._returned = end
 
     def stats(self) -> dict[str, int]:
-        return dict(self._counters)
+        """Times as the trainer's process saw them, bytes and requests as the workers did."""
+        summed = {
+            name: sum(counters.get(name, 0) for counters in self._reported.values())
+            for name in _REPORTED
+        }
+        return {**summed, **self._counters}
 
     def close(self) -> None:
         self._batches = None  # ends the worker processes

@@ -71,6 +71,20 @@ def test_transforms_run_in_the_workers_and_draw_the_same_numbers(dataset):
     assert len({int(p) for batch in there for p in batch["process"]} - {os.getpid()}) == 2
 
 
+def test_the_stats_of_workers_are_added_up(dataset, caplog):
+    loader = hr.torch.DataLoader(dataset, num_workers=2, **OPTIONS, block=16, lanes=64)
+    assert sum(len(batch.ids) for _ in loader.epochs(1) for batch in loader) == 1050
+    alone = dataset.loader(**OPTIONS, block=16, lanes=64)
+    for _ in alone.epochs(1):
+        for _ in alone:
+            pass
+    assert loader.stats()["rows"] == 1050
+    assert loader.stats()["bytes_delivered"] == alone.stats()["bytes_delivered"]
+    read = loader.stats()["bytes_received"] / alone.stats()["bytes_received"]
+    assert read < 1.75, "a worker reads its own samples (and their neighbours in 64 KiB), not all"
+    assert "replaces" not in caplog.text
+
+
 def test_the_ledger_is_written_by_the_trainer_s_process(dataset, want, tmp_path):
     folder = tmp_path / "ledger"
     loader = hr.torch.DataLoader(dataset, num_workers=2, ledger=str(folder), **OPTIONS)
