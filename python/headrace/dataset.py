@@ -15,9 +15,9 @@ import numpy.typing as npt
 from headrace import _core, columns, selection
 from headrace._log import flush_log
 from headrace.choose import choose_order
+from headrace.describe import describe
 from headrace.errors import Error, UncountedError, UnsupportedError
 from headrace.open_options import FORMATS, core_options
-from headrace.options import format_size
 from headrace.order import Order, Shuffle, shuffle_name
 from headrace.plan import DatasetPlanner, Planner
 from headrace.stream_plan import StreamPlanner
@@ -384,42 +384,7 @@ class Dataset:
         return f"<headrace.Dataset {self.url}: {samples} in {len(self.shards):,} shards>"
 
     def __str__(self) -> str:
-        core = self.core
-        if not self.counted:
-            return self._stream_text()
-        count = len(self)
-        part = "" if self.selection is None else f" of {core.samples:,}: {self.filter_hash}"
-        fields = ", ".join(
-            name if have == core.samples else f"{name} (in {have:,} samples)"
-            for name, have in core.fields()
-        )
-        mean = format_size(core.sample_bytes / max(1, core.samples))
-        checks = "checksums" if core.has_checksums else "no checksums"
-        return "\n".join(
-            [
-                f"{self.url}",
-                f"  format    {self.format}",
-                f"  shards    {len(self.counts):,}",
-                f"  samples   {count:,}{part} (mean {mean})",
-                f"  bytes     {self.nbytes:,} ({format_size(self.nbytes)})",
-                f"  fields    {fields}",
-                f"  index     {core.index_source} ({checks}, stride {core.stride})",
-                f"  hashes    order {self.order_hash}, identity {self.identity_hash}",
-            ]
-        )
-
-    def _stream_text(self) -> str:
-        mean = format_size(self.core.sample_bytes_mean)
-        return "\n".join(
-            [
-                f"{self.url}",
-                f"  format    {self.format}, read as a stream: no index, samples not counted",
-                f"  shards    {len(self.shards):,}",
-                f"  samples   mean {mean}, decompressed (of the first ones)",
-                f"  bytes     {self.nbytes:,} ({format_size(self.nbytes)}) stored",
-                f"  fields    {', '.join(self.fields)} (of the first samples)",
-            ]
-        )
+        return describe(self)
 
 
 def _reopen(

@@ -26,8 +26,9 @@ class StreamLoader(Loader):
 
     def _next_of_feed(self) -> tuple[Any, Any] | None:
         found = super()._next_of_feed()
-        if found is not None and self._plan().cursor.ends_epoch(found[1]):
-            self._left = 1  # this one: now it is known
+        # Without epoch_size only the batch's own position says that it was the epoch's last.
+        if found is not None and self._options.epoch_size is None and found[1].position == 0:
+            self._left = 1
         return found
 
     def gather_state(self) -> dict[str, Any]:

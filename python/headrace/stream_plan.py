@@ -60,10 +60,6 @@ class StreamCursor:
         size = self.batches_per_epoch()
         return size - self.step(at) % size
 
-    def ends_epoch(self, at: Any) -> bool:
-        """Whether the batch before ``at`` was the last of an epoch whose length was not known."""
-        return self.epoch_size is None and bool(at.position == 0)
-
     def epoch(self, at: Any) -> int:
         if self.epoch_size is None:
             return int(at.epoch)

@@ -307,11 +307,16 @@ def test_the_index_of_plain_tars_is_a_by_product(streams, tmp_path):
 
 
 def test_half_an_epoch_leaves_parts_that_a_build_uses(streams, tmp_path):
-    with opened(streams, "plain", index_dir=tmp_path) as ds, ds.loader(**OPTIONS) as loader:
-        run(loader, 12)
-    assert list(tmp_path.glob("*/parts/*.part"))
+    # 160 to 292 of 400 samples are read: 40 batches, 16 ahead at most, the slots and a little more.
+    options = {**OPTIONS, "batch_size": 4}
+    with opened(streams, "plain", index_dir=tmp_path) as ds, ds.loader(**options) as loader:
+        run(loader, 40)
+    parts = len(list(tmp_path.glob("*/parts/*.part")))
+    assert 0 < parts < len(COUNTS)
+    streams.stats(reset=True)
     with hr.open("s3://plain", **streams.options, index_dir=tmp_path) as indexed:
         assert list(indexed.counts) == COUNTS
+    assert streams.stats()["requests"] < 3 + len(COUNTS)
 
 
 def test_what_cannot_be_asked_of_a_stream_says_so(streams):

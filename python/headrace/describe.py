@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``print(dataset)`` shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from headrace.options import format_size
+
+if TYPE_CHECKING:
+    from headrace.dataset import Dataset
+
+__all__ = ["describe"]
+
+
+def describe(dataset: Dataset) -> str:
+    core, stored = dataset.core, f"{dataset.nbytes:,} ({format_size(dataset.nbytes)})"
+    if not dataset.counted:
+        return "\n".join(
+            [
+                f"{dataset.url}",
+                f"  format    {dataset.format}, read as a stream: no index, samples not counted",
+                f"  shards    {len(dataset.shards):,}",
+                f"  samples   mean {format_size(core.sample_bytes_mean)} (of the first ones)",
+                f"  bytes     {stored}",
+                f"  fields    {', '.join(dataset.fields)} (of the first samples)",
+            ]
+        )
+    part = "" if dataset.selection is None else f" of {core.samples:,}: {dataset.filter_hash}"
+    fields = ", ".join(
+        name if have == core.samples else f"{name} (in {have:,} samples)"
+        for name, have in core.fields()
+    )
+    mean = format_size(core.sample_bytes / max(1, core.samples))
+    checks = "checksums" if core.has_checksums else "no checksums"
+    return "\n".join(
+        [
+            f"{dataset.url}",
+            f"  format    {dataset.format}",
+            f"  shards    {len(dataset.counts):,}",
+            f"  samples   {len(dataset):,}{part} (mean {mean})",
+            f"  bytes     {stored}",
+            f"  fields    {fields}",
+            f"  index     {core.index_source} ({checks}, stride {core.stride})",
+            f"  hashes    order {dataset.order_hash}, identity {dataset.identity_hash}",
+        ]
+    )
