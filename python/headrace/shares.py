@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from headrace.feed import Feed
     from headrace.ranks import Ranks
 
-__all__ = ["Share", "ShareLoader", "ShareRun", "WorkerFeed", "state_without_share"]
+__all__ = ["Share", "ShareLoader", "ShareRun", "WorkerFeed", "refuse_stream", "state_without_share"]
 
 State = dict[str, Any]
 # A batch, the position after it, what it was made of (without columns), the feed's counters so far.
@@ -53,10 +53,24 @@ def state_without_share(state: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in state.items() if name != _SHARE}
 
 
+def refuse_stream(dataset: Any) -> None:
+    """Streams are read from their beginning: every worker would read everything.
+
+    Raises:
+        UnsupportedError: the data set has no index and is read as a stream.
+    """
+    if not getattr(dataset, "counted", True):
+        raise UnsupportedError(
+            "worker processes over data that are read as a stream: each would read all of them; "
+            "use dataset.loader(...), or hr.torch.IterableDataset with num_workers=0"
+        )
+
+
 class ShareLoader(Loader):
     """A worker's loader: runs from any state and makes its share of the batches only."""
 
     def __init__(self, dataset: Any, options: Mapping[str, Any], ranks: Ranks) -> None:
+        refuse_stream(dataset)
         # Its owner's process has the mesh and writes the ledger; block and lanes are in the state.
         left_out = ("mesh", "ledger", "block", "lanes")
         own = {name: value for name, value in options.items() if name not in left_out}

@@ -26,11 +26,19 @@ from headrace.dataset import Dataset
 from headrace.errors import OptionError, UnsupportedError
 from headrace.loader import Loader
 from headrace.ranks import Ranks, find_ranks
-from headrace.shares import Share, ShareLoader, ShareRun, WorkerFeed, state_without_share
+from headrace.shares import (
+    Share,
+    ShareLoader,
+    ShareRun,
+    WorkerFeed,
+    refuse_stream,
+    state_without_share,
+)
 from headrace.worker_passes import WorkerPasses
 
 if TYPE_CHECKING:
     from headrace.feed import Feed
+    from headrace.mixture import Mixture
 
 __all__ = ["DataLoader", "IterableDataset", "MapDataset", "loader_state"]
 
@@ -58,7 +66,7 @@ class DataLoader(Loader):
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Dataset | Mixture,
         *,
         num_workers: int = 0,
         prefetch_factor: int = 2,
@@ -66,6 +74,7 @@ class DataLoader(Loader):
         worker_init_fn: Any = None,
         **options: Any,
     ) -> None:
+        refuse_stream(dataset)
         super().__init__(dataset, **options)
         if num_workers < 0 or prefetch_factor < 1:
             raise OptionError(
@@ -113,7 +122,7 @@ class DataLoader(Loader):
         )
 
 
-def _remake(dataset: Dataset, options: dict[str, Any]) -> DataLoader:
+def _remake(dataset: Dataset | Mixture, options: dict[str, Any]) -> DataLoader:
     return DataLoader(dataset, **options)
 
 
@@ -131,7 +140,9 @@ class IterableDataset(torch_data.IterableDataset[Any]):
         **options: of :class:`headrace.Loader`.
     """
 
-    def __init__(self, dataset: Dataset, *, extras: Sequence[str] = (), **options: Any) -> None:
+    def __init__(
+        self, dataset: Dataset | Mixture, *, extras: Sequence[str] = (), **options: Any
+    ) -> None:
         super().__init__()
         if wrong := [name for name in extras if name not in EXTRAS]:
             raise OptionError(
@@ -141,7 +152,7 @@ class IterableDataset(torch_data.IterableDataset[Any]):
         options.setdefault("device", "cpu")
         self._dataset = dataset
         self._options = options
-        self._made: Loader | None = Loader(dataset, **options)
+        self._made: Loader | None = dataset.loader(**options)
         self._passes = WorkerPasses()
         self._start: dict[str, Any] | None = None  # of the next pass, when unpickled
         self._owner: tuple[WorkerPasses, Ranks] | None = None  # of the process that pickled
@@ -151,7 +162,7 @@ class IterableDataset(torch_data.IterableDataset[Any]):
     def loader(self) -> Loader:
         """The loader that iterates in this process."""
         if self._made is None:
-            self._made = Loader(self._dataset, **self._options)
+            self._made = self._dataset.loader(**self._options)
             if self._start is not None:
                 self._made.load_state_dict(self._start)
         return self._made

@@ -41,6 +41,7 @@ def position_ids(epoch, begin, end, step=1):
 def test_every_remainder_rule_ends_with_equal_steps_and_the_whole_epoch(job, samples):
     rules = ("drop", "pad", "wrap", "short")
     options = {rule: {"remainder": rule, **ORDER} for rule in rules}
+    options["torch workers"] = {"remainder": "pad", "torch": True, **ORDER}
     options["workers"] = {"remainder": "pad", "num_workers": 1, **ORDER}
     done = job("ddp.py", samples, json.dumps(options), launcher=torchrun(RANKS))
     assert (done.status, len(done.reports)) == (0, RANKS), done
@@ -58,6 +59,7 @@ def test_every_remainder_rule_ends_with_equal_steps_and_the_whole_epoch(job, sam
 
     for report in done.reports:
         assert report["workers"] == report["pad"], "worker processes change nothing"
+        assert report["torch workers"]["passes"] == report["pad"]["passes"]
 
     assert steps(done, "wrap") == {(16, 16)}
     both = collections.Counter(valid_ids(done, "wrap", 0) + valid_ids(done, "wrap", 1))

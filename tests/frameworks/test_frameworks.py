@@ -2,6 +2,7 @@
 """Lightning, Accelerate and torch.distributed.checkpoint with ordinary code: equal steps, the whole epoch over the ranks,
 exact resume, also on another number of ranks. 1,003 samples in global batches of 64: 15 steps an epoch, 43 left out."""
 
+import collections
 import json
 from itertools import chain
 
@@ -74,9 +75,16 @@ def test_accelerate_trains_whole_epochs_and_goes_on_exactly(job, samples):
     for part, step in (("whole", 0), ("middle", 20)):
         batches = given([[ids for _, ids in report[part]["seen"]] for report in done.reports])
         assert batches == want[step:], part
+    for rule in ("pad", "wrap"):
+        batches = given([[ids for _, ids in report[rule]["seen"]] for report in done.reports])
+        assert len(batches) == 2 * (STEPS + 1)
+        counts = collections.Counter(chain(*batches))
+        assert (set(counts), min(counts.values())) == (set(range(SAMPLES)), 2), rule
+        assert sum(counts.values()) == (2 * SAMPLES if rule == "pad" else 32 * GLOBAL)
     for report in done.reports:
         assert report["whole"]["length"] == STEPS
         assert report["whole"]["gathered"] == want[-1]
+        assert report["pad"]["length"] == report["wrap"]["length"] == STEPS + 1
         assert all("Accelerate prepared" in text for text in report["refused"]), report["refused"]
 
 

@@ -5,7 +5,10 @@ themselves. Without data: python/tests/fakes.py.
 32 samples in batches of 5: an epoch has 6 batches (drop) or 7 (pad).
 """
 
+import multiprocessing
+import os
 import pickle
+import signal
 
 import pytest
 
@@ -208,6 +211,32 @@ def test_wrong_options_are_said():
         hr.torch.DataLoader(FakeDataset(), batch_size=5, num_workers=-1)
     with pytest.raises(errors.OptionError, match="batch_siz"):
         hr.torch.IterableDataset(FakeDataset(), batch_siz=5)
+
+
+def test_data_read_as_a_stream_have_no_workers():
+    class Uncounted(FakeDataset):
+        counted = False
+
+    with pytest.raises(errors.UnsupportedError, match="stream"):
+        hr.torch.DataLoader(Uncounted(), batch_size=5)
+    dataset = hr.torch.IterableDataset(Uncounted(), batch_size=5)
+    assert rows(torch_loader(dataset, 0)) == uninterrupted(1)[0]
+    with pytest.raises(errors.UnsupportedError, match="num_workers=0"):
+        rows(torch_loader(dataset, 1))
+
+
+def test_a_killed_worker_is_an_error_and_the_loader_goes_on_behind_it():
+    loader = hr.torch.DataLoader(FakeDataset(), batch_size=5, num_workers=1, prefetch_factor=1)
+    got, killed = [], False
+    with pytest.raises(RuntimeError, match="DataLoader worker"):
+        for batch in loader:
+            got.append(batch["x"].tolist())
+            if not killed:
+                (worker,) = multiprocessing.active_children()
+                os.kill(worker.pid, signal.SIGKILL)
+                killed = True
+    got += rows(loader.resume())
+    assert got == uninterrupted(1)[0]
 
 
 def test_columns_make_tuples():

@@ -20,11 +20,13 @@ ORDER = {"seed": 3, "block": 4, "lanes": 64, "memory": "64MiB"}
 DECODE = {"png": hr.decode.image(size=4), "cls": int, "id": int}
 
 
-def train(ds, folder, load):
+def train(ds, folder, load, remainder="drop"):
     accelerator = Accelerator(cpu=True)
     model = torch.nn.Linear(3, 10)
     sgd = torch.optim.SGD(model.parameters(), lr=0.01)
-    loader = ds.loader(batch_size=BATCH, decode=DECODE, device=accelerator.device, **ORDER)
+    loader = ds.loader(
+        batch_size=BATCH, decode=DECODE, device=accelerator.device, remainder=remainder, **ORDER
+    )
     model, sgd, loader = accelerator.prepare(model, sgd, loader)
     accelerator.register_for_checkpointing(loader)
     if load:
@@ -36,8 +38,8 @@ def train(ds, folder, load):
             accelerator.backward(torch.nn.functional.cross_entropy(model(pixels), batch["cls"]))
             sgd.step()
             sgd.zero_grad()
-            seen.append([epoch, batch["id"].tolist()])
-            if loader.step == SAVE_AT and not load:
+            seen.append([epoch, batch.ids[batch.valid].tolist()])
+            if loader.step == SAVE_AT and not load and remainder == "drop":
                 accelerator.save_state(folder / "checkpoint")
     together = accelerator.gather(batch["id"]).tolist()
     return {"seen": seen, "length": len(loader), "gathered": sorted(together), "last": seen[-1][1]}
@@ -61,6 +63,8 @@ def main():
     folder, data = Path(sys.argv[1]), sys.argv[2]
     with hr.open(data) as ds:
         report = {"whole": train(ds, folder, load=False), "middle": train(ds, folder, load=True)}
+        for rule in ("pad", "wrap"):
+            report[rule] = train(ds, folder, load=False, remainder=rule)
         report["refused"] = [
             refused(ds, 0), refused(ds, 2), refused(ds, 0, dispatch_batches=False),
         ]  # fmt: skip

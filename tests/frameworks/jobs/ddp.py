@@ -22,10 +22,13 @@ BATCH = 16
 
 def train(ds, options, leave):
     """What this rank was given: for each pass [[sample numbers], [valid]] of each step."""
-    decode = {"png": hr.decode.image(size=4), "cls": int}
-    loader = hr.torch.DataLoader(
-        ds, batch_size=BATCH, decode=decode, device="cpu", memory="64MiB", **options
-    )
+    options = {"batch_size": BATCH, "memory": "64MiB", "device": "cpu", **options}
+    options["decode"] = {"png": hr.decode.image(size=4), "cls": int}
+    if options.pop("torch", False):
+        data = hr.torch.IterableDataset(ds, extras=("ids", "valid"), **options)
+        loader = torch.utils.data.DataLoader(data, batch_size=None, num_workers=1)
+    else:
+        loader = hr.torch.DataLoader(ds, **options)
     model = DistributedDataParallel(torch.nn.Linear(3, 10))
     sgd = torch.optim.SGD(model.parameters(), lr=0.01)
     passes = []
@@ -34,20 +37,21 @@ def train(ds, options, leave):
         for batch in loader:
             if leave and dist.get_rank() == 0 and len(steps) == len(loader) - 1:
                 break
-            valid = torch.from_numpy(batch.valid.copy())
+            ids = batch["ids"] if isinstance(batch, dict) else torch.from_numpy(batch.ids)
+            valid = batch["valid"] if isinstance(batch, dict) else torch.from_numpy(batch.valid)
             losses = torch.nn.functional.cross_entropy(
                 model(batch["png"].float().mean((2, 3)) / 255), batch["cls"], reduction="none"
             )
             (losses * valid).mean().backward()
             sgd.step()
             sgd.zero_grad()
-            steps.append([batch.ids.tolist(), batch.valid.tolist()])
+            steps.append([ids.tolist(), valid.tolist()])
         passes.append(steps)
     return {
         "passes": passes,
         "length": len(loader),
-        "step": loader.step,
-        "state": loader.state_dict(),
+        "step": getattr(loader, "step", None),
+        "state": loader.state_dict() if isinstance(loader, hr.Loader) else None,
     }
 
 
