@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Worker processes over real data: forked and spawned, with transforms, errors and a ledger."""
+"""Worker processes over real data: forked and spawned, with transforms, mixtures, weights and a ledger; states of
+data that grew or were copied."""
 
 import itertools
 import os
+import shutil
 
 import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 import torch.utils.data as torch_data
-from torch_jobs import SAMPLES
+from small_data import write_tar
+from torch_jobs import SAMPLES, fields
 
 import headrace as hr
 
@@ -155,3 +158,52 @@ def test_weights_are_known_to_workers_from_the_start_only(dataset):
     made = hr.torch.IterableDataset(dataset, **options)
     with pytest.raises(hr.UnsupportedError, match="change with the step"):
         rows(torch_data.DataLoader(made, batch_size=None, num_workers=2))
+
+
+# --- data that changed under a state -----------------------------------------------------------------
+
+
+@pytest.fixture
+def began(samples, tmp_path):
+    """A folder of its own, a loader's state after 7 batches over it, what follows, and its index."""
+    folder = tmp_path / "data"
+    shutil.copytree(samples, folder)
+    with hr.open(str(folder)) as ds:
+        index = str(tmp_path / "began.hridx")
+        ds.index(save=index)
+        loader = ds.loader(**OPTIONS)
+        all_rows = rows(loader)
+        loader = ds.loader(**OPTIONS)
+        for _ in itertools.islice(loader, 7):
+            pass
+        return folder, loader.state_dict(), all_rows[7:], index
+
+
+def go_on(ds, state, made):
+    """What follows the state through each way to iterate."""
+    if made == "loader":
+        loader = ds.loader(**OPTIONS)
+        loader.load_state_dict(state)
+        return rows(loader)
+    dataset = hr.torch.IterableDataset(ds, **OPTIONS)
+    dataset.load_state_dict(state)
+    return rows(torch_data.DataLoader(dataset, batch_size=None, num_workers=2))
+
+
+@pytest.mark.parametrize("made", ["loader", "torch workers"])
+def test_shards_that_came_later_change_nothing_for_a_job_that_names_its_index(began, made):
+    folder, state, rest, index = began
+    write_tar(folder / "part-9.tar", 5000, 20, fields)
+    with hr.open(str(folder), index=index) as ds:
+        assert go_on(ds, state, made) == rest
+    with hr.open(str(folder)) as ds, pytest.raises(hr.MismatchError, match="order_hash"):
+        go_on(ds, state, made)
+
+
+@pytest.mark.parametrize("made", ["loader", "torch workers"])
+def test_a_copied_data_set_goes_on_where_the_copy_is_trusted(began, tmp_path, made):
+    folder, state, rest, index = began
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy, copy_function=shutil.copyfile)
+    with hr.open(str(copy), index=index, trust="copy") as ds:
+        assert go_on(ds, state, made) == rest
