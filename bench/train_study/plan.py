@@ -8,7 +8,7 @@ arrays here are smaller than the images and documents that they stand for.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SEEDS = (1, 2, 3, 4, 5)
 MARGIN = 0.5  # points
@@ -32,6 +32,7 @@ class Part:
     learning_rate: float
     test_samples: int
     pre_shuffled: bool = False
+    global_of: str = ""  # the part whose runs of "global" are this one's too
 
     @property
     def counts(self) -> list[int]:
@@ -119,13 +120,35 @@ def parts(scale: str) -> dict[str, Part]:
         learning_rate=4e-3,
         test_samples=size.test_texts,
     )
-    control = Part(
-        **{
-            **cnn.__dict__,
-            "name": "d",
-            "what": "as a, on shards shuffled when they were written; test accuracy, %",
-            "orders": ("stratified", "global"),
-            "pre_shuffled": True,
-        }
+    control = replace(
+        cnn,
+        name="d",
+        what="as a, on shards shuffled when they were written; test accuracy, %",
+        orders=("stratified", "global"),
+        pre_shuffled=True,
     )
-    return {part.name: part for part in (cnn, pairs, text, control)}
+    return {part.name: part for part in (cnn, pairs, text, control, *exploratory(cnn, text))}
+
+
+PROTOCOL_PARTS = ("a", "b", "c", "d")
+
+
+def exploratory(cnn: Part, text: Part) -> tuple[Part, Part]:
+    """Added after the results of the others were seen, to understand them: no verdict counts."""
+    small_blocks = replace(
+        text,
+        name="e",
+        what="exploratory: as c, blocks of 4 in the same memory (5 times the requests)",
+        orders=("stratified", "block"),
+        block=4,
+        lanes=text.buffer * 100 // (56 * 4),
+        global_of="c",
+    )
+    gentle = replace(
+        cnn,
+        name="f",
+        what="exploratory: as a, at an eighth of the learning rate",
+        orders=("global", "webdataset"),
+        learning_rate=cnn.learning_rate / 8,
+    )
+    return small_blocks, gentle

@@ -25,11 +25,11 @@ sys.path[:0] = [str(ROOT / "bench"), str(HERE)]
 
 import numpy as np  # noqa: E402
 import plan  # noqa: E402
+import torch  # noqa: E402
 from orders import epoch_of  # noqa: E402
 from training import TRAIN, stored_labels  # noqa: E402
 
 import quality  # noqa: E402
-import torch  # noqa: E402
 
 WINDOWS = (1, 4, 32)
 Key = tuple[str, str, str, int]
@@ -99,7 +99,7 @@ def wanted(arguments: argparse.Namespace) -> list[Key]:
     return [
         (arguments.scale, name, order, seed)
         for seed in arguments.seeds
-        for name in arguments.part or list(parts)
+        for name in arguments.part or plan.PROTOCOL_PARTS
         for order in parts[name].orders
         if not arguments.order or order in arguments.order
     ]
@@ -108,7 +108,7 @@ def wanted(arguments: argparse.Namespace) -> list[Key]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scale", choices=list(plan.SIZES), default="small")
-    parser.add_argument("--part", action="append", choices=["a", "b", "c", "d"])
+    parser.add_argument("--part", action="append", choices=list(TRAIN))
     parser.add_argument("--order", action="append", choices=plan.ORDERS)
     parser.add_argument("--seeds", type=int, nargs="+", default=plan.SEEDS)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time, a core each")

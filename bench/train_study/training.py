@@ -15,14 +15,13 @@ from pathlib import Path
 import corpus
 import numpy as np
 import textures
+import torch
 from nets import Classifier, Encoder, LetterModel
 from orders import epoch_of
 from plan import Part
 from ranks import Ranks
-from torch.nn import functional
-
-import torch
 from torch import nn
+from torch.nn import functional
 
 TRAIN_SEED, TEST_SEED, WRITE_SEED = 31, 32, 33
 WARM_UP_STEPS = 50
@@ -44,7 +43,7 @@ def stored_images(part: Part) -> tuple[textures.Images, textures.Images]:
 
 def stored_labels(part: Part, folder: Path) -> np.ndarray:
     """Class or source of each sample in stored order."""
-    if part.name == "c":
+    if TRAIN[part.name] is train_text:
         return corpus.load_corpus(part.samples, part.test_samples, folder).sources
     return stored_images(part)[0].labels
 
@@ -206,4 +205,11 @@ def train_text(part: Part, order: str, seed: int, folder: Path) -> Figures:
     }
 
 
-TRAIN = {"a": train_cnn, "b": train_pairs, "c": train_text, "d": train_cnn}
+TRAIN = {
+    "a": train_cnn,
+    "b": train_pairs,
+    "c": train_text,
+    "d": train_cnn,
+    "e": train_text,
+    "f": train_cnn,
+}

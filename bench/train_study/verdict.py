@@ -139,6 +139,8 @@ def table(lines: list[Line]) -> Iterator[str]:
     for name, part in plan.parts(lines[0]["scale"]).items():
         if name not in found:
             continue
+        if part.global_of:
+            found[name]["global"] = found[part.global_of]["global"]
         yield heading(part)
         yield ""
         for figure in ("points", *SECONDARY):
