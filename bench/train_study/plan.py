@@ -32,6 +32,7 @@ class Part:
     learning_rate: float
     test_samples: int
     pre_shuffled: bool = False
+    buffer_share: float = LANE_SHARE  # of the data set: webdataset's buffers
     global_of: str = ""  # the part whose runs of "global" are this one's too
 
     @property
@@ -40,8 +41,8 @@ class Part:
 
     @property
     def buffer(self) -> int:
-        """Samples in webdataset's shuffle buffers, all ranks together: the same memory."""
-        return int(self.samples * LANE_SHARE)
+        """Samples in webdataset's shuffle buffers, all ranks together; the same memory but in g."""
+        return int(self.samples * self.buffer_share)
 
     @property
     def memory_bytes(self) -> int:
@@ -133,7 +134,7 @@ def parts(scale: str) -> dict[str, Part]:
 PROTOCOL_PARTS = ("a", "b", "c", "d")
 
 
-def exploratory(cnn: Part, text: Part) -> tuple[Part, Part]:
+def exploratory(cnn: Part, text: Part) -> list[Part]:
     """Added after the results of the others were seen, to understand them: no verdict counts."""
     small_blocks = replace(
         text,
@@ -151,4 +152,12 @@ def exploratory(cnn: Part, text: Part) -> tuple[Part, Part]:
         orders=("global", "webdataset"),
         learning_rate=cnn.learning_rate / 8,
     )
-    return small_blocks, gentle
+    more_memory = replace(
+        cnn,
+        name="g",
+        what="exploratory: as a, webdataset with 8 times the memory (20 % of the data set)",
+        orders=("webdataset",),
+        buffer_share=8 * LANE_SHARE,
+        global_of="a",
+    )
+    return [small_blocks, gentle, more_memory]
