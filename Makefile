@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 JOBS ?= $(shell nproc)
 
-.PHONY: demo test test-long test-exhaustive wheel lint asan tsan fuzz soak bench quality native train-study clean
+.PHONY: demo test test-long test-exhaustive sim wheel lint asan tsan fuzz soak bench quality native train-study clean
 .DEFAULT_GOAL := test
 
 # Streams real images out of an S3 server on this machine, kills the trainer half way, resumes, and reports.
@@ -51,6 +51,12 @@ test-long: native
 	$(PYTHON) tests/soak/soak.py kills --cycles $(CYCLES)
 	$(PYTHON) tests/soak/soak.py drill
 	$(PYTHON) tests/soak/soak.py elastic
+
+# Whole jobs in virtual time against a model (tests/sim). One seed again: headrace_sim --seed N --trace.
+SEEDS ?= 100000
+sim:
+	@tools/setup dev
+	build/dev/tests/sim/headrace_sim --seeds 0 $(SEEDS) --jobs $(JOBS)
 
 # Many loaders under one memory limit; needs root.
 soak: native
