@@ -75,14 +75,14 @@ Result<OpenedStore> open_s3(const DataUrl& url, const StoreOptions& options, std
   s3.anonymous = options.anonymous;
   const Environment environment = Environment::of_process();
   HR_TRY_ASSIGN(s3, with_aws_settings(std::move(s3), environment, stack->files));
-  HR_TRY_ASSIGN(std::shared_ptr<CredentialsProvider> credentials,
-                resolve_credentials(s3, environment, stack->files));
   stack->resolver = std::make_shared<SystemResolver>();
   TransportLimits limits;
   limits.connections_max = limits.connections_idle_max = options.connections_max;
   TlsOptions tls;
   tls.ca_file = options.ca_file;
   tls.verify = options.verify_tls;
+  HR_TRY_ASSIGN(std::shared_ptr<CredentialsProvider> credentials,
+                shared_credentials(s3, environment, CredentialTools::real(tls)));
   if (behind_proxy(s3.endpoint_url, environment)) {
     stack->transports.push_back(std::make_unique<CurlTransport>(limits, tls));
   } else {

@@ -20,12 +20,6 @@ std::string_view trim(std::string_view text) {
 
 bool is_comment(std::string_view line) { return line.front() == '#' || line.front() == ';'; }
 
-// "~/x" with the environment's HOME.
-std::string expand_home(const std::string& path, const Environment& environment) {
-  if (path.rfind("~/", 0) == 0) return environment.get("HOME") + path.substr(1);
-  return path;
-}
-
 Result<IniFile> read_ini(const std::string& path, FileSystem& files) {
   auto text = files.read(path, kConfigBytesMax);
   if (!text.ok()) {
@@ -39,37 +33,6 @@ const std::string& value_of(const std::map<std::string, std::string>& section, c
   static const std::string kNone;
   auto it = section.find(key);
   return it == section.end() ? kNone : it->second;
-}
-
-// ~/.aws/config says "[profile x]" (and "[default]"), ~/.aws/credentials "[x]".
-const std::map<std::string, std::string>* config_section(const IniFile& config, const std::string& name) {
-  auto it = config.find("profile " + name);
-  if (it == config.end() && name == "default") it = config.find("default");
-  return it == config.end() ? nullptr : &it->second;
-}
-
-void take_keys(const std::map<std::string, std::string>& section, const std::string& path, AwsProfile* profile) {
-  if (!profile->access_key_id.empty() || value_of(section, "aws_access_key_id").empty()) return;
-  profile->access_key_id = value_of(section, "aws_access_key_id");
-  profile->secret_access_key = Secret(value_of(section, "aws_secret_access_key"));
-  profile->session_token = Secret(value_of(section, "aws_session_token"));
-  profile->keys_file = path;
-}
-
-void take_settings(const std::map<std::string, std::string>& section, const IniFile& config, AwsProfile* profile) {
-  profile->region = value_of(section, "region");
-  profile->endpoint_url = value_of(section, "endpoint_url");
-  profile->addressing_style = value_of(section, "s3.addressing_style");
-  if (const std::string& services = value_of(section, "services"); !services.empty()) {
-    auto it = config.find("services " + services);
-    if (it != config.end() && !value_of(it->second, "s3.endpoint_url").empty()) {
-      profile->endpoint_url = value_of(it->second, "s3.endpoint_url");
-    }
-  }
-  for (const char* source : {"role_arn", "web_identity_token_file", "sso_session", "sso_start_url",
-                             "credential_process", "login_session"}) {
-    if (profile->unsupported.empty() && section.contains(source)) profile->unsupported = source;
-  }
 }
 
 }  // namespace
@@ -91,6 +54,14 @@ const std::string& Environment::get(const std::string& name) const {
 }
 
 bool Environment::is_true(const std::string& name) const { return ::strcasecmp(get(name).c_str(), "true") == 0; }
+
+std::map<std::string, std::string> Environment::starting_with(const std::string& prefix) const {
+  std::map<std::string, std::string> found;
+  for (auto it = values_.lower_bound(prefix); it != values_.end() && it->first.starts_with(prefix); ++it) {
+    found.insert(*it);
+  }
+  return found;
+}
 
 Result<IniFile> parse_ini(std::string_view text, const std::string& path) {
   IniFile file;
@@ -136,35 +107,71 @@ Result<IniFile> parse_ini(std::string_view text, const std::string& path) {
   return file;
 }
 
-Result<AwsProfile> load_aws_profile(const std::string& profile, const Environment& environment, FileSystem& files) {
-  const auto or_else = [](const std::string& first, const std::string& second) {
-    return first.empty() ? second : first;
+std::string expand_home(const std::string& path, const Environment& environment) {
+  if (path.rfind("~/", 0) == 0) return environment.get("HOME") + path.substr(1);
+  return path;
+}
+
+const AwsFiles::Section* AwsFiles::config_section(const std::string& profile) const {
+  auto it = config.find("profile " + profile);
+  if (it == config.end() && profile == "default") it = config.find("default");
+  return it == config.end() ? nullptr : &it->second;
+}
+
+const AwsFiles::Section* AwsFiles::credentials_section(const std::string& profile) const {
+  const auto it = credentials.find(profile);
+  return it == credentials.end() ? nullptr : &it->second;
+}
+
+bool AwsFiles::has_profile(const std::string& profile) const {
+  return config_section(profile) != nullptr || credentials_section(profile) != nullptr;
+}
+
+const std::string& AwsFiles::setting(const std::string& profile, const std::string& key) const {
+  static const std::string kNone;
+  for (const Section* section : {credentials_section(profile), config_section(profile)}) {
+    if (section == nullptr) continue;
+    if (const std::string& value = value_of(*section, key); !value.empty()) return value;
+  }
+  return kNone;
+}
+
+const std::string& AwsFiles::service_endpoint_url(const std::string& profile, const std::string& service) const {
+  static const std::string kNone;
+  const std::string& services = setting(profile, "services");
+  const auto it = config.find("services " + services);
+  return services.empty() || it == config.end() ? kNone : value_of(it->second, service + ".endpoint_url");
+}
+
+const std::string& AwsFiles::endpoint_url(const std::string& profile, const std::string& service) const {
+  const std::string& own = service_endpoint_url(profile, service);
+  return own.empty() ? setting(profile, "endpoint_url") : own;
+}
+
+Result<AwsFiles> load_aws_files(const Environment& environment, FileSystem& files) {
+  const auto path_of = [&](const char* variable, const char* usual) {
+    const std::string& given = environment.get(variable);
+    return expand_home(given.empty() ? usual : given, environment);
   };
-  AwsProfile loaded;
-  loaded.name = or_else(or_else(profile, environment.get("AWS_PROFILE")), environment.get("AWS_DEFAULT_PROFILE"));
-  loaded.named = !loaded.name.empty();
-  if (!loaded.named) loaded.name = "default";
-  const std::string credentials_path =
-      expand_home(or_else(environment.get("AWS_SHARED_CREDENTIALS_FILE"), "~/.aws/credentials"), environment);
-  const std::string config_path =
-      expand_home(or_else(environment.get("AWS_CONFIG_FILE"), "~/.aws/config"), environment);
-  loaded.files = {credentials_path, config_path};
-  HR_TRY_ASSIGN(const IniFile credentials, read_ini(credentials_path, files));
-  HR_TRY_ASSIGN(const IniFile config, read_ini(config_path, files));
-  if (auto it = credentials.find(loaded.name); it != credentials.end()) {
-    loaded.found = true;
-    take_keys(it->second, credentials_path, &loaded);
-  }
-  if (const auto* section = config_section(config, loaded.name)) {
-    loaded.found = true;
-    take_settings(*section, config, &loaded);
-    take_keys(*section, config_path, &loaded);
-  }
-  if (loaded.named && !loaded.found) {
-    return invalid_argument("profile \"" + loaded.name + "\": not found in " + credentials_path + " or " + config_path +
-                            "; check profile= and AWS_PROFILE");
-  }
+  AwsFiles loaded;
+  loaded.credentials_path = path_of("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials");
+  loaded.config_path = path_of("AWS_CONFIG_FILE", "~/.aws/config");
+  HR_TRY_ASSIGN(loaded.credentials, read_ini(loaded.credentials_path, files));
+  HR_TRY_ASSIGN(loaded.config, read_ini(loaded.config_path, files));
   return loaded;
+}
+
+ProfileName profile_name(const std::string& of_options, const Environment& environment) {
+  for (const std::string* name : {&of_options, &environment.get("AWS_PROFILE"), &environment.get("AWS_DEFAULT_PROFILE")}) {
+    if (!name->empty()) return {*name, true};
+  }
+  return {"default", false};
+}
+
+Status check_profile(const ProfileName& profile, const AwsFiles& files) {
+  if (!profile.named || files.has_profile(profile.name)) return {};
+  return invalid_argument("profile \"" + profile.name + "\": not found in " + files.credentials_path + " or " +
+                          files.config_path + "; check profile= and AWS_PROFILE");
 }
 
 }  // namespace headrace

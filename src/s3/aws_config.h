@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "base/result.h"
-#include "base/secret.h"
 #include "sys/file_system.h"
 
 namespace headrace {
@@ -25,6 +24,7 @@ class Environment {
   // The value, or "" when unset: AWS tools treat both alike.
   const std::string& get(const std::string& name) const;
   bool is_true(const std::string& name) const;  // "true" in any case
+  std::map<std::string, std::string> starting_with(const std::string& prefix) const;
 
  private:
   std::map<std::string, std::string> values_;
@@ -35,22 +35,35 @@ class Environment {
 using IniFile = std::map<std::string, std::map<std::string, std::string>>;
 Result<IniFile> parse_ini(std::string_view text, const std::string& path);
 
-struct AwsProfile {
-  std::string name;    // "default" when nothing names one
-  bool named = false;  // by an option or AWS_PROFILE: it must exist
-  bool found = false;
-  std::string access_key_id;
-  Secret secret_access_key;
-  Secret session_token;
-  std::string region;
-  std::string endpoint_url;      // of services.s3, else of the profile
-  std::string addressing_style;  // of s3: "path", "virtual", "auto" or ""
-  std::string unsupported;       // a credential source that this version does not ask: "sso_session", "role_arn", ...
-  std::string keys_file;         // where the keys stand
-  std::vector<std::string> files;  // looked at
-};
+// The two shared files. Missing files are empty files.
+struct AwsFiles {
+  using Section = std::map<std::string, std::string>;
+  IniFile config, credentials;
+  std::string config_path, credentials_path;
 
-// `profile`: of the options; empty = AWS_PROFILE, AWS_DEFAULT_PROFILE, "default". Missing files are empty files.
-Result<AwsProfile> load_aws_profile(const std::string& profile, const Environment& environment, FileSystem& files);
+  // Null when there is none. ~/.aws/config says "[profile x]" (and "[default]"), ~/.aws/credentials "[x]".
+  const Section* config_section(const std::string& profile) const;
+  const Section* credentials_section(const std::string& profile) const;
+  bool has_profile(const std::string& profile) const;
+  // A setting of the profile; ~/.aws/credentials beats ~/.aws/config. "" when it is not set.
+  const std::string& setting(const std::string& profile, const std::string& key) const;
+  // endpoint_url of one service in the profile's services section.
+  const std::string& service_endpoint_url(const std::string& profile, const std::string& service) const;
+  // The same, else the profile's own.
+  const std::string& endpoint_url(const std::string& profile, const std::string& service) const;
+};
+Result<AwsFiles> load_aws_files(const Environment& environment, FileSystem& files);
+
+// "~/x" with the environment's HOME.
+std::string expand_home(const std::string& path, const Environment& environment);
+
+struct ProfileName {
+  std::string name;    // "default" when nothing names one
+  bool named = false;  // by an option or the environment: it must exist
+};
+// `of_options`, AWS_PROFILE, AWS_DEFAULT_PROFILE, "default".
+ProfileName profile_name(const std::string& of_options, const Environment& environment);
+// kInvalidArgument when the profile is named and stands in neither file.
+Status check_profile(const ProfileName& profile, const AwsFiles& files);
 
 }  // namespace headrace

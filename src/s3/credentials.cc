@@ -1,36 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "s3/credentials.h"
 
-#include <mutex>
+#include <unistd.h>
 
-#include "s3/aws_config.h"
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "s3/control_http.h"
+#include "s3/crypto.h"
+#include "s3/metadata_sources.h"
+#include "s3/process_source.h"
+#include "s3/profile_source.h"
+#include "s3/refreshing_credentials.h"
 #include "s3/s3_options.h"
+#include "s3/sts_source.h"
 
 namespace headrace {
 namespace {
 
 using Shared = std::shared_ptr<const Credentials>;
-
-// A value that would break out of a header (or a file with a stray blank) is found here, not by the server.
-Status check_keys(const Credentials& credentials) {
-  const auto plain = [](const std::string& text) {
-    for (char c : text) {
-      if (c <= ' ' || c > '~') return false;
-    }
-    return true;
-  };
-  if (credentials.access_key_id.empty() != credentials.secret_access_key.empty()) {
-    return invalid_argument("credentials of " + credentials.source + ": " +
-                            (credentials.access_key_id.empty() ? "secret key without access key id"
-                                                               : "access key id without secret key"));
-  }
-  if (!plain(credentials.access_key_id) || !plain(credentials.secret_access_key.reveal()) ||
-      !plain(credentials.session_token.reveal())) {
-    return invalid_argument("credentials of " + credentials.source +
-                            ": a blank, control or non-ASCII character in a key; check for stray quotes and blanks");
-  }
-  return {};
-}
+using Provider = std::shared_ptr<CredentialsProvider>;
 
 class StaticProvider final : public CredentialsProvider {
  public:
@@ -46,84 +36,113 @@ class StaticProvider final : public CredentialsProvider {
   const Shared credentials_;
 };
 
-// Something outside (a login tool, a cron job) rewrites the files: read them again when the store says "expired".
-class ProfileProvider final : public CredentialsProvider {
+// What must be asked, in its order. Holds what the sources point into.
+class Chain final : public CredentialSource {
  public:
-  ProfileProvider(std::string profile, Environment environment, FileSystem& files, Credentials first)
-      : profile_(std::move(profile)),
-        environment_(std::move(environment)),
-        files_(files),
-        credentials_(std::make_shared<const Credentials>(std::move(first))) {}
+  Chain(const S3Options& options, Environment environment, CredentialTools tools)
+      : tools_(std::move(tools)), given_profile_(!options.profile.empty()) {
+    world_.environment = std::move(environment);
+    world_.files = tools_.files.get();
+    world_.http = tools_.http.get();
+    world_.processes = tools_.processes.get();
+    world_.clock = tools_.clock;
+    world_.profile = options.profile;
+    world_.region = options.region;
+    add("the profile's role", std::make_unique<ProfileSource>(world_, ProfileSource::Part::kRoles));
+    if (!given_profile_) add("web identity", std::make_unique<WebIdentitySource>(world_));
+    add("the profile", std::make_unique<ProfileSource>(world_, ProfileSource::Part::kRest));
+    add("the container", std::make_unique<ContainerSource>(world_));
+    add("the instance", std::make_unique<InstanceMetadataSource>(world_));
+  }
 
-  static Credentials of(const AwsProfile& profile) {
-    return {profile.access_key_id, profile.secret_access_key, profile.session_token, std::nullopt,
-            "profile " + profile.name + " of " + profile.keys_file};
+  Result<Credentials> fetch(std::stop_token stop) override {
+    std::string tried = given_profile_ ? "" : "; the environment: AWS_ACCESS_KEY_ID is not set";
+    for (const auto& [name, source] : sources_) {
+      auto credentials = source->fetch(stop);
+      if (credentials.ok()) return credentials;
+      const Status& why = credentials.status();
+      if (why.code() != Code::kNotFound) return why;
+      tried += "; " + name + ": " + why.message();
+    }
+    return permission_denied("no AWS credentials found. Asked: the options: none given" + tried +
+                             ". For a public bucket set anonymous=True");
   }
-  Shared current() override {
-    std::lock_guard lock(mutex_);
-    return credentials_;
-  }
-  void refresh(Shared seen, Refreshed done) override { done(reread(seen)); }
 
  private:
-  Result<Shared> reread(const Shared& seen) {
-    std::lock_guard lock(mutex_);
-    if (seen != credentials_) return credentials_;  // another request was here first
-    HR_TRY_ASSIGN(const AwsProfile profile, load_aws_profile(profile_, environment_, files_));
-    Credentials fresh = of(profile);
-    HR_TRY(check_keys(fresh));
-    if (fresh.anonymous() || (fresh.access_key_id == credentials_->access_key_id &&
-                              fresh.session_token == credentials_->session_token)) {
-      return permission_denied("credentials of " + credentials_->source +
-                               " are refused as expired or invalid and the file has no newer ones; log in again");
-    }
-    credentials_ = std::make_shared<const Credentials>(std::move(fresh));
-    return credentials_;
+  void add(const char* name, std::unique_ptr<CredentialSource> source) {
+    sources_.emplace_back(name, std::move(source));
   }
-
-  const std::string profile_;
-  const Environment environment_;
-  FileSystem& files_;
-  std::mutex mutex_;
-  Shared credentials_;
+  const CredentialTools tools_;
+  const bool given_profile_;
+  CredentialWorld world_;
+  std::vector<std::pair<std::string, std::unique_ptr<CredentialSource>>> sources_;
 };
 
-Status none_found(const AwsProfile& profile) {
-  std::string text = "no AWS credentials found; looked at: options, AWS_ACCESS_KEY_ID, profile \"" + profile.name +
-                     "\" in " + profile.files[0] + " and " + profile.files[1];
-  if (!profile.unsupported.empty()) {
-    text += " (it uses " + profile.unsupported + ", which headrace does not ask yet: export the keys with "
-            "`aws configure export-credentials --format env`)";
-  }
-  return permission_denied(text + "; for a public bucket set anonymous=True");
-}
-
-}  // namespace
-
-std::shared_ptr<CredentialsProvider> static_credentials(Credentials credentials) {
-  return std::make_shared<StaticProvider>(std::move(credentials));
-}
-
-Result<std::shared_ptr<CredentialsProvider>> resolve_credentials(const S3Options& options,
-                                                                 const Environment& environment, FileSystem& files) {
+// The keys that stand in the options or the environment; nothing when there are none.
+Result<Provider> keys_at_hand(const S3Options& options, const Environment& environment) {
   if (options.anonymous) return static_credentials({"", Secret(), Secret(), std::nullopt, "anonymous=True"});
   Credentials given{options.access_key_id, options.secret_access_key, options.session_token, std::nullopt,
                     "the options"};
   HR_TRY(check_keys(given));
   if (!given.anonymous()) return static_credentials(std::move(given));
-  if (options.profile.empty()) {  // as boto3: a profile that is asked for by name beats the environment
-    Credentials from_environment{environment.get("AWS_ACCESS_KEY_ID"), Secret(environment.get("AWS_SECRET_ACCESS_KEY")),
-                                 Secret(environment.get("AWS_SESSION_TOKEN")), std::nullopt,
-                                 "the environment (AWS_ACCESS_KEY_ID)"};
-    HR_TRY(check_keys(from_environment));
-    if (!from_environment.anonymous()) return static_credentials(std::move(from_environment));
+  if (!options.profile.empty()) return Provider();  // as boto3: a profile that is asked for by name beats the environment
+  Credentials found{environment.get("AWS_ACCESS_KEY_ID"), Secret(environment.get("AWS_SECRET_ACCESS_KEY")),
+                    Secret(environment.get("AWS_SESSION_TOKEN")), std::nullopt, "the environment (AWS_ACCESS_KEY_ID)"};
+  HR_TRY(check_keys(found));
+  return found.anonymous() ? Provider() : static_credentials(std::move(found));
+}
+
+// All that the chain's answer may depend on. Holds secrets of the environment: hashed.
+std::string chain_key(const S3Options& options, const Environment& environment) {
+  std::string text = std::to_string(::getpid()) + '\0' + options.profile + '\0' + options.region + '\0';
+  text += environment.get("HOME") + '\0';
+  for (const auto& [name, value] : environment.starting_with("AWS_")) text += name + '=' + value + '\0';
+  return sha256_hex(text);
+}
+
+}  // namespace
+
+CredentialTools CredentialTools::real(const TlsOptions& tls) {
+  return {std::make_shared<RealFileSystem>(), std::make_shared<NetControlHttp>(tls),
+          std::make_shared<RealProcessRunner>(), std::make_shared<PassingThreads>(), &SystemClock::instance()};
+}
+
+Provider static_credentials(Credentials credentials) {
+  return std::make_shared<StaticProvider>(std::move(credentials));
+}
+
+Result<Provider> resolve_credentials(const S3Options& options, const Environment& environment,
+                                     const CredentialTools& tools) {
+  HR_TRY_ASSIGN(const Provider at_hand, keys_at_hand(options, environment));
+  if (at_hand) return at_hand;
+  auto chain = std::make_shared<Chain>(options, environment, tools);
+  HR_TRY_ASSIGN(Credentials first, chain->fetch({}));
+  if (first.expires_unix && *first.expires_unix <= tools.clock->unix_seconds()) {
+    return permission_denied("credentials of " + first.source +
+                             ": what the source gives has expired already; log in again, and check the clock");
   }
-  HR_TRY_ASSIGN(const AwsProfile profile, load_aws_profile(options.profile, environment, files));
-  if (profile.access_key_id.empty()) return none_found(profile);
-  Credentials from_profile = ProfileProvider::of(profile);
-  HR_TRY(check_keys(from_profile));
-  return std::shared_ptr<CredentialsProvider>(
-      std::make_shared<ProfileProvider>(options.profile, environment, files, std::move(from_profile)));
+  return Provider(std::make_shared<RefreshingCredentials>(
+      std::move(chain), std::make_shared<const Credentials>(std::move(first)), tools.worker, *tools.clock,
+      entropy_seed()));
+}
+
+Result<Provider> shared_credentials(const S3Options& options, const Environment& environment,
+                                    const CredentialTools& tools) {
+  HR_TRY_ASSIGN(const Provider at_hand, keys_at_hand(options, environment));
+  if (at_hand) return at_hand;
+  static std::mutex mutex;
+  static std::map<std::string, std::weak_ptr<CredentialsProvider>> known;
+  const std::string key = chain_key(options, environment);
+  {
+    std::lock_guard lock(mutex);
+    if (Provider provider = known[key].lock()) return provider;
+  }
+  // Not under the lock: this may take seconds.
+  HR_TRY_ASSIGN(Provider provider, resolve_credentials(options, environment, tools));
+  std::lock_guard lock(mutex);
+  std::erase_if(known, [](const auto& entry) { return entry.second.expired(); });
+  known[key] = provider;
+  return provider;
 }
 
 }  // namespace headrace

@@ -5,27 +5,28 @@
 
 #include "s3/aws_config.h"
 #include "s3/s3_options.h"
+#include "s3/testing/fake_world.h"
 
 namespace headrace {
 namespace {
 
 using Values = std::map<std::string, std::string>;
 
-class CredentialsTest : public testing::Test {
+class CredentialsTest : public ::testing::Test {
  protected:
   Result<std::shared_ptr<CredentialsProvider>> resolve(const Values& values, const S3Options& options = {}) {
     Values all = values;
     all.emplace("HOME", "/h");
-    return resolve_credentials(options, Environment(all), files_);
+    return resolve_credentials(options, Environment(all), world_.tools());
   }
   Credentials found(const Values& values, const S3Options& options = {}) {
     auto provider = resolve(values, options);
     EXPECT_TRUE(provider.ok()) << provider.status().message();
     return provider.ok() ? *(*provider)->current() : Credentials{};
   }
-  void write(const std::string& path, const std::string& text) { ASSERT_TRUE(files_.write_atomic(path, text).ok()); }
+  void write(const std::string& path, const std::string& text) { world_.write(path, text); }
 
-  MemoryFileSystem files_;
+  testing::FakeWorld world_;
 };
 
 TEST_F(CredentialsTest, TheFirstSourceThatHasSomeWins) {
@@ -62,11 +63,14 @@ TEST_F(CredentialsTest, SaysWhereItLookedWhenThereAreNone) {
   const Status status = resolve({}).status();
   EXPECT_EQ(status.code(), Code::kPermission);
   for (const char* part : {"AWS_ACCESS_KEY_ID", "/h/.aws/credentials", "/h/.aws/config", "\"default\"",
-                           "anonymous"}) {
+                           "AWS_WEB_IDENTITY_TOKEN_FILE is not set", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+                           "http://169.254.169.254", "hop limit", "anonymous"}) {
     EXPECT_NE(status.message().find(part), std::string::npos) << status.message();
   }
+  write("/h/.aws/config", "[default]\nlogin_session = arn\n");
+  EXPECT_NE(resolve({}).status().message().find("login_session"), std::string::npos);
   write("/h/.aws/config", "[default]\nsso_session = corp\n");
-  EXPECT_NE(resolve({}).status().message().find("it uses sso_session"), std::string::npos);
+  EXPECT_NE(resolve({}).status().message().find("sso_account_id"), std::string::npos);
 }
 
 TEST_F(CredentialsTest, RefusesHalfAPairAndAProfileThatIsNotThere) {
@@ -90,11 +94,15 @@ TEST_F(CredentialsTest, ReadsARewrittenFileWhenTheStoreSaysExpired) {
   const auto old = provider->current();
   Status refused;
   provider->refresh(old, [&](auto result) { refused = result.status(); });
+  world_.worker->run_ready();
   EXPECT_EQ(refused.code(), Code::kPermission);  // nothing newer there
+  EXPECT_NE(refused.message().find("no newer ones"), std::string::npos);
+  world_.clock.advance(std::chrono::seconds(6));
   write("/h/.aws/credentials", "[default]\naws_access_key_id=A\naws_secret_access_key=s\naws_session_token=new\n");
   for (int i = 0; i < 2; ++i) {  // the second finds that it was done already
     std::shared_ptr<const Credentials> fresh;
     provider->refresh(old, [&](auto result) { fresh = *result; });
+    world_.worker->run_ready();
     ASSERT_TRUE(fresh);
     EXPECT_EQ(fresh->session_token, Secret("new"));
     EXPECT_EQ(provider->current(), fresh);

@@ -42,6 +42,16 @@ Digest& sha256_digest() {
   return digest;
 }
 
+std::string hex_of(const uint8_t* bytes, size_t size) {
+  static constexpr char kDigits[] = "0123456789abcdef";
+  std::string text(size * 2, '\0');
+  for (size_t i = 0; i < size; ++i) {
+    text[2 * i] = kDigits[bytes[i] >> 4];
+    text[2 * i + 1] = kDigits[bytes[i] & 15];
+  }
+  return text;
+}
+
 }  // namespace
 
 Sha256 sha256(std::string_view data) {
@@ -50,15 +60,7 @@ Sha256 sha256(std::string_view data) {
   return out;
 }
 
-std::string hex_digits(const Sha256& bytes) {
-  static constexpr char kDigits[] = "0123456789abcdef";
-  std::string text(bytes.size() * 2, '\0');
-  for (size_t i = 0; i < bytes.size(); ++i) {
-    text[2 * i] = kDigits[bytes[i] >> 4];
-    text[2 * i + 1] = kDigits[bytes[i] & 15];
-  }
-  return text;
-}
+std::string hex_digits(const Sha256& bytes) { return hex_of(bytes.data(), bytes.size()); }
 
 std::string sha256_hex(std::string_view data) { return hex_digits(sha256(data)); }
 
@@ -68,6 +70,22 @@ std::string md5_base64(std::string_view data) {
   unsigned char text[25];
   const int size = EVP_EncodeBlock(text, digest, sizeof digest);
   return std::string(reinterpret_cast<const char*>(text), static_cast<size_t>(size));
+}
+
+std::optional<std::string> base64_decoded(std::string_view text) {
+  if (text.size() % 4 != 0 || text.size() > 1 << 20) return std::nullopt;
+  std::string bytes(text.size() / 4 * 3, '\0');
+  const int size = EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
+                                   reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
+  if (size < 0) return std::nullopt;
+  bytes.resize(static_cast<size_t>(size) - (text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0));
+  return bytes;
+}
+
+std::string sha1_hex(std::string_view data) {
+  uint8_t digest[20];
+  Digest("SHA1").begin().add(data.data(), data.size()).end(digest);
+  return hex_of(digest, sizeof digest);
 }
 
 HmacSha256::HmacSha256(std::string_view key) {

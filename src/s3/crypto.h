@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -15,6 +16,8 @@ using Sha256 = std::array<uint8_t, 32>;
 Sha256 sha256(std::string_view data);
 std::string sha256_hex(std::string_view data);
 std::string md5_base64(std::string_view data);  // as in Content-MD5; not for security
+std::optional<std::string> base64_decoded(std::string_view text);  // nothing when it is none; padding is needed
+std::string sha1_hex(std::string_view data);    // names of files in the SSO cache; not for security
 
 // Lower-case hexadecimal digits.
 std::string hex_digits(const Sha256& bytes);

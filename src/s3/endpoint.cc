@@ -10,6 +10,7 @@ namespace headrace {
 namespace {
 
 constexpr std::string_view kDefaultRegion = "us-east-1";
+constexpr std::string_view kGoogleHost = "storage.googleapis.com";
 
 bool alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9'); }
 
@@ -18,12 +19,6 @@ bool alphanumeric(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= '
 Status check_bucket(const std::string& bucket) {
   const auto refuse = [&bucket](const char* why) { return invalid_argument("s3 bucket \"" + bucket + "\": " + why); };
   if (bucket.empty()) return invalid_argument("s3 bucket: the name is empty; say s3://bucket/key");
-  if (bucket.rfind("arn:", 0) == 0) {
-    return unsupported("s3 bucket \"" + bucket + "\": ARNs and access points are not supported; use the bucket's name");
-  }
-  if (bucket.ends_with("--x-s3")) {
-    return unsupported("s3 bucket \"" + bucket + "\": directory buckets (S3 Express) are not supported yet");
-  }
   if (bucket.size() > 255) return refuse("the name is longer than 255 bytes");
   for (char c : bucket) {
     if (!alphanumeric(c) && c != '-' && c != '.' && c != '_') return refuse("a name has letters, digits, - . _ only");
@@ -49,9 +44,7 @@ bool wants_virtual_host(const S3Options& options, bool aws, bool tls) {
 std::string aws_host(const S3Options& options, const std::string& region) {
   std::string host = options.fips ? "s3-fips." : "s3.";
   if (options.dual_stack) host += "dualstack.";
-  host += region + ".amazonaws.com";
-  if (region.rfind("cn-", 0) == 0) host += ".cn";
-  return host;
+  return host + region + aws_domain(region);
 }
 
 bool is_aws_host(std::string_view host) {
@@ -74,7 +67,87 @@ Result<uint16_t> parse_port(std::string_view text, std::string_view url) {
   return static_cast<uint16_t>(*port);
 }
 
+Status check_region(const std::string& region) {
+  if (valid_region(region)) return {};
+  return invalid_argument("s3 region \"" + region.substr(0, 60) + "\": letters, digits and dashes only");
+}
+
+Result<S3Route> plain_route(const S3Options& options) {
+  const bool tls = !options.endpoint_url.starts_with("http://");
+  HR_TRY_ASSIGN(EndpointUrl parsed, parse_endpoint_url((tls ? "https://" : "http://") + options.bucket));
+  S3Route route;
+  route.endpoint = std::move(parsed.endpoint);
+  route.host_header = route.endpoint.host_header();
+  return route;
+}
+
+// bucket.s3express-usw2-az1.us-west-2.amazonaws.com. The zone's name does not say its region for certain.
+Result<S3Route> express_route(const S3Options& options) {
+  const auto refuse = [&](const char* why) {
+    return invalid_argument("s3 bucket \"" + options.bucket + "\" (S3 Express): " + why);
+  };
+  const std::string name = options.bucket.substr(0, options.bucket.size() - 6);
+  const size_t dashes = name.rfind("--");
+  if (dashes == std::string::npos || dashes == 0) return refuse("the name has no zone, as in name--usw2-az1--x-s3");
+  const std::string zone = name.substr(dashes + 2);
+  if (!valid_region(zone)) return refuse("the zone in the name is not one");
+  if (options.region.empty()) return refuse("give the region of its zone: region= or AWS_REGION");
+  HR_TRY(check_region(options.region));
+  if (options.dual_stack) return unsupported("s3 bucket \"" + options.bucket + "\" (S3 Express): no dual-stack endpoint");
+  S3Route route;
+  route.region = options.region;
+  route.service = "s3express";
+  route.endpoint = {true, options.bucket + (options.fips ? ".s3express-fips-" : ".s3express-") + zone + "." +
+                              options.region + aws_domain(options.region), 443};
+  route.host_header = route.endpoint.host_header();
+  return route;
+}
+
+// arn:aws:s3:us-west-2:123456789012:accesspoint/name (or accesspoint:name).
+Result<S3Route> access_point_route(const S3Options& options) {
+  const std::string shown = options.bucket.substr(0, 200);
+  std::vector<std::string> parts;
+  for (size_t at = 0; parts.size() < 5;) {
+    const size_t colon = options.bucket.find(':', at);
+    if (colon == std::string::npos) break;
+    parts.push_back(options.bucket.substr(at, colon - at));
+    at = colon + 1;
+    if (parts.size() == 5) parts.push_back(options.bucket.substr(at));
+  }
+  const auto refuse = [&](const char* why) { return invalid_argument("s3 bucket \"" + shown + "\": " + why); };
+  if (parts.size() != 6) return refuse("not an ARN like arn:aws:s3:us-west-2:123456789012:accesspoint/name");
+  const std::string &service = parts[2], &region = parts[3], &account = parts[4], &resource = parts[5];
+  if (service != "s3" || !resource.starts_with("accesspoint")) {
+    return unsupported("s3 bucket \"" + shown + "\": only S3 access points are read by ARN (not Outposts or object "
+                       "lambdas); use the bucket's name");
+  }
+  if (region.empty()) {
+    return unsupported("s3 bucket \"" + shown + "\": a multi-region access point needs SigV4A, which headrace does not "
+                       "speak; use the bucket's name");
+  }
+  const std::string name = resource.size() > 12 ? resource.substr(12) : "";
+  HR_TRY(check_region(region));
+  const bool digits = std::all_of(account.begin(), account.end(), [](char c) { return c >= '0' && c <= '9'; });
+  if (account.size() != 12 || !digits || !valid_region(name)) return refuse("the account or the name in it is wrong");
+  S3Route route;
+  route.region = region;
+  route.endpoint = {true, name + "-" + account + (options.fips ? ".s3-accesspoint-fips." : ".s3-accesspoint.") +
+                              (options.dual_stack ? "dualstack." : "") + region + aws_domain(region), 443};
+  if (!options.endpoint_url.empty()) {
+    HR_TRY_ASSIGN(EndpointUrl base, parse_endpoint_url(options.endpoint_url));
+    route.endpoint = std::move(base.endpoint);
+    route.endpoint.host = name + "-" + account + "." + route.endpoint.host;
+    route.path_prefix = std::move(base.base_path);
+  }
+  route.host_header = route.endpoint.host_header();
+  return route;
+}
+
 }  // namespace
+
+std::string aws_domain(const std::string& region) {
+  return region.starts_with("cn-") ? ".amazonaws.com.cn" : ".amazonaws.com";
+}
 
 bool valid_region(std::string_view region) {
   return !region.empty() && region.size() <= 40 && region.front() != '-' && region.back() != '-' &&
@@ -133,20 +206,37 @@ Result<EndpointUrl> parse_endpoint_url(std::string_view url) {
   return parsed;
 }
 
+std::string url_path_of(std::string_view path) {
+  static constexpr std::string_view kHex = "0123456789ABCDEF";
+  std::string text;
+  for (const char c : path) {
+    if (alphanumeric(c) || std::string_view("-._~!$&'()*+,;=:@/%").find(c) != std::string_view::npos) {
+      text += c;
+    } else {
+      text += {'%', kHex[static_cast<unsigned char>(c) >> 4], kHex[static_cast<unsigned char>(c) & 15]};
+    }
+  }
+  return text;
+}
+
 Result<S3Route> resolve_route(const S3Options& options, const std::string& region) {
+  if (options.dialect == S3Dialect::kPlain) return plain_route(options);
+  if (options.bucket.starts_with("arn:")) return access_point_route(options);
   HR_TRY(check_bucket(options.bucket));
+  if (is_express(options)) return express_route(options);
   S3Route route;
   route.region = !region.empty() ? region : options.region;
   EndpointUrl base;
+  const bool google = options.dialect == S3Dialect::kGcs;
+  if (google && route.region.empty()) route.region = "auto";
+  if (google && options.endpoint_url.empty()) base.endpoint = {true, std::string(kGoogleHost), 443};
   if (!options.endpoint_url.empty()) {
     HR_TRY_ASSIGN(base, parse_endpoint_url(options.endpoint_url));
     if (route.region.empty()) route.region = region_of_host(base.endpoint.host);
   }
   if (route.region.empty()) route.region = kDefaultRegion;
-  if (!valid_region(route.region)) {
-    return invalid_argument("s3 region \"" + route.region.substr(0, 60) + "\": letters, digits and dashes only");
-  }
-  if (options.endpoint_url.empty()) {
+  HR_TRY(check_region(route.region));
+  if (base.endpoint.host.empty()) {
     base.endpoint = {true, aws_host(options, route.region), 443};
     route.region_in_host = true;
   }

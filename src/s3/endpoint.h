@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Which host a bucket's requests go to, and how its name stands in them. Pure. Does not know ARNs, access points or
-// directory buckets (kUnsupported says so).
+// Which host a bucket's requests go to, and how its name stands in them: AWS's buckets, access points (by ARN) and
+// directory buckets (S3 Express), other S3 stores, Google's, plain servers. Pure. Multi-region access points (signed by
+// another algorithm), Outposts and object lambdas are kUnsupported.
 #pragma once
 
 #include <string>
@@ -19,6 +20,7 @@ struct S3Route {
   std::string host_header;
   std::string path_prefix;   // encoded; "" (virtual-host style), "/bucket" or "/base/bucket"
   std::string region;
+  std::string service = "s3";  // in the signature
   bool region_in_host = false;  // AWS's regional name: another region is another host
 };
 
@@ -31,6 +33,12 @@ struct EndpointUrl {
   std::string base_path;
 };
 Result<EndpointUrl> parse_endpoint_url(std::string_view url);
+
+// ".amazonaws.com", or what stands for it in the partition of the region.
+std::string aws_domain(const std::string& region);
+
+// The path of a URL as the user wrote it, with what cannot stand in a request encoded: '%' stays.
+std::string url_path_of(std::string_view path);
 
 // A region name that may become part of a host name: letters, digits and dashes.
 bool valid_region(std::string_view region);

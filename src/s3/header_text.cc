@@ -40,4 +40,14 @@ std::string range_header(ByteRange range) {
   return text;
 }
 
+std::string validator_of(const HttpHeaders& headers, bool plain_server) {
+  const std::string* etag = find_header(headers, "etag");
+  if (!plain_server) return etag != nullptr ? bare_etag(*etag) : "";
+  if (etag != nullptr && !etag->empty()) return (etag->starts_with("W/") ? "W/" : "") + bare_etag(*etag);
+  const std::string* modified = find_header(headers, "last-modified");
+  return modified != nullptr ? "date:" + *modified : "";
+}
+
+bool is_strong(std::string_view validator) { return !validator.starts_with("W/") && !validator.starts_with("date:"); }
+
 }  // namespace headrace

@@ -174,4 +174,29 @@ ReplyVerdict judge_reply(const HttpReply& reply, const std::string& text) {
   return verdict;
 }
 
+ReplyVerdict plain_verdict(const HttpReply& reply, ReplyVerdict verdict) {
+  verdict.remedy = Remedy::kNone;
+  verdict.region.clear();
+  verdict.advice.clear();
+  if (reply.status / 100 == 3) {
+    verdict.code = Code::kUnsupported;
+    verdict.retryable = false;
+    verdict.cause = "the server redirects elsewhere, and redirects are not followed";
+    // The host only: what follows it may be a signature.
+    if (const std::string* location = find_header(reply.headers, "location")) {
+      const size_t scheme = location->find("://");
+      const size_t end = location->find_first_of("/?#", scheme == std::string::npos ? 0 : scheme + 3);
+      std::string host = scheme == std::string::npos ? "" : location->substr(0, std::min<size_t>(end, 200));
+      std::erase_if(host, [](char c) { return c <= ' ' || c > '~'; });
+      if (!host.empty() && host.find('@') == std::string::npos) verdict.advice = "use the URL at " + host;
+    }
+  } else if (reply.status == 401 || reply.status == 403) {
+    verdict.cause = "the server does not let us read it";
+    verdict.advice = "only servers that need no login can be read by URL";
+  } else if (reply.status == 404) {
+    verdict.cause = "no such file on the server";
+  }
+  return verdict;
+}
+
 }  // namespace headrace

@@ -33,6 +33,9 @@ struct ReplyVerdict {
 // `text`: the reply's body, "" for HEAD.
 ReplyVerdict judge_reply(const HttpReply& reply, const std::string& text);
 
+// The same reply from a plain https server: no regions or credentials, and redirects name where to look.
+ReplyVerdict plain_verdict(const HttpReply& reply, ReplyVerdict verdict);
+
 // x-amz-request-id and what other stores call it; "" when there is none.
 std::string request_id_of(const HttpHeaders& headers);
 

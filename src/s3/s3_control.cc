@@ -15,10 +15,10 @@ std::string header_or_empty(const HttpHeaders& headers, std::string_view name) {
   return value != nullptr ? *value : std::string();
 }
 
-ObjectMeta meta_of(const std::string& key, const HttpHeaders& headers) {
+ObjectMeta meta_of(const std::string& key, const HttpHeaders& headers, bool plain_server = false) {
   ObjectMeta meta;
   meta.key = key;
-  meta.etag = bare_etag(header_or_empty(headers, "etag"));
+  meta.etag = validator_of(headers, plain_server);
   meta.version_id = header_or_empty(headers, "x-amz-version-id");
   meta.modified_unix = parse_http_date(header_or_empty(headers, "last-modified")).value_or(0);
   return meta;
@@ -53,6 +53,11 @@ void HeadExchange::ask_by_range() {
 
 void HeadExchange::on_reply(HttpReply reply) {
   if (!by_range_ && reply.status != 200) return ask_by_range();
+  // A plain server that does not promise ranges must show one.
+  if (core_->plain() && header_or_empty(reply.headers, "accept-ranges") != "bytes") {
+    if (!by_range_) return ask_by_range();
+    if (reply.status == 200) return fail_reply(no_ranges(), false, reply);
+  }
   std::optional<uint64_t> size;
   if (reply.status == 200) {
     size = parse_decimal(header_or_empty(reply.headers, "content-length"));
@@ -63,12 +68,23 @@ void HeadExchange::on_reply(HttpReply reply) {
   if (!size || (reply.status == 416 && *size != 0)) {
     return fail_reply(corrupt(what() + ": the store does not say the object's size"), true, reply);
   }
-  ObjectMeta meta = meta_of(key_, reply.headers);
+  ObjectMeta meta = meta_of(key_, reply.headers, core_->plain());
   meta.size = *size;
   std::exchange(done_, nullptr)(std::move(meta));
 }
 
-void HeadExchange::on_failure(S3Failure failure) { std::exchange(done_, nullptr)(std::move(failure.status)); }
+Status HeadExchange::no_ranges() const {
+  return unsupported(what() + ": the server does not answer ranges, so samples cannot be read from it one by one; put "
+                     "the data on a server that does (Accept-Ranges: bytes), or copy it");
+}
+
+void HeadExchange::on_failure(S3Failure failure) {
+  // The reply to a HEAD has no body, so 400 and 403 do not say why (an expired token, a wrong clock): a GET does.
+  if (!by_range_ && (failure.http_status == 400 || failure.http_status == 403)) return ask_by_range();
+  // More text than any error has: the whole object, though one byte was asked for.
+  if (by_range_ && core_->plain() && failure.status.code() == Code::kExhausted) failure.status = no_ranges();
+  std::exchange(done_, nullptr)(std::move(failure.status));
+}
 
 ListExchange::ListExchange(std::shared_ptr<S3Core> core, ListRequest request, Completion<ListPage> done,
                            std::stop_token stop)
@@ -76,15 +92,29 @@ ListExchange::ListExchange(std::shared_ptr<S3Core> core, ListRequest request, Co
 
 std::string ListExchange::what() const { return "list " + core_->name + "/" + request_.prefix; }
 
+// Directory buckets list whole folders only, in no order: ask for the folder, and keep what was wanted.
+std::string ListExchange::prefix_asked() const {
+  if (!is_express(core_->options)) return request_.prefix;
+  return request_.prefix.substr(0, request_.prefix.rfind('/') + 1);  // npos + 1 = 0: everything
+}
+
+void ListExchange::keep_wanted(ListPage* page) const {
+  if (!is_express(core_->options)) return;
+  std::erase_if(page->objects, [this](const ObjectMeta& object) {
+    return !object.key.starts_with(request_.prefix) || object.key <= request_.start_after;
+  });
+  std::erase_if(page->prefixes, [this](const std::string& prefix) { return !prefix.starts_with(request_.prefix); });
+}
+
 std::string ListExchange::query() const {
   // encoding-type: XML 1.0 cannot carry every byte that a key may have.
   std::vector<std::pair<std::string, std::string>> pairs = {
       {"list-type", "2"}, {"encoding-type", "url"}, {"max-keys", std::to_string(request_.keys_max)},
-      {"prefix", request_.prefix}};
+      {"prefix", prefix_asked()}};
   if (!request_.delimiter.empty()) pairs.emplace_back("delimiter", request_.delimiter);
   if (!request_.continuation.empty()) {
     pairs.emplace_back("continuation-token", request_.continuation);
-  } else if (!request_.start_after.empty()) {
+  } else if (!request_.start_after.empty() && !is_express(core_->options)) {
     pairs.emplace_back("start-after", request_.start_after);
   }
   return canonical_query(pairs);
@@ -98,7 +128,10 @@ void ListExchange::fill(HttpRequest* request) {
 
 void ListExchange::on_reply(HttpReply reply) {
   auto page = parse_list_page(reply.text);
-  if (page.ok()) return std::exchange(done_, nullptr)(*std::move(page));
+  if (page.ok()) {
+    keep_wanted(&*page);
+    return std::exchange(done_, nullptr)(*std::move(page));
+  }
   // An error can come after the 200 has been sent.
   if (parse_s3_error(reply.text)) return fail_verdict(reply, judge_reply(reply, reply.text));
   fail_reply(page.status().with_context(what()), true, reply);

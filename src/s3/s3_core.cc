@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "s3/s3_core.h"
 
+#include "s3/crypto.h"
 #include "sys/log.h"
 
 namespace headrace {
@@ -8,13 +9,29 @@ namespace headrace {
 S3Core::S3Core(S3Options options_in, S3Route route, std::shared_ptr<CredentialsProvider> credentials_in,
                std::vector<HttpTransport*> transports_in, StoreMetrics* metrics_in)
     : options(std::move(options_in)),
-      name("s3://" + options.bucket),
+      name(store_name(options)),
       credentials(std::move(credentials_in)),
       transports(std::move(transports_in)),
       metrics(metrics_in != nullptr ? metrics_in : &unwatched_),
+      signer(route.service),
       route_(std::make_shared<const S3Route>(std::move(route))),
       loads_(std::make_unique<std::atomic<int64_t>[]>(transports.size())) {
   HR_ASSERT(!transports.empty());
+  if (!options.sse_customer_key.empty()) {
+    customer_key_md5_ = Secret(md5_base64(base64_decoded(options.sse_customer_key.reveal()).value_or("")));
+  }
+}
+
+void S3Core::add_fixed_headers(bool of_object, HttpHeaders* headers) const {
+  if (options.requester_pays) headers->emplace_back("x-amz-request-payer", "requester");
+  if (!options.expected_bucket_owner.empty()) {
+    headers->emplace_back("x-amz-expected-bucket-owner", options.expected_bucket_owner);
+  }
+  if (of_object && !options.sse_customer_key.empty()) {
+    headers->emplace_back("x-amz-server-side-encryption-customer-algorithm", "AES256");
+    headers->emplace_back("x-amz-server-side-encryption-customer-key", options.sse_customer_key.reveal());
+    headers->emplace_back("x-amz-server-side-encryption-customer-key-md5", customer_key_md5_.reveal());
+  }
 }
 
 std::shared_ptr<const S3Route> S3Core::route() const {

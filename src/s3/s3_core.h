@@ -30,6 +30,10 @@ struct S3Core {
   SigV4Signer signer;
   std::atomic<int64_t> clock_offset_s{0};  // server's time - ours, as far as we were told
 
+  bool plain() const { return options.dialect == S3Dialect::kPlain; }
+  // What the options add to every request; `of_object`: it names an object.
+  void add_fixed_headers(bool of_object, HttpHeaders* headers) const;
+
   std::shared_ptr<const S3Route> route() const;
   // The route for the region that a reply to a request over `used` named; null when that changes nothing.
   std::shared_ptr<const S3Route> learn_region(const S3Route& used, const std::string& region);
@@ -39,6 +43,7 @@ struct S3Core {
   void leave(int32_t loop);
 
  private:
+  Secret customer_key_md5_;  // of options.sse_customer_key
   mutable std::mutex route_mutex_;
   std::shared_ptr<const S3Route> route_;
   std::unique_ptr<std::atomic<int64_t>[]> loads_;

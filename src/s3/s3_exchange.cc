@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "s3/s3_exchange.h"
 
+#include <mutex>
+
 #include "s3/time_text.h"
 #include "sys/log.h"
 
@@ -26,7 +28,7 @@ S3Exchange::~S3Exchange() { core_->leave(loop_); }
 
 std::string S3Exchange::path() const {
   if (key_.empty()) return route_->path_prefix.empty() ? "/" : route_->path_prefix;
-  return route_->path_prefix + "/" + uri_encode(key_, true);
+  return route_->path_prefix + "/" + (core_->plain() ? url_path_of(key_) : uri_encode(key_, true));
 }
 
 void S3Exchange::send() {
@@ -48,9 +50,9 @@ void S3Exchange::send_signed(std::shared_ptr<const Credentials> credentials) {
   HttpRequest request;
   request.endpoint = route_->endpoint;
   request.first_byte_timeout = core_->options.first_byte_timeout;
-  request.headers.reserve(8);
+  request.headers.reserve(12);
   fill(&request);
-  if (core_->options.requester_pays) request.headers.emplace_back("x-amz-request-payer", "requester");
+  core_->add_fixed_headers(needs_key(), &request.headers);
   const std::string path_text = path(), query_text = query();
   if (!used_->anonymous()) {
     const std::string hash = payload_hash();
@@ -65,17 +67,47 @@ void S3Exchange::send_signed(std::shared_ptr<const Credentials> credentials) {
       stop_);
 }
 
+// Whichever comes first, the provider's answer or a stop, is posted to the loop; what comes later finds no loop, which
+// may be gone by then.
+struct S3Exchange::Renewal {
+  std::mutex mutex;
+  TimedExecutor* loop;
+  std::optional<std::stop_callback<UniqueFunction<void()>>> on_stop;
+
+  explicit Renewal(TimedExecutor& executor) : loop(&executor) {}
+  void settle(Task task) {
+    std::lock_guard lock(mutex);
+    if (loop != nullptr) std::exchange(loop, nullptr)->post(std::move(task));
+  }
+};
+
+// The provider may answer on any thread, also at once, or after a service has been slow.
 void S3Exchange::renew_credentials(std::shared_ptr<const Credentials> seen, std::string why) {
-  // The provider may answer on any thread, also at once: go on on the loop.
-  core_->credentials->refresh(
-      std::move(seen), [self = shared_from_this(), why](Result<std::shared_ptr<const Credentials>> fresh) {
-        self->executor().post([self, why, fresh = std::move(fresh)]() mutable {
-          if (!fresh.ok()) {
-            return self->report({.status = Status(fresh.status().code(), why + "; " + fresh.status().message())});
-          }
-          self->send_signed(*std::move(fresh));
-        });
-      });
+  using Fresh = Result<std::shared_ptr<const Credentials>>;
+  const auto renewal = std::make_shared<Renewal>(executor());
+  renewal_ = renewal;
+  const auto settle = [why](std::shared_ptr<S3Exchange> self, Renewal& of, Fresh fresh) {
+    of.settle([self = std::move(self), why, fresh = std::move(fresh)]() mutable {
+      self->renewed(why, std::move(fresh));
+    });
+  };
+  // Weak: the callback lives in the exchange that it would hold.
+  renewal->on_stop.emplace(stop_, [settle, weak = weak_from_this(), weak_renewal = std::weak_ptr(renewal)] {
+    const auto self = weak.lock();
+    const auto of = weak_renewal.lock();
+    if (self && of) settle(self, *of, cancelled("stopped"));
+  });
+  core_->credentials->refresh(std::move(seen), [settle, self = shared_from_this(), renewal](Fresh fresh) {
+    settle(self, *renewal, std::move(fresh));
+  });
+}
+
+void S3Exchange::renewed(const std::string& why, Result<std::shared_ptr<const Credentials>> fresh) {
+  renewal_->on_stop.reset();  // it holds this
+  renewal_.reset();
+  if (fresh.ok()) return send_signed(*std::move(fresh));
+  const Code code = fresh.status().code();
+  report({.status = Status(code, why + "; " + fresh.status().message()), .retryable = retryable_below_http(code)});
 }
 
 void S3Exchange::on_outcome(HttpOutcome outcome) {
@@ -92,7 +124,8 @@ void S3Exchange::on_outcome(HttpOutcome outcome) {
     core_->metrics->first_byte_nanos.add(static_cast<uint64_t>(std::max<int64_t>(outcome.reply.first_byte.count(), 0)));
     return on_reply(std::move(outcome.reply));
   }
-  const ReplyVerdict verdict = judge_reply(outcome.reply, outcome.reply.text);
+  ReplyVerdict verdict = judge_reply(outcome.reply, outcome.reply.text);
+  if (core_->plain()) verdict = plain_verdict(outcome.reply, std::move(verdict));
   std::string note;
   if (mend(outcome.reply, verdict, &note)) return;
   fail_verdict(outcome.reply, verdict, note);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <stop_token>
 #include <string>
 
@@ -61,6 +62,7 @@ class S3Exchange : public std::enable_shared_from_this<S3Exchange> {
   void send();
   void send_signed(std::shared_ptr<const Credentials> credentials);
   void renew_credentials(std::shared_ptr<const Credentials> seen, std::string why);
+  void renewed(const std::string& why, Result<std::shared_ptr<const Credentials>> fresh);
   void on_outcome(HttpOutcome outcome);
   bool mend(const HttpReply& reply, const ReplyVerdict& verdict, std::string* note);
   bool mend_clock(const HttpReply& reply, std::string* note);
@@ -70,6 +72,8 @@ class S3Exchange : public std::enable_shared_from_this<S3Exchange> {
   std::shared_ptr<const S3Route> route_;
   std::shared_ptr<const Credentials> used_;
   int64_t signed_at_unix_ = 0;
+  struct Renewal;
+  std::shared_ptr<Renewal> renewal_;  // null: none is waited for
   std::optional<S3Failure> refusal_;
   bool mended_region_ = false, mended_clock_ = false, mended_credentials_ = false;
 };

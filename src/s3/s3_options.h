@@ -17,8 +17,16 @@ enum class S3Addressing {
   kVirtual,  // https://bucket.endpoint/key
 };
 
+// Whose protocol the server speaks.
+enum class S3Dialect {
+  kS3,     // AWS, and all that speak like it
+  kGcs,    // Google Cloud Storage's XML interface: S3's requests with HMAC keys
+  kPlain,  // any HTTP server: unsigned GETs of ranges; no listing, no writing; `bucket` is the host (and port)
+};
+
 struct S3Options {
-  std::string bucket;
+  S3Dialect dialect = S3Dialect::kS3;
+  std::string bucket;  // or an access point's ARN
 
   // Where. Empty = AWS_REGION, AWS_DEFAULT_REGION, the profile's, "us-east-1"; AWS's own answer corrects a wrong one.
   std::string region;
@@ -36,12 +44,20 @@ struct S3Options {
   Secret session_token;
   bool anonymous = false;       // do not sign: public buckets
   bool requester_pays = false;  // accept that the requester is billed
+  std::string expected_bucket_owner;  // account number: refuse a bucket that somebody else has made in its name
+  Secret sse_customer_key;  // SSE-C: base64 of the 32 bytes that objects are encrypted with; over TLS only
 
   // How long. A read's own deadline (ReadRequest) holds beside these.
   Nanos first_byte_timeout{std::chrono::seconds(30)};  // from the request's first byte to the reply's: S3's slowest
                                                        // answers without an error take about 10 s
   Nanos control_deadline{std::chrono::seconds(60)};    // one attempt of head, list, put
 };
+
+// "s3://bucket", "gs://bucket", "https://host": what stands before "/key" in messages.
+std::string store_name(const S3Options& options);
+
+// A directory bucket of S3 Express at AWS itself: "name--usw2-az1--x-s3".
+bool is_express(const S3Options& options);
 
 // `options` with what the environment and the profile say where it is silent: region, endpoint, addressing. Credentials
 // are resolve_credentials()'s part.

@@ -25,7 +25,7 @@ std::string ReadExchange::query() const {
 void ReadExchange::fill(HttpRequest* request) {
   request->deadline = request_.deadline;
   request->headers.emplace_back("range", range_header(request_.range));
-  if (!request_.if_match.empty()) request->headers.emplace_back("if-match", "\"" + request_.if_match + "\"");
+  if (!request_.if_match.empty() && is_strong(request_.if_match)) request->headers.emplace_back("if-match", "\"" + request_.if_match + "\"");
   request->body_into = request_.dst;
   // The exchange is held by the completion, which outlives this.
   request->accept = [this](const HttpReply& reply) { return accept(reply); };
@@ -34,8 +34,7 @@ void ReadExchange::fill(HttpRequest* request) {
 // The rules, in the order in which they catch what stores and proxies get wrong: ranges that are ignored or moved,
 // objects that changed, bodies that were transformed on the way.
 Status ReadExchange::accept(const HttpReply& reply) {
-  const std::string* etag = find_header(reply.headers, "etag");
-  etag_ = etag != nullptr ? bare_etag(*etag) : "";
+  etag_ = validator_of(reply.headers, core_->plain());
   if (!request_.if_match.empty() && etag_ != request_.if_match) {
     if (etag_.empty()) {
       return refuse(corrupt(what() + ": the reply does not say its ETag, so it may be of another version " +

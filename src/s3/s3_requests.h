@@ -44,6 +44,7 @@ class HeadExchange final : public S3Exchange {
   void on_reply(HttpReply reply) override;
   void on_failure(S3Failure failure) override;
   void ask_by_range();
+  Status no_ranges() const;
 
   Completion<ObjectMeta> done_;
   bool by_range_ = false;
@@ -60,6 +61,8 @@ class ListExchange final : public S3Exchange {
   std::string what() const override;
   void on_reply(HttpReply reply) override;
   void on_failure(S3Failure failure) override { std::exchange(done_, nullptr)(std::move(failure.status)); }
+  std::string prefix_asked() const;
+  void keep_wanted(ListPage* page) const;
 
   const ListRequest request_;
   Completion<ListPage> done_;

@@ -155,7 +155,8 @@ void SigV4Signer::sign(const Credentials& credentials, std::string_view region, 
   headers->emplace_back("x-amz-date", amz_date);
   headers->emplace_back("x-amz-content-sha256", input.payload_hash);
   if (!credentials.session_token.empty()) {
-    headers->emplace_back("x-amz-security-token", credentials.session_token.reveal());
+    headers->emplace_back(credentials.express ? "x-amz-s3session-token" : "x-amz-security-token",
+                          credentials.session_token.reveal());
   }
   const CanonicalRequest canonical = canonical_request(input, *headers);
   const std::string scope = credential_scope(amz_date, region, service_);

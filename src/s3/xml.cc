@@ -131,6 +131,20 @@ std::optional<S3ErrorText> parse_s3_error(std::string_view xml) {
   return parsed;
 }
 
+Result<StsCredentialsText> parse_sts_credentials(std::string_view xml) {
+  pugi::xml_document document;
+  HR_TRY(load(&document, xml));
+  const pugi::xml_node root = root_of(document);
+  pugi::xml_node found = child(root, "Credentials");
+  // STS wraps it: <AssumeRoleResponse><AssumeRoleResult><Credentials>.
+  for (const pugi::xml_node& node : root.children()) {
+    if (!found) found = child(node, "Credentials");
+  }
+  if (!found) return corrupt("the document is <" + one_line(root.name()).substr(0, 60) + "> without <Credentials>");
+  return StsCredentialsText{text_of(found, "AccessKeyId"), text_of(found, "SecretAccessKey"),
+                            text_of(found, "SessionToken"), text_of(found, "Expiration")};
+}
+
 Result<ListPage> parse_list_page(std::string_view xml) {
   pugi::xml_document document;
   HR_TRY(load(&document, xml));

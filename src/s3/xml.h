@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The two XML documents that headrace reads from S3: a page of ListObjectsV2 and an error. Written for hostile input:
+// The XML documents that headrace reads from AWS: a page of ListObjectsV2, an error, temporary credentials. Written for hostile input:
 // bounded size and depth, no document type (so no entities of the sender's own), unknown elements skipped.
 #pragma once
 
@@ -28,6 +28,12 @@ struct S3ErrorText {
 // Nothing when the text is not an <Error> document. Only the fields above are looked at: error documents also echo
 // tokens and signed strings.
 std::optional<S3ErrorText> parse_s3_error(std::string_view xml);
+
+// What STS (AssumeRole...) and S3 Express (CreateSession) answer with: the <Credentials> in the document.
+struct StsCredentialsText {
+  std::string access_key_id, secret_access_key, session_token, expiration;
+};
+Result<StsCredentialsText> parse_sts_credentials(std::string_view xml);
 
 // kCorrupt when the text is not a ListBucketResult or lacks what it must have; keys are decoded when the page says that
 // they are URL-encoded.
