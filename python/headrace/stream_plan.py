@@ -195,6 +195,8 @@ class StreamPlan:
             f"remainder {self.remainder}",
             f"  order     stream, seed {self.seed}: {chosen['streams']} streams of "
             f"{chosen['slots']:,} slots",
+            "  shuffle quality  not known without an index, which data sorted by class or source "
+            'need (docs/ordering.md, "Stream order")',
             f"  start     the slots are filled before the first batch: about {fill} over all ranks",
             f"  memory    {format_size(memory) if memory else 'not stated'}",
             f"  position  epoch {self.cursor.epoch(at)}, position {at.position:,}",

@@ -261,6 +261,20 @@ TEST(StreamEngine, ReadsEachByteOnce) {
   EXPECT_EQ(bench.store->bytes, bytes);
 }
 
+// As in a job: decoding on threads, the engine on one of its own.
+TEST(StreamEngine, WorkersOnThreadsChangeNothing) {
+  for (const char* suffix : {".tar", ".tar.gz", ".tar.zst"}) {
+    Bench bench({kCounts, suffix});
+    ThreadPool pool(3, "test");
+    bench.workers = &pool;
+    const StreamSpec spec = bench.spec(3, 4);
+    bench.run(job_of(spec, 5));
+    EXPECT_TRUE(bench.sink->end_status.ok()) << bench.sink->end_status.message();
+    EXPECT_EQ(bench.sink->samples, drained(spec, kCounts, 0)) << suffix;
+    bench.stop();
+  }
+}
+
 TEST(StreamEngine, ClosedMidwayLeavesNothingBehind) {
   Bench bench({kCounts, ".tar.gz"});
   bench.run(job_of({7, 3, 4, 1}, 5), 2);

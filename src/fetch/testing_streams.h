@@ -150,7 +150,7 @@ struct Bench {
     source.store = store;
     source.index = index();
     source.cutter = std::make_shared<WebDatasetCutter>(std::vector<FieldEntry>{{"x", 0}});
-    FetchDeps deps{{source}, &executor, buffers, budget};
+    FetchDeps deps{{source}, workers, buffers, budget};
     sink = std::make_shared<Collector>();
     auto made = StreamEngine::make(std::move(deps), std::move(job), options, sink);
     if (made.ok()) engine = *made;
@@ -165,6 +165,7 @@ struct Bench {
     for (uint64_t n = 0; n < batches && sink->ends == 0; ++n) {
       engine->allow(1);
       executor.run_all();
+      while (workers != &executor && sink->ends == 0 && sink->sizes.size() <= n) executor.run_all();
       ASSERT_TRUE(sink->ends > 0 || sink->sizes.size() == n + 1) << "stuck after " << sink->sizes.size() << " batches";
       if (!sink->held.empty()) {
         sink->held.clear();
@@ -185,6 +186,7 @@ struct Bench {
   std::shared_ptr<StreamEngine> engine;
   std::map<uint64_t, ShardIndex> indexed;
   uint64_t headroom = 0;
+  Executor* workers = &executor;
 };
 
 // The pure order over counts.
