@@ -200,6 +200,11 @@ class IterableDataset(torch_data.IterableDataset[Any]):
         return found
 
     def _make_share(self, worker: Any) -> Share:
+        if self._options.get("ledger") is not None:
+            raise UnsupportedError(
+                "ledger= in worker processes of torch's DataLoader: none of them knows what the "
+                "trainer got; use hr.torch.DataLoader or num_workers=0"
+            )
         initial = self._start
         if initial is None and self._made is not None:
             initial = self._made.next_state()

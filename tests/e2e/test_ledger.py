@@ -131,3 +131,12 @@ def test_worker_processes_make_batches_and_the_trainers_process_records_them(dat
     audit = hr.audit(tmp_path, epoch=0)
     assert audit.ok, audit
     assert (audit.files, audit.superseded_rows, audit.epochs[0].delivered) == (2, 24, SAMPLES)
+
+
+def test_workers_of_a_plain_dataloader_refuse_to_keep_a_ledger(dataset, tmp_path):
+    torch_data = pytest.importorskip("torch.utils.data")
+    batches = hr.torch.IterableDataset(dataset, batch_size=8, ledger=tmp_path, columns=("cls",))
+    with pytest.raises(hr.UnsupportedError, match=r"use hr\.torch\.DataLoader"):
+        next(iter(torch_data.DataLoader(batches, batch_size=None, num_workers=1)))
+    next(iter(torch_data.DataLoader(batches, batch_size=None)))
+    assert len(list(tmp_path.glob("*.ledger"))) == 1
