@@ -308,6 +308,10 @@ class StreamPlanner:
             told = name != "seed" or "seed" in self.options.given
             if told and mine is not None and mine != theirs:
                 log.warning("load_state_dict: the state's %s=%s replaces %s", name, theirs, mine)
+        if state.get("remainder") not in ("short", "drop", "pad", "wrap"):
+            raise MismatchError(
+                f"load_state_dict: the state is damaged: remainder={state.get('remainder')!r}"
+            )
         if (state.get("remainder") == "wrap") != (self.options.epoch_size is not None):
             raise MismatchError(
                 "load_state_dict: the state was saved "

@@ -39,6 +39,12 @@ OpenOptions open_options(const nb::dict& given) {
   store.secret_access_key = Secret(text(given, "secret_access_key"));
   store.session_token = Secret(text(given, "session_token"));
   take(given, "anonymous", store.anonymous);
+  take(given, "addressing_style", store.addressing_style);
+  take(given, "dual_stack", store.dual_stack);
+  take(given, "fips", store.fips);
+  take(given, "requester_pays", store.requester_pays);
+  take(given, "expected_bucket_owner", store.expected_bucket_owner);
+  store.sse_customer_key = Secret(text(given, "sse_customer_key"));
   take(given, "ca_file", store.ca_file);
   take(given, "verify_tls", store.verify_tls);
   take(given, "connections_max", store.connections_max);
@@ -173,7 +179,7 @@ void bind_dataset(nb::module_& m) {
       .def_prop_ro("nbytes", [](const DatasetHandle& d) { return d->bytes(); })
       .def_prop_ro("sample_bytes", [](const DatasetHandle& d) { return d->index().sample_bytes(); })
       .def_prop_ro("stride", [](const DatasetHandle& d) { return d->index().stride(); })
-      .def_prop_ro("has_checksums", [](const DatasetHandle& d) { return d->index().has_crc(); })
+      .def_prop_ro("has_checksums", [](const DatasetHandle& d) { return d->counted() && d->index().has_crc(); })
       .def_prop_ro("schema_json", [](const DatasetHandle& d) { return d->index().schema_json(); })
       .def_prop_ro("index_source", [](const DatasetHandle& d) { return d->index_source(); })
       .def_prop_ro("index_name", [](const DatasetHandle& d) { return d->index_name(); })

@@ -90,8 +90,9 @@ Result<StreamChoice> choose_streams(const StreamFacts& facts) {
   if (facts.streams == 0 && fit < std::min(facts.shards, kStreamsMax)) {
     out.reasons.push_back("memory holds " + number(fit) + " streams of " + number(facts.shards) + " shards");
   }
-  out.reasons.push_back("the first batch waits for " + number(out.streams * out.slots) + " samples, about " +
-                        number(out.fill_bytes) + " bytes; fewer slots= start sooner and shuffle less");
+  out.reasons.push_back("the first batch waits until the slots are full: " + number(out.streams * out.slots) +
+                        " samples, about " + number(out.fill_bytes) +
+                        " bytes, or all there are; fewer slots= start sooner and shuffle less");
   return out;
 }
 

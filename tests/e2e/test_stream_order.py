@@ -338,6 +338,13 @@ def test_what_cannot_be_asked_of_a_stream_says_so(streams):
             iter(loader)
 
 
+def test_only_tars_are_read_as_streams(streams):
+    with pytest.raises(hr.OptionError, match="order"):
+        hr.open("s3://plain", **streams.options, order="random")
+    with pytest.raises(hr.UnsupportedError, match="has an index of its own"):
+        hr.open(FIXTURES / "mds-medium" / "data", order="stream")
+
+
 def test_damage_names_the_object_and_the_place(streams, tmp_path):
     for shard in range(3):
         (tmp_path / f"x-{shard}.tar.gz").write_bytes(gzip.compress(tar_of(shard, 30)))
@@ -371,6 +378,7 @@ def test_a_state_of_other_data_or_order_is_refused(streams, tmp_path):
             {"slots": "9"},
             {"order": "indexed"},
             {"identity_hash": "0"},
+            {"remainder": "maybe"},
         ):
             with pytest.raises(hr.MismatchError):
                 loader.load_state_dict({**state, **change})

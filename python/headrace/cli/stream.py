@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from typing import Annotated, Any
 
@@ -31,7 +32,7 @@ __all__ = ["stream"]
 def _run(loader: Loader, batches_max: int, seconds_max: float) -> dict[str, Any]:
     """Iterates; the figures are of the whole run, from the first request on."""
     begin = time.perf_counter()
-    total = batches_max or len(loader)
+    total = batches_max or operator.length_hint(loader) or None  # None: not counted
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
