@@ -20,6 +20,12 @@ struct StoreOptions {
   Secret secret_access_key;
   Secret session_token;
   bool anonymous = false;
+  std::string addressing_style;      // "auto", "path", "virtual"; empty = the profile's
+  bool dual_stack = false;
+  bool fips = false;
+  bool requester_pays = false;
+  std::string expected_bucket_owner;
+  Secret sse_customer_key;           // base64 of 32 bytes
   std::string ca_file;               // PEM bundle; empty = SSL_CERT_FILE, AWS_CA_BUNDLE, the system's
   bool verify_tls = true;
   uint32_t connections_max = 1024;   // a loop
