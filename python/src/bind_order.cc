@@ -108,8 +108,8 @@ void bind_order(nb::module_& m) {
   m.def("choose_defaults", choose, nb::kw_only(), "samples"_a, "sample_bytes"_a, "batch"_a, "world"_a,
         "memory_bytes"_a, "shuffle"_a, "pre_shuffled"_a = false, "index_stride"_a = 1, "block"_a = 0, "lanes"_a = 0,
         nb::sig("def choose_defaults(*, samples: int, sample_bytes: float, batch: int, world: int, "
-                "memory_bytes: int, shuffle: str, pre_shuffled: bool = False, index_stride: int = 1, block: int = 0, lanes: int = 0) "
-                "-> dict[str, Any]"));
+                "memory_bytes: int, shuffle: str, pre_shuffled: bool = False, index_stride: int = 1, block: int = 0, "
+                "lanes: int = 0) -> dict[str, Any]"));
   m.def("gets_per_epoch", gets, "counts"_a, "block"_a, "lanes"_a, "shuffle"_a);
   m.def("design_effect_bound", &design_effect_bound, "samples"_a, "block"_a, "lanes"_a, "batch"_a, "m"_a,
         "rho"_a = 1.0);

@@ -202,7 +202,8 @@ void bind_sampling(nb::module_& m) {
                      return to_numpy(std::vector<uint64_t>(s->words().begin(), s->words().end()));
                    },
                    nb::sig("def words(self) -> NDArray[np.uint64]"))
-      .def("has", [](const SelectionHandle& s, int64_t sample) { return s->has(in_range(sample, s->samples(), "sample")); },
+      .def("has",
+           [](const SelectionHandle& s, int64_t sample) { return s->has(in_range(sample, s->samples(), "sample")); },
            "sample"_a)
       .def("select", selected, "numbers"_a, "Sample numbers of the data set for numbers of the subset.",
            nb::sig("def select(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]"))
@@ -225,12 +226,14 @@ void bind_sampling(nb::module_& m) {
   nb::class_<DrawsHandle>(m, "Draws", "Samples drawn by weight with replacement; see Dataset.loader(weights=).")
       .def_prop_ro("samples", [](const DrawsHandle& d) { return d->samples(); })
       .def_prop_ro("hash", [](const DrawsHandle& d) { return d->hash().hex(); })
-      .def("share", [](const DrawsHandle& d, int64_t sample) { return d->share(in_range(sample, d->samples(), "sample")); },
+      .def("share",
+           [](const DrawsHandle& d, int64_t sample) { return d->share(in_range(sample, d->samples(), "sample")); },
            "sample"_a)
       .def("draw_many", draw_many, "epoch"_a, "positions"_a,
            nb::sig("def draw_many(self, epoch: int, positions: NDArray[np.int64]) -> NDArray[np.int64]"));
   m.def("draws_of_runs", draws_of_runs, "first"_a, "weights"_a, "samples"_a, "seed"_a,
-        nb::sig("def draws_of_runs(first: NDArray[np.uint64], weights: list[float], samples: int, seed: int) -> Draws"));
+        nb::sig("def draws_of_runs(first: NDArray[np.uint64], weights: list[float], samples: int, seed: int) "
+                "-> Draws"));
   m.def("draws_of_array", draws_of_array, "weights"_a, "seed"_a,
         nb::sig("def draws_of_array(weights: NDArray[np.float32], seed: int) -> Draws"));
   m.def("draws_of_file", draws_of_file, "path"_a, "offset"_a, "samples"_a, "seed"_a);
@@ -264,7 +267,8 @@ void bind_sampling(nb::module_& m) {
                    nb::sig("def point(self) -> dict[str, Any]"))
       .def_prop_ro("batches_left", &MixtureSchedule::batches_left_in_epoch)
       .def_prop_ro("batches_per_epoch", &MixtureSchedule::batches_per_epoch);
-  m.def("mixture_weights", [](const std::vector<double>& weights) { return unwrap(mixture_weights(weights)); }, "weights"_a);
+  m.def("mixture_weights", [](const std::vector<double>& weights) { return unwrap(mixture_weights(weights)); },
+        "weights"_a);
   m.def("weights_by_temperature",
         [](const std::vector<uint64_t>& sizes, double temperature) {
           return unwrap(weights_by_temperature(sizes, temperature));

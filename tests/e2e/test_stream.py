@@ -278,13 +278,14 @@ def test_worker_shares_make_the_batches_in_turn_and_read_few_bytes_twice(dataset
 
     options = {"batch_size": 24, "block": 16, "lanes": 24, "decode": {"cls": int}, "seed": 2}
     with dataset.loader(**options) as loader:
+        start = loader.state_dict()
         whole = [batch.ids.tolist() for batch in loader]
         least = loader.stats()["bytes_received"]
     for workers in (2, 3):
         batches, received = [[] for _ in range(workers)], 0
         for worker in range(workers):
             with ShareLoader(dataset, options, find_ranks(0, 1, None)) as share:
-                share.enter(None)
+                share.enter(start)
                 batches[worker] = [batch.ids.tolist() for batch, *_ in share.run(worker, workers)]
                 received += share.stats()["bytes_received"]
         assert [batches[t % workers][t // workers] for t in range(len(whole))] == whole
