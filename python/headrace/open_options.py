@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from typing import Any
 
@@ -22,6 +23,12 @@ _OPTIONS = {
     "aws_secret_access_key": "secret_access_key",
     "aws_session_token": "session_token",
     "anonymous": "anonymous",
+    "addressing_style": "addressing_style",
+    "use_dualstack_endpoint": "dual_stack",
+    "use_fips_endpoint": "fips",
+    "request_payer": "requester_pays",
+    "expected_bucket_owner": "expected_bucket_owner",
+    "sse_customer_key": "sse_customer_key",
     "verify": "verify_tls",
     "connections_max": "connections_max",
     "attempts_max": "attempts_max",
@@ -36,6 +43,14 @@ _OPTIONS = {
     "rebuild": "rebuild",
     "order": "order",
 }
+_TRUTHS = (
+    "anonymous",
+    "build",
+    "check",
+    "rebuild",
+    "use_dualstack_endpoint",
+    "use_fips_endpoint",
+)
 FORMATS = ("webdataset", "mds")
 
 
@@ -57,7 +72,15 @@ def core_options(options: dict[str, Any]) -> dict[str, Any]:
         elif name == "trust":
             faults.choice("trust", value, ("copy",))
             core["trust_copy"] = value == "copy"
-        elif name in ("anonymous", "build", "check", "rebuild"):
+        elif name == "addressing_style":
+            faults.choice(name, value, ("auto", "path", "virtual"))
+            core[name] = str(value)
+        elif name == "request_payer":
+            faults.choice(name, value, ("requester",))
+            core["requester_pays"] = value == "requester"
+        elif name == "sse_customer_key":
+            core[name] = _base64_key(value)
+        elif name in _TRUTHS:
             core[_OPTIONS[name]] = bool(value)
         elif name.endswith("_max"):
             core[_OPTIONS[name]] = faults.count(name, value, least=1)
@@ -73,6 +96,12 @@ def core_options(options: dict[str, Any]) -> dict[str, Any]:
     if core.get("verify_tls", True) and "ca_file" not in core and not _core.knows_trusted_cas():
         core.update(_certifi_bundle())
     return core
+
+
+def _base64_key(value: str | bytes) -> str:
+    """A customer's key as S3 is sent it: 32 bytes, or their base64; the core checks the length."""
+    raw = value.encode() if isinstance(value, str) else bytes(value)
+    return (raw if len(raw) == 44 else base64.b64encode(raw)).decode("ascii", "replace")
 
 
 def _certifi_bundle() -> dict[str, str]:

@@ -33,7 +33,7 @@ _SHARD_FORMATS = {
     ".tfrecord": "tfrecord",
     ".jsonl": "jsonl",
 }
-_SCHEMES = ("s3", "file", "http", "https")
+_SCHEMES = ("s3", "gs", "file", "http", "https")
 
 
 def braceexpand(pattern: str) -> list[str]:
@@ -214,7 +214,7 @@ def _split(name: str) -> tuple[str, str]:
     host, _, key = rest.partition("/")
     if not host:
         raise OptionError(f"open {_shown(name)}: no bucket or host after '{scheme}://'")
-    if scheme != "s3" and ("?" in key or "@" in host):
+    if scheme not in ("s3", "gs") and ("?" in key or "@" in host):
         raise OptionError(f"open {_shown(name)}: a query or a password in a URL is not supported")
     return f"{scheme}://{host}", key
 

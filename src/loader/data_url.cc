@@ -5,8 +5,27 @@
 #include <filesystem>
 
 namespace headrace {
+namespace {
 
-std::string DataUrl::store_text() const { return scheme == "s3" ? "s3://" + bucket : "file://"; }
+// A query may be a signature and a user a password: neither is taken, and neither is shown.
+Result<DataUrl> plain_url(DataUrl out, std::string_view rest) {
+  const size_t slash = rest.find('/');
+  const std::string_view host = rest.substr(0, slash);
+  if (host.find('@') != std::string_view::npos || rest.find_first_of("?#") != std::string_view::npos) {
+    return invalid_argument("open " + out.scheme + "://...: a user, a query (as of a presigned URL) or a fragment in the "
+                            "URL is not supported; use the plain URL of the file");
+  }
+  out.bucket = std::string(host);
+  if (slash != std::string_view::npos) out.key = std::string(rest.substr(slash + 1));
+  if (host.empty() || out.key.empty()) {
+    return invalid_argument("open " + out.text() + ": write https://host/path/to/shard.tar");
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string DataUrl::store_text() const { return scheme + "://" + bucket; }
 
 std::string DataUrl::text() const { return store_text() + "/" + key; }
 
@@ -33,20 +52,24 @@ Result<DataUrl> parse_data_url(std::string_view url) {
     out.key = std::string(rest.substr(1));
     return out;
   }
-  if (out.scheme != "s3") {
+  if (out.is_plain()) return plain_url(std::move(out), rest);
+  if (out.scheme != "s3" && out.scheme != "gs") {
     return unsupported("open " + std::string(url) + ": scheme \"" + out.scheme +
-                       "\" is not supported; use s3://bucket/key, file:///path or a path");
+                       "\" is not supported; use s3://bucket/key, gs://bucket/key, https://host/path, file:///path or "
+                       "a path");
   }
-  const size_t slash = rest.find('/');
+  size_t slash = rest.find('/');
+  const bool arn = out.scheme == "s3" && rest.starts_with("arn:");
+  if (arn && rest.substr(0, slash).ends_with(":accesspoint")) slash = rest.find('/', slash + 1);
   out.bucket = std::string(rest.substr(0, slash));
   if (slash != std::string_view::npos) out.key = std::string(rest.substr(slash + 1));
-  const bool bad_bucket = out.bucket.empty() || std::ranges::any_of(out.bucket, [](char c) {
+  const bool bad_bucket = !arn && (out.bucket.empty() || std::ranges::any_of(out.bucket, [](char c) {
     return !(c == '-' || c == '.' || c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
              (c >= 'A' && c <= 'Z'));
-  });
+  }));
   if (bad_bucket) {
     return invalid_argument("open " + std::string(url) + ": \"" + out.bucket +
-                            "\" is not a bucket name; write s3://bucket/key");
+                            "\" is not a bucket name; write " + out.scheme + "://bucket/key");
   }
   return out;
 }

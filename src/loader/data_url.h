@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// URLs of data sets and objects: s3://bucket/key, file:///folder, plain paths. Splits them into the store (a bucket, a
-// file system) and the key inside; knows nothing of credentials or endpoints.
+// URLs of data sets and objects: s3://bucket/key, gs://bucket/key, https://host/path, file:///folder, plain paths. Splits
+// them into the store (a bucket, a server, a file system) and the key inside; knows nothing of credentials or endpoints.
 #pragma once
 
 #include <string>
@@ -13,11 +13,12 @@
 namespace headrace {
 
 struct DataUrl {
-  std::string scheme;  // "s3" or "file"
-  std::string bucket;  // s3 only
+  std::string scheme;  // "s3", "gs", "https", "http" or "file"
+  std::string bucket;  // s3 (also an access point's ARN), gs; of https and http the host and port; of files ""
   std::string key;     // no leading '/'; for files the absolute path without its first '/'
 
-  std::string store_text() const;  // "s3://bucket" or "file://"
+  std::string store_text() const;  // "s3://bucket", "https://host" or "file://"
+  bool is_plain() const { return scheme == "https" || scheme == "http"; }
   std::string text() const;        // "s3://bucket/key"
 };
 

@@ -148,8 +148,10 @@ class DatasetOpener {
     const std::string folder = beside_folder(out_->prefix_, out_->listing_hash_);
     auto objects = list_all(out_->store(), folder, 1000, stop_);
     if (!objects.ok()) {
-      // A key that may read shards but not list here has no index beside; the local one serves.
-      if (objects.status().code() == Code::kPermission || objects.status().code() == Code::kNotFound) {
+      // A key that may read shards but not list here, or a server without listing, has no index beside; the local one
+      // serves.
+      const Code code = objects.status().code();
+      if (code == Code::kPermission || code == Code::kNotFound || code == Code::kUnsupported) {
         return std::optional<LoadedIndex>();
       }
       return objects.status();

@@ -2,6 +2,8 @@
 #include "loader/find_shards.h"
 
 #include <algorithm>
+#include <deque>
+#include <future>
 #include <map>
 #include <string_view>
 
@@ -11,6 +13,7 @@ namespace headrace {
 namespace {
 
 constexpr std::string_view kMdsIndexName = "index.json";
+constexpr size_t kHeadsAtOnce = 32;
 
 bool ends_with_any(std::string_view key, std::initializer_list<std::string_view> suffixes) {
   return std::ranges::any_of(suffixes, [&](std::string_view s) { return key.ends_with(s); });
@@ -62,7 +65,7 @@ class Finder {
     found.root = common_folder(keys);
     auto [low, high] = std::ranges::minmax(keys);
     const size_t same = static_cast<size_t>(std::ranges::mismatch(low, high).in1 - low.begin());
-    HR_TRY_ASSIGN(auto objects, list_all(store_, low.substr(0, same), kObjectsListedMax, stop_));
+    HR_TRY_ASSIGN(auto objects, objects_of(keys, low.substr(0, same)));
     std::map<std::string_view, const ObjectMeta*> by_key;
     for (const ObjectMeta& object : objects) by_key.emplace(object.key, &object);
     for (const std::string& key : keys) {
@@ -75,6 +78,31 @@ class Finder {
       found.shards.push_back(entry_of(*it->second, found.root));
     }
     return found;
+  }
+
+  // By one listing, or, where a store has none, by asking for each.
+  Result<std::vector<ObjectMeta>> objects_of(const std::vector<std::string>& keys, const std::string& prefix) {
+    auto listed = list_all(store_, prefix, kObjectsListedMax, stop_);
+    if (listed.ok() || listed.status().code() != Code::kUnsupported) return listed;
+    return head_each(keys);
+  }
+
+  Result<std::vector<ObjectMeta>> head_each(const std::vector<std::string>& keys) {
+    std::deque<std::future<Result<ObjectMeta>>> under_way;
+    std::vector<ObjectMeta> objects;
+    for (size_t next = 0; next < keys.size() || !under_way.empty();) {
+      if (next < keys.size() && under_way.size() < kHeadsAtOnce) {
+        auto promise = std::make_shared<std::promise<Result<ObjectMeta>>>();
+        under_way.push_back(promise->get_future());
+        store_.head(keys[next++], [promise](Result<ObjectMeta> meta) { promise->set_value(std::move(meta)); }, stop_);
+        continue;
+      }
+      Result<ObjectMeta> meta = under_way.front().get();
+      under_way.pop_front();
+      if (meta.ok()) objects.push_back(*std::move(meta));
+      else if (meta.status().code() != Code::kNotFound) return meta.status();  // a missing one is the caller's to tell
+    }
+    return objects;
   }
 
   static size_t missing(const std::vector<std::string>& keys,
@@ -163,7 +191,9 @@ class Finder {
     if (!parsed.ok()) return parsed.status().with_context("open " + store_.name() + "/" + key);
     std::vector<ObjectMeta> own;
     if (objects == nullptr) {
-      HR_TRY_ASSIGN(own, list_all(store_, root, kObjectsListedMax, stop_));
+      std::vector<std::string> keys;
+      for (const ShardEntry& shard : mds_shard_entries(*parsed)) keys.push_back(root + shard.key);
+      HR_TRY_ASSIGN(own, objects_of(keys, root));
       objects = &own;
     }
     FoundShards found;

@@ -12,6 +12,8 @@
 #include "net/epoll_transport.h"
 #include "net/resolver.h"
 #include "net/tls.h"
+#include "s3/endpoint.h"
+#include "s3/express_source.h"
 #include "s3/s3_store.h"
 #include "store/file_store.h"
 #include "store/retry_store.h"
@@ -61,9 +63,8 @@ RetryOptions retry_options(const StoreOptions& options) {
   return retry;
 }
 
-Result<OpenedStore> open_s3(const DataUrl& url, const StoreOptions& options, std::shared_ptr<Runtime> runtime) {
-  auto stack = std::make_shared<S3Stack>();
-  stack->runtime = std::move(runtime);
+Result<S3Options> s3_options(const DataUrl& url, const StoreOptions& options, const Environment& environment,
+                             FileSystem& files) {
   S3Options s3;
   s3.bucket = url.bucket;
   s3.region = options.region;
@@ -73,17 +74,41 @@ Result<OpenedStore> open_s3(const DataUrl& url, const StoreOptions& options, std
   s3.secret_access_key = options.secret_access_key;
   s3.session_token = options.session_token;
   s3.anonymous = options.anonymous;
+  HR_TRY_ASSIGN(s3.addressing, addressing_of(options.addressing_style, "open " + url.text()));
+  s3.dual_stack = options.dual_stack;
+  s3.fips = options.fips;
+  s3.requester_pays = options.requester_pays;
+  s3.expected_bucket_owner = options.expected_bucket_owner;
+  s3.sse_customer_key = options.sse_customer_key;
+  if (url.scheme == "gs") s3.dialect = S3Dialect::kGcs;
+  if (url.is_plain()) {
+    s3.dialect = S3Dialect::kPlain;
+    s3.endpoint_url = url.scheme + "://" + url.bucket;
+  }
+  return with_aws_settings(std::move(s3), environment, files);
+}
+
+Result<std::shared_ptr<CredentialsProvider>> credentials_for(const S3Options& s3, const Environment& environment,
+                                                             const TlsOptions& tls) {
+  const CredentialTools tools = CredentialTools::real(tls);
+  HR_TRY_ASSIGN(std::shared_ptr<CredentialsProvider> own, shared_credentials(s3, environment, tools));
+  return with_express_session(s3, std::move(own), tools);
+}
+
+Result<OpenedStore> open_s3(const DataUrl& url, const StoreOptions& options, std::shared_ptr<Runtime> runtime) {
+  auto stack = std::make_shared<S3Stack>();
+  stack->runtime = std::move(runtime);
   const Environment environment = Environment::of_process();
-  HR_TRY_ASSIGN(s3, with_aws_settings(std::move(s3), environment, stack->files));
+  HR_TRY_ASSIGN(S3Options s3, s3_options(url, options, environment, stack->files));
+  HR_TRY_ASSIGN(const S3Route route, resolve_route(s3));
   stack->resolver = std::make_shared<SystemResolver>();
   TransportLimits limits;
   limits.connections_max = limits.connections_idle_max = options.connections_max;
   TlsOptions tls;
   tls.ca_file = options.ca_file;
   tls.verify = options.verify_tls;
-  HR_TRY_ASSIGN(std::shared_ptr<CredentialsProvider> credentials,
-                shared_credentials(s3, environment, CredentialTools::real(tls)));
-  if (behind_proxy(s3.endpoint_url, environment)) {
+  HR_TRY_ASSIGN(std::shared_ptr<CredentialsProvider> credentials, credentials_for(s3, environment, tls));
+  if (behind_proxy(route.endpoint.text(), environment)) {
     stack->transports.push_back(std::make_unique<CurlTransport>(limits, tls));
   } else {
     for (size_t i = 0; i < stack->runtime->loops(); ++i) {
@@ -112,7 +137,7 @@ Result<OpenedStore> open_files(const StoreOptions& options, std::shared_ptr<Runt
 }  // namespace
 
 Result<OpenedStore> open_store(const DataUrl& url, const StoreOptions& options, std::shared_ptr<Runtime> runtime) {
-  return url.scheme == "s3" ? open_s3(url, options, std::move(runtime)) : open_files(options, std::move(runtime));
+  return url.scheme == "file" ? open_files(options, std::move(runtime)) : open_s3(url, options, std::move(runtime));
 }
 
 bool knows_trusted_cas() {

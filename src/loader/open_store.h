@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The one place that picks concrete stores: s3:// = transports + S3 client + retries, file:// = the file system.
+// The one place that picks concrete stores: s3://, gs://, https:// = transports + S3 client in their dialect + retries,
+// file:// = the file system.
 #pragma once
 
 #include <memory>

@@ -10,7 +10,7 @@
 
 namespace headrace {
 
-// `endpoint_url` as in S3Options; empty = AWS over https.
+// `endpoint_url`: "https://host:port".
 bool behind_proxy(const std::string& endpoint_url, const Environment& environment);
 
 }  // namespace headrace

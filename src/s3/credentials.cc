@@ -78,14 +78,29 @@ class Chain final : public CredentialSource {
   std::vector<std::pair<std::string, std::unique_ptr<CredentialSource>>> sources_;
 };
 
+// Google's HMAC keys: never AWS's keys to Google, nor the other way round.
+Result<Provider> google_keys(const Environment& environment) {
+  Credentials found{environment.get("GOOG_ACCESS_KEY_ID"), Secret(environment.get("GOOG_SECRET_ACCESS_KEY")), Secret(),
+                    std::nullopt, "the environment (GOOG_ACCESS_KEY_ID)"};
+  HR_TRY(check_keys(found));
+  if (!found.anonymous()) return static_credentials(std::move(found));
+  return permission_denied("no credentials for gs:// found. Asked: the options: none given; the environment: "
+                           "GOOG_ACCESS_KEY_ID is not set. Make HMAC keys (Cloud Storage, Settings, Interoperability) "
+                           "and set GOOG_ACCESS_KEY_ID and GOOG_SECRET_ACCESS_KEY; for a public bucket set anonymous=True");
+}
+
 // The keys that stand in the options or the environment; nothing when there are none.
 Result<Provider> keys_at_hand(const S3Options& options, const Environment& environment) {
+  if (options.dialect == S3Dialect::kPlain) {
+    return static_credentials({"", Secret(), Secret(), std::nullopt, "none: a plain server"});
+  }
   if (options.anonymous) return static_credentials({"", Secret(), Secret(), std::nullopt, "anonymous=True"});
   Credentials given{options.access_key_id, options.secret_access_key, options.session_token, std::nullopt,
                     "the options"};
   HR_TRY(check_keys(given));
   if (!given.anonymous()) return static_credentials(std::move(given));
   if (!options.profile.empty()) return Provider();  // as boto3: a profile that is asked for by name beats the environment
+  if (options.dialect == S3Dialect::kGcs) return google_keys(environment);
   Credentials found{environment.get("AWS_ACCESS_KEY_ID"), Secret(environment.get("AWS_SECRET_ACCESS_KEY")),
                     Secret(environment.get("AWS_SESSION_TOKEN")), std::nullopt, "the environment (AWS_ACCESS_KEY_ID)"};
   HR_TRY(check_keys(found));

@@ -81,12 +81,19 @@ class ExpressSource final : public CredentialSource {
 
 }  // namespace
 
+Result<std::shared_ptr<CredentialSource>> express_source(const S3Options& options,
+                                                         std::shared_ptr<CredentialsProvider> own,
+                                                         const CredentialTools& tools) {
+  HR_TRY_ASSIGN(S3Route route, resolve_route(options));
+  return std::shared_ptr<CredentialSource>(
+      std::make_shared<ExpressSource>(options, std::move(route), std::move(own), tools));
+}
+
 Result<std::shared_ptr<CredentialsProvider>> with_express_session(const S3Options& options,
                                                                   std::shared_ptr<CredentialsProvider> own,
                                                                   const CredentialTools& tools) {
   if (!is_express(options) || options.anonymous) return own;
-  HR_TRY_ASSIGN(S3Route route, resolve_route(options));
-  auto source = std::make_shared<ExpressSource>(options, std::move(route), std::move(own), tools);
+  HR_TRY_ASSIGN(auto source, express_source(options, std::move(own), tools));
   // A thread of its own: it may wait for the renewal of the user's keys, which runs on theirs.
   return std::shared_ptr<CredentialsProvider>(std::make_shared<RefreshingCredentials>(
       std::move(source), nullptr, std::make_shared<PassingThreads>(), *tools.clock, entropy_seed()));

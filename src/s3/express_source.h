@@ -14,4 +14,9 @@ Result<std::shared_ptr<CredentialsProvider>> with_express_session(const S3Option
                                                                   std::shared_ptr<CredentialsProvider> own,
                                                                   const CredentialTools& tools);
 
+// The source of those sessions; `options` name a directory bucket. It blocks, also for the renewal of `own`.
+Result<std::shared_ptr<CredentialSource>> express_source(const S3Options& options,
+                                                         std::shared_ptr<CredentialsProvider> own,
+                                                         const CredentialTools& tools);
+
 }  // namespace headrace

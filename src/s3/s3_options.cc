@@ -2,17 +2,12 @@
 #include "s3/s3_options.h"
 
 namespace headrace {
-namespace {
-
-Result<S3Addressing> addressing_of(const std::string& style, const std::string& profile) {
+Result<S3Addressing> addressing_of(const std::string& style, const std::string& where) {
   if (style.empty() || style == "auto") return S3Addressing::kAuto;
   if (style == "path") return S3Addressing::kPath;
   if (style == "virtual") return S3Addressing::kVirtual;
-  return invalid_argument("profile \"" + profile + "\": s3 addressing_style=" + style +
-                          ": must be auto, path or virtual");
+  return invalid_argument(where + ": addressing_style=" + style.substr(0, 40) + ": must be auto, path or virtual");
 }
-
-}  // namespace
 
 std::string store_name(const S3Options& options) {
   switch (options.dialect) {
@@ -48,7 +43,7 @@ Result<S3Options> with_aws_settings(S3Options options, const Environment& enviro
                                      &shared.endpoint_url(profile.name, "s3")});
   }
   if (options.addressing == S3Addressing::kAuto) {
-    HR_TRY_ASSIGN(options.addressing, addressing_of(setting("s3.addressing_style"), profile.name));
+    HR_TRY_ASSIGN(options.addressing, addressing_of(setting("s3.addressing_style"), "profile \"" + profile.name + "\": s3"));
   }
   options.dual_stack = options.dual_stack || is_on("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint");
   options.fips = options.fips || is_on("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint");

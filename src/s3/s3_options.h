@@ -59,6 +59,9 @@ std::string store_name(const S3Options& options);
 // A directory bucket of S3 Express at AWS itself: "name--usw2-az1--x-s3".
 bool is_express(const S3Options& options);
 
+// "auto", "path", "virtual" or "" (auto); `where` begins the message of another word.
+Result<S3Addressing> addressing_of(const std::string& style, const std::string& where);
+
 // `options` with what the environment and the profile say where it is silent: region, endpoint, addressing. Credentials
 // are resolve_credentials()'s part.
 Result<S3Options> with_aws_settings(S3Options options, const Environment& environment, FileSystem& files);
