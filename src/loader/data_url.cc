@@ -12,8 +12,8 @@ Result<DataUrl> plain_url(DataUrl out, std::string_view rest) {
   const size_t slash = rest.find('/');
   const std::string_view host = rest.substr(0, slash);
   if (host.find('@') != std::string_view::npos || rest.find_first_of("?#") != std::string_view::npos) {
-    return invalid_argument("open " + out.scheme + "://...: a user, a query (as of a presigned URL) or a fragment in the "
-                            "URL is not supported; use the plain URL of the file");
+    return invalid_argument("open " + out.scheme + "://...: a user, a query (as of a presigned URL) or a fragment in "
+                            "the URL is not supported; use the plain URL of the file");
   }
   out.bucket = std::string(host);
   if (slash != std::string_view::npos) out.key = std::string(rest.substr(slash + 1));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// URLs of data sets and objects: s3://bucket/key, gs://bucket/key, https://host/path, file:///folder, plain paths. Splits
-// them into the store (a bucket, a server, a file system) and the key inside; knows nothing of credentials or endpoints.
+// URLs of data sets and objects: s3://bucket/key, gs://bucket/key, https://host/path, file:///folder, plain paths.
+// Splits them into the store (a bucket, a server, a file system) and the key inside; knows nothing of credentials or
+// endpoints.
 #pragma once
 
 #include <string>

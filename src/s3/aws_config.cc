@@ -162,8 +162,9 @@ Result<AwsFiles> load_aws_files(const Environment& environment, FileSystem& file
 }
 
 ProfileName profile_name(const std::string& of_options, const Environment& environment) {
-  for (const std::string* name : {&of_options, &environment.get("AWS_PROFILE"), &environment.get("AWS_DEFAULT_PROFILE")}) {
-    if (!name->empty()) return {*name, true};
+  if (!of_options.empty()) return {of_options, true};
+  for (const char* variable : {"AWS_PROFILE", "AWS_DEFAULT_PROFILE"}) {
+    if (const std::string& name = environment.get(variable); !name.empty()) return {name, true};
   }
   return {"default", false};
 }

@@ -86,7 +86,8 @@ Result<Provider> google_keys(const Environment& environment) {
   if (!found.anonymous()) return static_credentials(std::move(found));
   return permission_denied("no credentials for gs:// found. Asked: the options: none given; the environment: "
                            "GOOG_ACCESS_KEY_ID is not set. Make HMAC keys (Cloud Storage, Settings, Interoperability) "
-                           "and set GOOG_ACCESS_KEY_ID and GOOG_SECRET_ACCESS_KEY; for a public bucket set anonymous=True");
+                           "and set GOOG_ACCESS_KEY_ID and GOOG_SECRET_ACCESS_KEY; for a public bucket set "
+                           "anonymous=True");
 }
 
 // The keys that stand in the options or the environment; nothing when there are none.
@@ -99,7 +100,8 @@ Result<Provider> keys_at_hand(const S3Options& options, const Environment& envir
                     "the options"};
   HR_TRY(check_keys(given));
   if (!given.anonymous()) return static_credentials(std::move(given));
-  if (!options.profile.empty()) return Provider();  // as boto3: a profile that is asked for by name beats the environment
+  // As boto3: a profile that is asked for by name beats the environment.
+  if (!options.profile.empty()) return Provider();
   if (options.dialect == S3Dialect::kGcs) return google_keys(environment);
   Credentials found{environment.get("AWS_ACCESS_KEY_ID"), Secret(environment.get("AWS_SECRET_ACCESS_KEY")),
                     Secret(environment.get("AWS_SESSION_TOKEN")), std::nullopt, "the environment (AWS_ACCESS_KEY_ID)"};

@@ -93,7 +93,9 @@ Result<S3Route> express_route(const S3Options& options) {
   if (!valid_region(zone)) return refuse("the zone in the name is not one");
   if (options.region.empty()) return refuse("give the region of its zone: region= or AWS_REGION");
   HR_TRY(check_region(options.region));
-  if (options.dual_stack) return unsupported("s3 bucket \"" + options.bucket + "\" (S3 Express): no dual-stack endpoint");
+  if (options.dual_stack) {
+    return unsupported("s3 bucket \"" + options.bucket + "\" (S3 Express): it has no dual-stack endpoint");
+  }
   S3Route route;
   route.region = options.region;
   route.service = "s3express";

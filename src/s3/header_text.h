@@ -16,8 +16,8 @@ namespace headrace {
 // An ETag without its dressing: quotes (some stores leave them out) and the weak mark W/.
 std::string bare_etag(std::string_view text);
 
-// What says that two replies are of the same object: the strong ETag; else, at servers that have none, "W/" and the weak
-// one, or "date:" and Last-Modified. "" when the reply has none of them.
+// What says that two replies are of the same object: the strong ETag; else, at servers that have none, "W/" and the
+// weak one, or "date:" and Last-Modified. "" when the reply has none of them.
 std::string validator_of(const HttpHeaders& headers, bool plain_server);
 // May it stand in If-Match? (RFC 9110 13.1.1: weak ones never match.)
 bool is_strong(std::string_view validator);

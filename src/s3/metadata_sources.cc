@@ -85,7 +85,9 @@ Result<ControlRequest> ContainerSource::request() const {
   std::string token = world_.environment.get("AWS_CONTAINER_AUTHORIZATION_TOKEN");
   if (const std::string& file = world_.environment.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"); !file.empty()) {
     auto text = world_.files->read(file, kTokenFileBytesMax);
-    if (!text.ok()) return Status(Code::kPermission, "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: " + text.status().message());
+    if (!text.ok()) {
+      return permission_denied("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: " + text.status().message());
+    }
     token = *std::move(text);
     while (!token.empty() && (token.back() == '\n' || token.back() == '\r')) token.pop_back();
   }

@@ -121,9 +121,10 @@ Status RefreshingCredentials::failed(Status why) {
   failure_ = why;
   failure_until_unix_ = now + kFailureSeconds;
   if (why.code() != Code::kCancelled && credentials_ && !expired()) {
-    const std::string left = credentials_->expires_unix ? std::to_string(*credentials_->expires_unix - now) + " s" : "-";
-    log_line(LogLevel::kWarning, "credentials of " + credentials_->source + ": could not be renewed, still valid for " +
-                                     left + ": " + why.message());
+    const auto& end = credentials_->expires_unix;
+    log_line(LogLevel::kWarning, "credentials of " + credentials_->source + ": could not be renewed" +
+                                     (end ? ", still valid for " + std::to_string(*end - now) + " s: " : ": ") +
+                                     why.message());
   }
   return why;
 }

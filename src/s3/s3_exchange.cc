@@ -54,7 +54,7 @@ void S3Exchange::send_signed(std::shared_ptr<const Credentials> credentials) {
   fill(&request);
   core_->add_fixed_headers(needs_key(), &request.headers);
   const std::string path_text = path(), query_text = query();
-  if (!used_->anonymous()) {
+  if (!used_->anonymous() && !core_->plain()) {
     const std::string hash = payload_hash();
     signed_at_unix_ = executor().clock().unix_seconds() + core_->clock_offset_s.load(std::memory_order_relaxed);
     core_->signer.sign(*used_, route_->region, {request.method, path_text, query_text, hash}, route_->host_header,

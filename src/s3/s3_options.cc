@@ -12,7 +12,8 @@ Result<S3Addressing> addressing_of(const std::string& style, const std::string& 
 std::string store_name(const S3Options& options) {
   switch (options.dialect) {
     case S3Dialect::kGcs: return "gs://" + options.bucket;
-    case S3Dialect::kPlain: return (options.endpoint_url.starts_with("http://") ? "http://" : "https://") + options.bucket;
+    case S3Dialect::kPlain:
+      return (options.endpoint_url.starts_with("http://") ? "http://" : "https://") + options.bucket;
     case S3Dialect::kS3: break;
   }
   return "s3://" + options.bucket;
@@ -43,7 +44,8 @@ Result<S3Options> with_aws_settings(S3Options options, const Environment& enviro
                                      &shared.endpoint_url(profile.name, "s3")});
   }
   if (options.addressing == S3Addressing::kAuto) {
-    HR_TRY_ASSIGN(options.addressing, addressing_of(setting("s3.addressing_style"), "profile \"" + profile.name + "\": s3"));
+    HR_TRY_ASSIGN(options.addressing,
+                  addressing_of(setting("s3.addressing_style"), "profile \"" + profile.name + "\": s3"));
   }
   options.dual_stack = options.dual_stack || is_on("AWS_USE_DUALSTACK_ENDPOINT", "use_dualstack_endpoint");
   options.fips = options.fips || is_on("AWS_USE_FIPS_ENDPOINT", "use_fips_endpoint");

@@ -25,7 +25,9 @@ std::string ReadExchange::query() const {
 void ReadExchange::fill(HttpRequest* request) {
   request->deadline = request_.deadline;
   request->headers.emplace_back("range", range_header(request_.range));
-  if (!request_.if_match.empty() && is_strong(request_.if_match)) request->headers.emplace_back("if-match", "\"" + request_.if_match + "\"");
+  if (!request_.if_match.empty() && is_strong(request_.if_match)) {
+    request->headers.emplace_back("if-match", "\"" + request_.if_match + "\"");
+  }
   request->body_into = request_.dst;
   // The exchange is held by the completion, which outlives this.
   request->accept = [this](const HttpReply& reply) { return accept(reply); };

@@ -25,7 +25,9 @@ Status check_options(const S3Options& options, const S3Route& route) {
     }
   }
   const bool digits = std::ranges::all_of(options.expected_bucket_owner, [](char c) { return c >= '0' && c <= '9'; });
-  if (!digits) return invalid_argument("open " + store_name(options) + ": expected_bucket_owner must be an account number");
+  if (!digits) {
+    return invalid_argument("open " + store_name(options) + ": expected_bucket_owner must be an account number");
+  }
   if (options.requester_pays && options.dialect != S3Dialect::kS3) {
     return unsupported("open " + store_name(options) + ": request_payer is for s3:// only");
   }

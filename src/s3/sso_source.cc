@@ -115,7 +115,9 @@ Result<Credentials> fetch_sso(const CredentialWorld& world, const AwsFiles& file
                   "credentials of " + source + ": the portal refuses (status=" + std::to_string(reply->status) + said +
                       "); check sso_account_id and sso_role_name");
   }
-  if (!fields.ok()) return corrupt("credentials of " + source + ": the portal's answer is " + fields.status().message());
+  if (!fields.ok()) {
+    return corrupt("credentials of " + source + ": the portal's answer is " + fields.status().message());
+  }
   HR_TRY_ASSIGN(Credentials credentials,
                 credentials_of({field_of(*fields, "roleCredentials.accessKeyId"),
                                 field_of(*fields, "roleCredentials.secretAccessKey"),

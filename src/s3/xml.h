@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The XML documents that headrace reads from AWS: a page of ListObjectsV2, an error, temporary credentials. Written for hostile input:
-// bounded size and depth, no document type (so no entities of the sender's own), unknown elements skipped.
+// The XML documents that headrace reads from AWS: a page of ListObjectsV2, an error, temporary credentials. Written
+// for hostile input: bounded size and depth, no document type (so no entities of the sender's own), unknown elements
+// skipped.
 #pragma once
 
 #include <optional>
