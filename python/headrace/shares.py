@@ -195,8 +195,8 @@ class Share(Iterator[Any]):
         if resumed is not None:
             here, share = state_without_share(resumed), resumed[_SHARE]
             self._epoch, self._next = int(share["epoch"]), int(share["next"])
-            agree(lambda _: (here, loader.state_behind(self._epoch)))
             loader.load_state_dict(here)
+            agree(lambda _: (here, loader.state_behind(self._epoch)))
             if loader.epoch == self._epoch:
                 self._go()
             else:

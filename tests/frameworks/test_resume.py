@@ -20,7 +20,7 @@ import headrace as hr
 from headrace import _core, errors
 
 GLOBAL, EPOCHS = 6, 3
-OPTIONS = {"remainder": "pad", "seed": 4}
+OPTIONS = {"remainder": "pad", "seed": 4, "block": 3, "lanes": 5}
 EXTRAS = ("ids", "valid")
 PER_EPOCH = 6
 

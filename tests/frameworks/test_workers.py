@@ -5,6 +5,7 @@ themselves. Without data: python/tests/fakes.py.
 32 samples in batches of 5: an epoch has 6 batches (drop) or 7 (pad).
 """
 
+import itertools
 import multiprocessing
 import os
 import pickle
@@ -12,8 +13,9 @@ import signal
 
 import pytest
 
-pytest.importorskip("torch")
+pytest.importorskip("torchdata")
 import torch.utils.data as torch_data
+import torchdata.stateful_dataloader as stateful_data_loader
 from fakes import FakeDataset, FakeStream
 
 import headrace as hr
@@ -140,6 +142,22 @@ def test_stored_order_begins_anew_in_every_pass(workers):
     loader = torch_loader(dataset, workers)
     first = rows(loader)
     assert (rows(loader), first[0]) == (first, [0, 1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_the_epoch_behind_a_resumed_one_has_the_state_s_order(workers):
+    options = {"batch_size": 5, "block": 3, "lanes": 5, "remainder": "wrap"}
+    want = uninterrupted(4, **options)
+    loader = stateful_data_loader.StatefulDataLoader(
+        hr.torch.IterableDataset(FakeDataset(), **options), batch_size=None, num_workers=workers
+    )
+    taken = rows(itertools.islice(loader, 3))
+    assert taken == want[0][:3]
+    resumed = stateful_data_loader.StatefulDataLoader(
+        hr.torch.IterableDataset(FakeDataset(), **options), batch_size=None, num_workers=workers
+    )
+    resumed.load_state_dict(loader.state_dict())
+    assert [rows(resumed) for _ in range(3)] == [want[0][3:], *want[1:3]]
 
 
 @pytest.mark.parametrize("workers", [0, 3])

@@ -68,7 +68,8 @@ def loader_of(ds, kind, batch, **options):
         return torch_data.DataLoader(dataset, batch_size=None)
     from torchdata.stateful_dataloader import StatefulDataLoader
 
-    return StatefulDataLoader(dataset, batch_size=None)
+    workers = 0 if "shuffle" in options else 2
+    return StatefulDataLoader(dataset, batch_size=None, num_workers=workers)
 
 
 def fit(ds, kind, processes, folder, epochs, checkpoint=None, callbacks=()):
