@@ -81,6 +81,8 @@ class BatchPlan {
   void wanted(const PlanRow& row, std::vector<uint32_t>& out);
 
   uint64_t lanes() const;  // of all sources
+  uint64_t lane_samples(uint32_t source) const { return sources_[source].lane_samples(); }
+  bool in_tail(const PlanRow& row) { return sources_[row.source].in_tail(row.epoch, row.position); }
   uint64_t rows_per_batch() const { return batch_ / world_; }
   uint32_t world() const { return world_; }
 

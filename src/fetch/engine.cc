@@ -23,6 +23,7 @@ FetchEngine::FetchEngine(FetchDeps deps, BatchPlan plan, FetchOptions options, s
       executor_(deps_.sources[0].store->executor()), ahead_(options.ahead_bytes_min) {
   // One visit of each lane of this rank.
   ramp_rows_ = std::max<uint64_t>(plan_.rows_per_batch(), plan_.lanes() / plan_.world());
+  size_lanes();
 }
 
 uint64_t FetchSource::sample_bytes_mean() const {
@@ -256,6 +257,7 @@ void FetchEngine::forget_plan() {
     }
   }
   segments_.clear();
+  later_bytes_ = 0;
 }
 
 void FetchEngine::update_state() {

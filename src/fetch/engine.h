@@ -126,6 +126,9 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   bool fill_part(Part& part, const RowRun& run);
   // Memory.
   bool has_headroom(uint64_t bytes) const;
+  void size_lanes();
+  bool may_hold(const PlanRow& row, uint64_t bytes);
+  uint64_t later_bytes(const Segment& segment) const;
   bool make_room(const PlanRow& row, uint64_t sample);
   bool fits_one_batch(const PlanRow& row);
   ByteRange stride_of(uint32_t source, uint64_t sample) const;
@@ -181,6 +184,10 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   bool retry_posted_ = false;
   bool plan_over_ = false;
   bool blocked_ = false;  // planning waits for memory
+  // What is read, or being read, for rows that are not planned yet, and how much of it the memory can hold for them.
+  uint64_t later_bytes_ = 0;
+  uint64_t later_bytes_max_ = 0;
+  bool lanes_fit_ = true;  // what the lanes of the main part are expected to hold fits in memory
   std::optional<uint64_t> by_sample_;  // the batch (by number) whose samples are all read on their own
   bool ended_ = false;
   std::vector<uint32_t> wanted_;

@@ -7,6 +7,7 @@
 
 #include "fetch/engine.h"
 #include "format/dataset_index.h"
+#include "plan/defaults.h"
 
 namespace headrace {
 namespace {
@@ -17,6 +18,38 @@ constexpr Nanos kYield = std::chrono::milliseconds(20);
 
 bool FetchEngine::has_headroom(uint64_t bytes) const {
   return deps_.budget->used() + options_.headroom_bytes + bytes <= deps_.budget->bytes_max();
+}
+
+// Whether lanes can hold whole blocks is known beforehand. A state that was made for more ranks has lanes for their
+// memory; what would be dropped again before its turn is then not read with its neighbours, but when its turn comes.
+void FetchEngine::size_lanes() {
+  const uint64_t max = deps_.budget->bytes_max();
+  const uint64_t usable = max - std::min(max, options_.headroom_bytes);
+  later_bytes_max_ = usable / 2;
+  double expected = 0;
+  for (uint32_t i = 0; i < deps_.sources.size(); ++i) {
+    const FetchSource& source = deps_.sources[i];
+    const uint64_t mean = source.sample_bytes_mean();
+    const bool scattered = source.index->stride() == 1 && mean >= options_.scatter_bytes_min;
+    const double samples = static_cast<double>(plan_.lane_samples(i)) / plan_.world();
+    expected += (scattered ? kResidentShare : kResidentShareByBlock) * samples * static_cast<double>(mean);
+  }
+  lanes_fit_ = expected <= static_cast<double>(usable);
+}
+
+// May `bytes` be read with this row for rows to come? In the tail all blocks open at once, and may not fit where those
+// of the main part do.
+bool FetchEngine::may_hold(const PlanRow& row, uint64_t bytes) {
+  return (lanes_fit_ && !plan_.in_tail(row)) || later_bytes_ + bytes <= later_bytes_max_;
+}
+
+// Of what the segment has or will have: for rows that are not planned yet.
+uint64_t FetchEngine::later_bytes(const Segment& segment) const {
+  uint64_t samples = 0;
+  for (size_t k = 0; k < segment.samples.size(); ++k) {
+    samples += segment.wanted[k] && segment.part_of(segment.samples[k]) != nullptr ? 1 : 0;
+  }
+  return samples * deps_.sources[segment.source].sample_bytes_mean();
 }
 
 void FetchEngine::give_back(uint64_t bytes) {
@@ -156,6 +189,7 @@ uint64_t FetchEngine::evict(uint64_t bytes) {
 
 uint64_t FetchEngine::drop_idle_memory(Segment& segment) {
   uint64_t freed = 0;
+  const uint64_t later_before = later_bytes(segment);
   std::erase_if(segment.parts, [&](const std::shared_ptr<Part>& part) {
     if (part->sent && !part->ready) return false;  // in flight
     if (part->planned > 0 && !(part->ready && part->scattered)) return false;
@@ -176,6 +210,7 @@ uint64_t FetchEngine::drop_idle_memory(Segment& segment) {
     part->holes.clear();
     return true;
   });
+  later_bytes_ -= later_before - later_bytes(segment);
   return freed;
 }
 
@@ -192,6 +227,7 @@ void FetchEngine::rewind_to(size_t batches_kept) {
       std::erase(part->waiting, batch.number);
       if (row.valid && !segment.wanted[row.index]) {
         segment.wanted[row.index] = true;
+        later_bytes_ += deps_.sources[segment.source].sample_bytes_mean();
       } else {
         --segment.rows_left;
       }

@@ -99,6 +99,23 @@ TEST(FetchEngineMemory, BatchesThatAreOutLeaveRoomForTheirSlots) {
 }
 
 // What is dropped must be memory that comes back: a range that a batch which is out holds, too, does not.
+// Order specification, "What the engine owes": where a lane's blocks do not fit, bytes stay at 1.02x.
+TEST(FetchEngineMemory, ReadsLittleTwiceWhereTheLanesWereMadeForMoreMemory) {
+  World w;
+  w.counts = {500, 500, 501, 499};
+  w.block = 10;
+  w.lanes = 100;
+  w.batch = 10;
+  for (const uint64_t share : {1, 2, 5, 20}) {  // of what the lanes hold when they have all they want
+    w.memory = 100 * 10 * w.sample_bytes / 2 / share;
+    Bench bench(w);
+    bench.run();
+    bench.expect_exact();
+    EXPECT_LE(bench.store->bytes, 2000u * w.sample_bytes * 102 / 100) << "memory 1/" << share;
+    EXPECT_LE(bench.store->reads, 2000u + 100);
+  }
+}
+
 TEST(FetchEngineMemory, DropsNothingThatABatchIsHolding) {
   World w;
   w.counts = {10};

@@ -75,6 +75,7 @@ bool FetchEngine::plan_row(PlannedBatch& batch, const PlanRow& row) {
   if (part == nullptr) return false;
   if (segment.wanted[row.index]) {
     segment.wanted[row.index] = false;
+    later_bytes_ -= deps_.sources[row.source].sample_bytes_mean();
   } else {
     ++segment.rows_left;
   }
@@ -139,6 +140,7 @@ Part* FetchEngine::cover(Segment& segment, const PlanRow& row) {
       samples.erase(samples.begin(), at);
     }
   }
+  if (samples.size() > 1 && !may_hold(row, (samples.size() - 1) * mean)) samples = {sample};
   if (has_headroom(samples.size() * mean) && read_samples(segment, samples, true)) {
     return segment.part_of(sample);
   }
@@ -170,12 +172,14 @@ bool FetchEngine::read_samples(Segment& segment, const std::vector<uint64_t>& sa
     if (!part) return false;  // the parts taken so far give their memory back
     parts.push_back(std::move(part));
   }
+  const uint64_t later_before = later_bytes(segment);
   for (auto& part : parts) {
     batches_.back().bytes_opened += part->range.size();
     bytes_ahead_ += part->range.size();
     segment.parts.push_back(part);
     queue_.push_back(std::move(part));
   }
+  later_bytes_ += later_bytes(segment) - later_before;
   return true;
 }
 

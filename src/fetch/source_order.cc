@@ -42,6 +42,7 @@ Result<SourceOrder> SourceOrder::make(SourceSpec spec) {
   HR_TRY_ASSIGN(Order order, Order::make(out.counts_, first));
   out.size_ = order.size();
   out.lanes_ = order.lanes();
+  if (order.spec().shuffle != Shuffle::kNone) out.lane_samples_ = order.lanes() * order.block();
   out.orders_.emplace(0, std::move(order));
   return out;
 }

@@ -48,6 +48,9 @@ class SourceOrder {
   // From a position of a segment with index k to the one with index k + 1.
   uint64_t stride(uint64_t epoch, uint64_t position);
   uint64_t segment_size(uint64_t epoch, uint64_t segment) { return drawn() ? 1 : order(epoch).segment_size(segment); }
+  // Samples that all lanes hold at most, one block each; 0 where there are none (draws, no shuffle).
+  uint64_t lane_samples() const { return lane_samples_; }
+  bool in_tail(uint64_t epoch, uint64_t position) { return lane_samples_ > 0 && !in_main(epoch, position); }
   bool in_main(uint64_t epoch, uint64_t position) { return !drawn() && position < order(epoch).main_size(); }
 
  private:
@@ -58,6 +61,7 @@ class SourceOrder {
   std::shared_ptr<const ShardCounts> counts_;  // what the order runs over
   uint64_t size_ = 0;
   uint64_t lanes_ = 1;
+  uint64_t lane_samples_ = 0;
   std::map<uint64_t, Order> orders_;  // by epoch; the newest few
 };
 
