@@ -42,6 +42,7 @@ SOURCES: dict[str, tuple[str, tuple[str, ...], str, str]] = {
 class Corpus:
     pieces: np.ndarray  # [N, 65] uint8, letters 0..96, stored order
     sources: np.ndarray  # [N] int64
+    documents: np.ndarray  # [N] int64: a number for each document
     held_out: np.ndarray  # [M, 65] uint8, the same number of each source
     sha256: str
 
@@ -68,8 +69,9 @@ def spelled(text: bytes) -> np.ndarray:
     return table[np.frombuffer(text, np.uint8)]
 
 
-def pieces_of(source: str, train: int, held_out: int) -> tuple[np.ndarray, np.ndarray]:
-    """The source's pieces, `train` for training and `held_out` of other documents."""
+def pieces_of(source: str, train: int, held_out: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The source's pieces, `train` for training and `held_out` of other documents; and the number
+    of the document of each piece for training."""
     found: dict[bool, list[np.ndarray]] = {False: [], True: []}
     for text in documents(source):
         letters = spelled(text)
@@ -86,7 +88,8 @@ def pieces_of(source: str, train: int, held_out: int) -> tuple[np.ndarray, np.nd
         if kind:  # all held-out documents a little, not the first of them
             pieces = pieces[np.arange(count) * len(pieces) // count]
         result.append(pieces[:count])
-    return result[0], result[1]
+    sizes = [len(cut) for cut in found[False]]
+    return result[0], result[1], np.repeat(np.arange(len(sizes)), sizes)[:train]
 
 
 def make_corpus(samples: int, held_out: int) -> Corpus:
@@ -94,10 +97,16 @@ def make_corpus(samples: int, held_out: int) -> Corpus:
     if samples % each or held_out % each:
         raise ValueError(f"make corpus: {samples} and {held_out} are not multiples of {each}")
     found = [pieces_of(source, samples // each, held_out // each) for source in SOURCES]
-    pieces = np.concatenate([train for train, _ in found])
-    held = np.concatenate([held for _, held in found])
-    digest = hashlib.sha256(pieces.tobytes() + held.tobytes()).hexdigest()
-    return Corpus(pieces, np.repeat(np.arange(each), samples // each), held, digest)
+    pieces = np.concatenate([train for train, _, _ in found])
+    held = np.concatenate([held for _, held, _ in found])
+    sources = np.repeat(np.arange(each), samples // each)
+    numbers = np.concatenate([documents for _, _, documents in found])
+    documents = np.unique(sources * samples + numbers, return_inverse=True)[1]
+    return Corpus(pieces, sources, documents, held, digest_of(pieces, held))
+
+
+def digest_of(pieces: np.ndarray, held_out: np.ndarray) -> str:
+    return hashlib.sha256(pieces.tobytes() + held_out.tobytes()).hexdigest()
 
 
 def load_corpus(samples: int, held_out: int, folder: Path) -> Corpus:
@@ -108,11 +117,13 @@ def load_corpus(samples: int, held_out: int, folder: Path) -> Corpus:
         folder.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{os.getpid()}.npz")
         np.savez_compressed(
-            unfinished, pieces=made.pieces, sources=made.sources, held=made.held_out
+            unfinished,
+            pieces=made.pieces,
+            sources=made.sources,
+            documents=made.documents,
+            held_out=made.held_out,
         )
         unfinished.replace(path)
     with np.load(path) as kept:
-        pieces, sources, held = kept["pieces"], kept["sources"], kept["held"]
-    return Corpus(
-        pieces, sources, held, hashlib.sha256(pieces.tobytes() + held.tobytes()).hexdigest()
-    )
+        arrays = {name: kept[name] for name in kept.files}
+    return Corpus(**arrays, sha256=digest_of(arrays["pieces"], arrays["held_out"]))

@@ -31,7 +31,7 @@ VIEW_NOISE = 0.5
 Figures = dict[str, float | str]
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)
 def stored_images(part: Part) -> tuple[textures.Images, textures.Images]:
     """Training images in stored order and test images. Kept: they take a second to make."""
     train = textures.stored_images(part.samples, TRAIN_SEED)
@@ -212,4 +212,5 @@ TRAIN = {
     "d": train_cnn,
     "e": train_text,
     "f": train_cnn,
+    "g": train_cnn,
 }

@@ -89,10 +89,13 @@ def shown(values: list[float]) -> str:
 
 def mean_d(lines: dict[int, Line]) -> str:
     columns = zip(*(line["d"] for line in lines.values()), strict=True)
-    return " / ".join(NONE if None in d else f"{np.mean(d):.2g}" for d in columns)
+    return " / ".join(
+        NONE if None in d else f"{np.mean(d):.{2 if np.mean(d) < 10 else 0}f}" for d in columns
+    )
 
 
-def row(by_order: dict[str, dict[int, Line]], order: str, figure: str, sign: int) -> str:
+def row(by_order: dict[str, dict[int, Line]], order: str, figure: str) -> str:
+    sign = -1 if figure in SECONDARY else 1
     runs, base = by_order[order], by_order.get("global", {})
     values = [line[figure] for line in runs.values()]
     first = [line["first_epoch"] for line in runs.values() if "first_epoch" in line]
@@ -103,12 +106,20 @@ def row(by_order: dict[str, dict[int, Line]], order: str, figure: str, sign: int
     gap = difference(
         [sign * runs[seed][figure] for seed in seeds], [sign * base[seed][figure] for seed in seeds]
     )
-    cells += [f"{gap.mean:+.2f}", f"{gap.low:+.2f} … {gap.high:+.2f}", gap.verdict()]
-    if "undecided" in gap.verdict():
-        there = seeds_to_decide(gap.spread, plan.MARGIN - abs(gap.mean))
-        none = seeds_to_decide(gap.spread, plan.MARGIN)
-        cells[-1] += f"; seeds needed: {there or 'no number'} at this difference, {none} at none"
+    cells += [f"{gap.mean:+.2f}", f"{gap.low:+.2f} … {gap.high:+.2f}", verdict_of(runs, gap)]
     return "| " + " | ".join(cells) + " |"
+
+
+def verdict_of(runs: dict[int, Line], gap: Difference) -> str:
+    """The verdict, and where there is none what it would take."""
+    if next(iter(runs.values()))["part"] not in plan.PROTOCOL_PARTS:
+        return "not judged"
+    said = gap.verdict()
+    if "undecided" not in said:
+        return said
+    here = seeds_to_decide(gap.spread, plan.MARGIN - abs(gap.mean))
+    none = seeds_to_decide(gap.spread, plan.MARGIN)
+    return f"{said}; seeds needed: {here or 'no number'} at this difference, {none} at none"
 
 
 def heading(part: plan.Part) -> str:
@@ -129,7 +140,7 @@ def one_table(part: plan.Part, by_order: dict[str, dict[int, Line]], figure: str
     yield "|---|---|---|---|---|---|---|---|"
     for order in part.orders:
         if order in by_order:
-            yield row(by_order, order, figure, -1 if less_is_better else 1)
+            yield row(by_order, order, figure)
     yield ""
 
 
