@@ -11,29 +11,14 @@ std::string number(uint64_t n) { return std::to_string(n); }
 // Stored bytes as they are.
 class PlainDecoder final : public Decoder {
  public:
-  PlainDecoder(const DecoderOptions& options, const RestartPoint& from)
-      : every_(options.point_every), at_(from.stored), last_(at_) {}
-
   Result<Step> step(Bytes in, MutableBytes out) override {
     const size_t n = std::min(in.size(), out.size());
     if (n > 0) std::memcpy(out.data(), in.data(), n);
-    at_ += n;
     return Step{n, n};
   }
   Status finish() const override { return {}; }
-  std::unique_ptr<RestartPoint> take_point() override {
-    if (at_ - last_ < every_) return nullptr;
-    last_ = at_;
-    auto point = std::make_unique<RestartPoint>();
-    point->stored = point->plain = at_;
-    return point;
-  }
+  std::unique_ptr<RestartPoint> take_point() override { return nullptr; }  // every byte is one
   uint64_t memory_bytes() const override { return 0; }
-
- private:
-  const uint64_t every_;
-  uint64_t at_;
-  uint64_t last_;
 };
 
 bool ends_with_any(std::string_view key, std::initializer_list<std::string_view> ends) {
@@ -95,7 +80,7 @@ Result<std::unique_ptr<Decoder>> make_decoder(Compression compression,
     case Compression::kNone:
       break;
   }
-  return std::unique_ptr<Decoder>(std::make_unique<PlainDecoder>(options, from));
+  return std::unique_ptr<Decoder>(std::make_unique<PlainDecoder>());
 }
 
 }  // namespace headrace
