@@ -40,12 +40,15 @@ def open(source: Source, *, progress: ProgressSink | None = None, **options: Any
     """Opens a data set: finds its shards and its index, and builds the index when there is none.
 
     Args:
-        source: a URL (``s3://``, ``file://``) or path, with braces as WebDataset
-            writes them; a list of these; or a folder of tars or of an MDS data set.
+        source: a URL (``s3://``, ``gs://``, ``https://``, ``file://``) or path, with braces as
+            WebDataset writes them; a list of these; or a folder of tars or of an MDS data set.
         progress: called with (step, bytes done, bytes in all) while an index is built.
         endpoint_url, region, profile, aws_access_key_id, aws_secret_access_key,
             aws_session_token, anonymous: as boto3 means them; what is not given comes from the
-            standard environment variables and files.
+            standard environment variables and files, the container or the instance
+            (docs/credentials.md).
+        addressing_style, use_dualstack_endpoint, use_fips_endpoint, request_payer,
+            expected_bucket_owner, sse_customer_key: as boto3 means them.
         verify: False to accept any TLS certificate, or the path of a CA bundle. Default:
             AWS_CA_BUNDLE, SSL_CERT_FILE, SSL_CERT_DIR, the system's bundle, certifi's.
         index: URL or path of the index to use. Default: beside the shards, else the local folder.
