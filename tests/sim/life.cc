@@ -153,13 +153,14 @@ LifeWorld LifeWorld::draw(Draw draw, const World& world, const model::Job& job, 
   draw_weather(draw, world, has_crc, life);
   draw_end(draw, world, life);
   if (draw.chance(0.15)) calm(draw, life);
+  if (draw.chance(0.25)) life.workers = static_cast<uint32_t>(draw.between(2, 4));
   if (number + 1 >= world.lives_max) life.memory_factor = std::max(1.0, life.memory_factor);
   return life;
 }
 
 std::string LifeWorld::text() const {
   std::ostringstream out;
-  out << "  life " << number << ": " << ranks << " ranks of " << batch << ", " << epochs_per_pass
+  out << "  life " << number << ": " << ranks << " ranks of " << batch << (workers > 1 ? " by " + std::to_string(workers) + " workers" : "") << ", " << epochs_per_pass
       << " epochs a pass, saves every " << save_every << " steps, " << (lock_step ? "in lock step" : "each at its pace")
       << "; window " << window << ", memory " << memory_factor << " x one batch, slot " << slot_share << " x"
       << (neighbour ? ", a neighbour" : "") << ", charged by " << round_to << "; scatter from "

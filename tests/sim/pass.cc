@@ -48,12 +48,17 @@ bool Simulation::start_pass(Run& run) {
   run.model = std::make_unique<model::Pass>(job_, expected_at_, batch, life.ranks, epochs);
   note("pass from " + point_text(run.model->at()) + ", " + std::to_string(epochs) + " epoch ends");
   Draw draw = life_draw_.part(run.life.number);
-  for (uint32_t rank = 0; rank < life.ranks; ++rank) {
-    ProcessSpec spec{world_,  run.life, data_, *network_, timeline_, plan_of(run, rank, epochs), draw.part(rank), rank,
-                     [this, rank](const std::string& what) { fail("rank " + std::to_string(rank) + ": " + what); },
-                     sabotage_};
+  for (uint32_t i = 0; i < life.ranks * life.workers; ++i) {
+    BatchPlanSpec plan = plan_of(run, i / life.workers, epochs);
+    plan.share = i % life.workers;
+    plan.share_count = life.workers;
+    const std::string name = "rank " + std::to_string(i / life.workers) + " worker " + std::to_string(plan.share);
+    ProcessSpec spec{world_, run.life, data_, *network_, timeline_, std::move(plan), draw.part(i), name,
+                     [this, name](const std::string& what) { fail(name + ": " + what); }, sabotage_};
     run.processes.push_back(std::make_shared<Process>(std::move(spec)));
   }
+  run.taken.resize(life.ranks);
+  run.rank_step_at.resize(life.ranks);
   for (const auto& process : run.processes) process->start();
   run.last_progress = timeline_.now();
   return outcome_.ok();
@@ -81,6 +86,14 @@ Simulation::Ended Simulation::turn(Run& run) {
 bool Simulation::all_consumed(const Run& run) const {
   return std::all_of(run.processes.begin(), run.processes.end(), [](const auto& p) { return p->consumed(); });
 }
+
+// The process that makes the rank's next batch.
+Process& Simulation::next_of(const Run& run, uint32_t rank) const {
+  const uint64_t workers = run.life.workers;
+  return *run.processes[rank * workers + run.taken[rank].size() % workers];
+}
+
+bool Simulation::has_batch(const Run& run, uint32_t rank) const { return next_of(run, rank).has_batch(); }
 
 // Nothing more happens.
 Simulation::Ended Simulation::stuck(const Run& run) {
@@ -141,34 +154,29 @@ void Simulation::take_steps(Run& run) {
     driver_.post_at(next, [] {});
     return next;
   };
-  if (run.life.lock_step) {
-    const bool ready = std::all_of(run.processes.begin(), run.processes.end(), [](const auto& p) { return p->has_batch(); });
-    if (!ready || now < run.next_step_at) return;
-    for (uint32_t rank = 0; rank < run.processes.size(); ++rank) take(run, rank);
-    run.next_step_at = after();
-  } else {
-    for (uint32_t rank = 0; rank < run.processes.size(); ++rank) {
-      Process& process = *run.processes[rank];
-      if (!process.has_batch() || now < process.next_step_at) continue;
-      take(run, rank);
-      process.next_step_at = after();
-    }
-  }
+  bool ready = run.life.lock_step && now >= run.next_step_at;
+  for (uint32_t rank = 0; ready && rank < run.life.ranks; ++rank) ready = has_batch(run, rank);
+  if (run.life.lock_step && !ready) return;
   uint64_t done = UINT64_MAX;
-  for (const auto& process : run.processes) done = std::min<uint64_t>(done, process->taken.size());
+  for (uint32_t rank = 0; rank < run.life.ranks; ++rank) {
+    if (run.life.lock_step || (has_batch(run, rank) && now >= run.rank_step_at[rank])) {
+      take(run, rank);
+      run.next_step_at = run.rank_step_at[rank] = after();
+    }
+    done = std::min<uint64_t>(done, run.taken[rank].size());
+  }
   run.steps_done = done;
   while (outcome_.ok() && run.steps_saved + run.life.save_every <= done) save(run, run.steps_saved + run.life.save_every);
 }
 
 void Simulation::take(Run& run, uint32_t rank) {
-  Process& process = *run.processes[rank];
-  const uint64_t number = process.taken.size();
-  process.taken.push_back(process.take());
+  const uint64_t number = run.taken[rank].size();
+  run.taken[rank].push_back(next_of(run, rank).take());
   run.last_progress = timeline_.now();
-  if (sabotage_ == Sabotage::kSwappedRanks && rank == 1 && run.processes[0]->taken.size() > number) {
-    std::swap(process.taken.back().rows, run.processes[0]->taken[number].rows);
+  if (sabotage_ == Sabotage::kSwappedRanks && rank == 1 && run.taken[0].size() > number) {
+    std::swap(run.taken[1].back().rows, run.taken[0][number].rows);
   }
-  const Process::Batch& batch = process.taken.back();
+  const Process::Batch& batch = run.taken[rank].back();
   const std::string where = "rank " + std::to_string(rank) + " step " + std::to_string(number) + ": ";
   const Step* expected = step(run, number);
   if (expected == nullptr) return fail(where + "a batch more than the epochs have");
@@ -193,8 +201,8 @@ void Simulation::take(Run& run, uint32_t rank) {
 void Simulation::save(Run& run, uint64_t upto) {
   for (uint64_t s = run.steps_saved; s < upto; ++s) {
     ++outcome_.steps;
-    for (const auto& process : run.processes) {
-      for (const model::Row& row : process->taken[s].rows) {
+    for (const auto& taken : run.taken) {
+      for (const model::Row& row : taken[s].rows) {
         ++outcome_.rows;
         auto& times = delivered_[{row.source, row.epoch}];
         times.resize(job_.sources[row.source].size());
@@ -202,8 +210,7 @@ void Simulation::save(Run& run, uint64_t upto) {
       }
     }
   }
-  const auto writer = upto % run.processes.size();
-  const std::string text = states_->text(run.processes[writer]->taken[upto - 1].after);
+  const std::string text = states_->text(run.taken[upto % run.taken.size()][upto - 1].after);
   if (sabotage_ != Sabotage::kOldState || upto % 3 != 0) state_ = text;
   expected_at_ = run.steps[upto - 1].after;
   run.steps_saved = upto;
@@ -232,7 +239,7 @@ bool Simulation::strike(Run& run) {
   } else {
     run.struck = true;
     note("rank " + std::to_string(life.end_rank) + " is killed");
-    run.processes[life.end_rank]->kill();
+    for (uint32_t w = 0; w < life.workers; ++w) run.processes[life.end_rank * life.workers + w]->kill();
     run.end_at += static_cast<int64_t>(life.end_events * 2);
   }
   return false;
@@ -250,8 +257,8 @@ void Simulation::replace_shard() {
 
 void Simulation::end_pass(Run& run, Ended ended) {
   if (ended == Ended::kDone && outcome_.ok()) {
-    for (uint32_t rank = 0; rank < run.processes.size(); ++rank) {
-      const uint64_t steps = run.processes[rank]->taken.size();
+    for (uint32_t rank = 0; rank < run.life.ranks; ++rank) {
+      const uint64_t steps = run.taken[rank].size();
       if (step(run, steps) == nullptr && steps == run.steps.size()) continue;
       fail("rank " + std::to_string(rank) + " did " + std::to_string(steps) + " steps, the others are to do more");
     }
@@ -275,7 +282,9 @@ void Simulation::end_pass(Run& run, Ended ended) {
   schedule.samples = job_.sources[0].size();
   auto made = Schedule::make(schedule, run.start.at);
   made->next_epoch();
-  state_ = states_->text({made->position(), nullptr, {}});
+  PlanPoint start;
+  start.at = made->position();
+  state_ = states_->text(start);
   expected_at_ = run.model->next_start();
   note("no batch left in the epoch: " + state_);
 }

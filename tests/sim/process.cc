@@ -253,7 +253,7 @@ uint64_t Process::bytes_read() const {
 
 std::string Process::text() const {
   std::ostringstream out;
-  out << "    rank " << spec_.rank << ": " << taken.size() << " batches taken, " << finished_.size() << " finished, "
+  out << "    " << spec_.name << ": " << batches_ << " batches came, " << finished_.size() << " finished, "
       << queue_.size() << " fetched" << (assembling_ ? ", assembling" : "") << (waiting_ ? ", waits for memory" : "")
       << "; memory " << budget_->used() << " of " << budget_->bytes_max() << " (a batch needs " << need_ << ", a slot "
       << slot_bytes_ << ", the neighbour has " << neighbour_holds_ << "); engine: state "

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// One rank of a simulated job during one pass: an engine with its store, memory and workers, and the part of the loader
+// One process of a simulated job during one pass, a rank or one of its workers: an engine with its store, memory and workers, and the part of the loader
 // behind it (loader/assembly_line.h) played by a model of it: a batch needs a slot of memory and some time to be
 // assembled, finished ones wait until the trainer takes them. Every row is compared with the data byte by byte, when it
 // arrives and again when it is let go.
@@ -55,7 +55,7 @@ struct ProcessSpec {
   Timeline& timeline;
   BatchPlanSpec plan;
   Draw draw;
-  uint32_t rank = 0;
+  std::string name;  // "rank 3"
   Fail fail;
   Sabotage sabotage = Sabotage::kNone;
 };
@@ -84,9 +84,6 @@ class Process final : public FetchSink, public std::enable_shared_from_this<Proc
 
   void on_batch(FetchedBatch batch) override;
   void on_end(Status status) override;
-
-  TimePoint next_step_at{};  // of ranks that go at their own pace
-  std::vector<Batch> taken;  // of this pass
 
  private:
   struct Work {

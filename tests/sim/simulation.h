@@ -43,7 +43,9 @@ class Simulation {
     std::unique_ptr<model::Pass> model;
     bool model_over = false;
     std::vector<Step> steps;  // of the model, as far as they were looked at
-    Processes processes;
+    Processes processes;  // those of rank 0, of rank 1, ...
+    std::vector<std::vector<Process::Batch>> taken;  // by rank
+    std::vector<TimePoint> rank_step_at;             // of ranks that go at their own pace
     uint64_t steps_done = 0;   // on all ranks
     uint64_t steps_saved = 0;
     TimePoint next_step_at{};
@@ -64,6 +66,8 @@ class Simulation {
   bool start_pass(Run& run);
   Ended turn(Run& run);
   bool all_consumed(const Run& run) const;
+  Process& next_of(const Run& run, uint32_t rank) const;
+  bool has_batch(const Run& run, uint32_t rank) const;
   void take_steps(Run& run);
   void take(Run& run, uint32_t rank);
   const Step* step(Run& run, uint64_t number);

@@ -22,15 +22,17 @@ void Simulation::check_traffic(const Run& run) {
   if (!traffic_is_known(run)) return;
   ++outcome_.clean_passes;
   uint64_t reads = 0;
-  for (uint32_t rank = 0; rank < run.processes.size(); ++rank) {
-    const Process& process = *run.processes[rank];
-    uint64_t delivered = 0;
-    for (const auto& batch : process.taken) {
+  for (uint32_t rank = 0; rank < run.life.ranks; ++rank) {
+    uint64_t delivered = 0, bytes = 0;
+    for (const auto& batch : run.taken[rank]) {
       for (const model::Row& row : batch.rows) delivered += data_[row.source]->sample_bytes(row.sample);
     }
-    reads += process.reads();
-    if (run.life.fetch.gap_bytes_max > 0 || process.bytes_read() == delivered) continue;
-    fail("rank " + std::to_string(rank) + " read " + std::to_string(process.bytes_read()) + " bytes for " +
+    for (uint32_t w = 0; w < run.life.workers; ++w) {
+      reads += run.processes[rank * run.life.workers + w]->reads();
+      bytes += run.processes[rank * run.life.workers + w]->bytes_read();
+    }
+    if (run.life.fetch.gap_bytes_max > 0 || bytes == delivered) continue;
+    fail("rank " + std::to_string(rank) + " read " + std::to_string(bytes) + " bytes for " +
          std::to_string(delivered) + " delivered");
   }
   check_requests(run, reads);
@@ -40,7 +42,7 @@ void Simulation::check_traffic(const Run& run) {
 void Simulation::check_requests(const Run& run, uint64_t reads) {
   const model::Source& source = world_.sources[0].order;
   const uint64_t lanes = states_->lanes(), block = states_->block(), n = source.size();
-  const bool one_reader = lanes % run.life.ranks == 0 && source.spec.shuffle != "none" && source.selected.empty();
+  const bool one_reader = run.life.workers == 1 && lanes % run.life.ranks == 0 && source.spec.shuffle != "none" && source.selected.empty();
   if (!one_reader || run.life.fetch.gap_bytes_max < 65536) return;
   uint64_t ends = 0;
   for (const uint64_t count : source.spec.counts) ends += count % block > 0 ? 1 : 0;

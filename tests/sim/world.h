@@ -57,6 +57,7 @@ struct LifeWorld {
   uint64_t number = 0;
   uint32_t ranks = 1;
   uint64_t batch = 1;            // of a rank
+  uint32_t workers = 1;          // processes of a rank that make its batches in turn
   uint64_t epochs_per_pass = 1;  // epoch ends that prefetch may cross, and one more
   uint64_t save_every = 1;       // steps
   bool lock_step = true;         // no rank takes a batch before all have theirs
