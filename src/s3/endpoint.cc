@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/checked.h"
+#include "net/resolver.h"
 #include "s3/sigv4.h"
 
 namespace headrace {
@@ -206,6 +207,14 @@ Result<EndpointUrl> parse_endpoint_url(std::string_view url) {
   }
   if (parsed.endpoint.host.empty()) return refuse("has no host");
   return parsed;
+}
+
+bool is_loopback(const std::string& host) {
+  if (host == "localhost") return true;
+  const auto address = SocketAddress::parse(host, 80);
+  if (!address) return false;
+  const std::string text = address->text();
+  return text.starts_with("127.") || text.starts_with("[::1]");
 }
 
 std::string url_path_of(std::string_view path) {

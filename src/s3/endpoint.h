@@ -37,6 +37,9 @@ Result<EndpointUrl> parse_endpoint_url(std::string_view url);
 // ".amazonaws.com", or what stands for it in the partition of the region.
 std::string aws_domain(const std::string& region);
 
+// "localhost" or a literal loopback address: a name could be anybody's tomorrow.
+bool is_loopback(const std::string& host);
+
 // The path of a URL as the user wrote it, with what cannot stand in a request encoded: '%' stays.
 std::string url_path_of(std::string_view path);
 

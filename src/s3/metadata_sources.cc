@@ -4,7 +4,6 @@
 #include <algorithm>
 
 #include "base/checked.h"
-#include "net/resolver.h"
 #include "s3/credential_json.h"
 #include "s3/endpoint.h"
 #include "sys/log.h"
@@ -35,15 +34,6 @@ Result<Credentials> credentials_of_json(const std::string& text, const std::stri
 
 bool printable(std::string_view text) {
   return std::ranges::all_of(text, [](char c) { return c > ' ' && c <= '~'; });
-}
-
-// By literal address: a name could be anybody's tomorrow.
-bool is_loopback(const std::string& host) {
-  if (host == "localhost") return true;
-  const auto address = SocketAddress::parse(host, 80);
-  if (!address) return false;
-  const std::string text = address->text();
-  return text.starts_with("127.") || text.starts_with("[::1]");
 }
 
 Status check_container_host(const HttpEndpoint& endpoint) {

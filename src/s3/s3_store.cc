@@ -6,6 +6,7 @@
 #include "s3/crypto.h"
 #include "s3/s3_requests.h"
 #include "store/scatter.h"
+#include "sys/log.h"
 
 namespace headrace {
 
@@ -34,12 +35,22 @@ Status check_options(const S3Options& options, const S3Route& route) {
   return {};
 }
 
+// Whoever sees the session token of such a request can use it.
+void warn_of_open_channel(const S3Options& options, const S3Route& route, CredentialsProvider& credentials) {
+  if (route.endpoint.tls || is_loopback(route.endpoint.host)) return;
+  const auto now = credentials.current();
+  if (!now || now->session_token.empty()) return;
+  log_line(LogLevel::kWarning, store_name(options) + ": a session token is sent unencrypted to " +
+                                   route.endpoint.text() + "; use an https endpoint");
+}
+
 }  // namespace
 
 Result<std::shared_ptr<S3Store>> S3Store::make(S3Options options, std::shared_ptr<CredentialsProvider> credentials,
                                                std::vector<HttpTransport*> transports, StoreMetrics* metrics) {
   HR_TRY_ASSIGN(S3Route route, resolve_route(options));
   HR_TRY(check_options(options, route));
+  warn_of_open_channel(options, route, *credentials);
   return std::make_shared<S3Store>(std::make_shared<S3Core>(std::move(options), std::move(route),
                                                             std::move(credentials), std::move(transports), metrics));
 }

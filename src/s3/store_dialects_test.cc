@@ -11,6 +11,7 @@
 #include "s3/s3_store.h"
 #include "s3/testing/fake_world.h"
 #include "s3/testing/scripted_transport.h"
+#include "sys/log.h"
 
 namespace headrace {
 namespace {
@@ -214,6 +215,27 @@ TEST_F(DialectTest, SendsWhatTheOptionsAsk) {
   options.sse_customer_key = Secret();
   options.expected_bucket_owner = "1\r\nx";
   EXPECT_EQ(make(options).code(), Code::kInvalidArgument);
+}
+
+TEST_F(DialectTest, WarnsOfATokenOnAnOpenChannel) {
+  static std::string logged;
+  logged.clear();
+  set_log_sink([](LogLevel, std::string_view line) { logged.append(line); });
+  S3Options options = bucket("bucket");
+  const auto with_token = [] {
+    return static_credentials({"AKID", Secret("CANARY"), Secret("CANARY"), std::nullopt, "the options"});
+  };
+  for (const char* quiet : {"https://minio.example", "http://127.0.0.1:9000", "http://[::1]:9000"}) {
+    options.endpoint_url = quiet;
+    EXPECT_TRUE(make(options, with_token()).ok());
+  }
+  options.endpoint_url = "http://minio.example";
+  EXPECT_TRUE(make(options).ok());  // long-lived keys sign, and are not sent
+  EXPECT_EQ(logged, "");
+  EXPECT_TRUE(make(options, with_token()).ok());
+  EXPECT_NE(logged.find("unencrypted to http://minio.example"), std::string::npos);
+  EXPECT_EQ(logged.find("CANARY"), std::string::npos);
+  set_log_sink(nullptr);
 }
 
 TEST_F(DialectTest, AHeadThatSaysNothingIsAskedByGet) {
