@@ -19,10 +19,10 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("webdataset")
 
 import corpus  # noqa: E402
+import gloo_rank  # noqa: E402
 import orders  # noqa: E402
 import plan  # noqa: E402
 import study  # noqa: E402
-import textures  # noqa: E402
 import training  # noqa: E402
 import verdict  # noqa: E402
 from nets import Classifier  # noqa: E402
@@ -30,8 +30,6 @@ from ranks import Ranks  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from headrace import _core  # noqa: E402
-
-STEPS, ROWS = 12, 16
 
 
 @pytest.mark.parametrize("scale", list(plan.SIZES))
@@ -85,41 +83,15 @@ def test_webdatasets_ranks_have_shards_of_their_own(tmp_path: Path) -> None:
     assert "RANK" not in os.environ or os.environ["RANK"] != "1"
 
 
-def ddp_rank(rank: int, folder: str) -> None:
-    """One of two real gloo ranks; rank 0 leaves its weights and statistics."""
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
-    )
-    torch.manual_seed(7)
-    model = torch.nn.parallel.DistributedDataParallel(Classifier(40).double())
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    for pixels, labels in batches():
-        loss = functional.cross_entropy(model(pixels[rank]), labels[rank])
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    if rank == 0:
-        torch.save(model.module.state_dict(), f"{folder}/rank0.pt")
-    torch.distributed.destroy_process_group()
-
-
-def batches() -> list[tuple[torch.Tensor, torch.Tensor]]:
-    images = textures.stored_images(STEPS * 2 * ROWS, 5)
-    mixed = np.random.default_rng(6).permutation(len(images.labels)).reshape(STEPS, 2, ROWS)
-    pixels = torch.from_numpy(images.pixels[mixed]).double()  # float32 would drift apart
-    return list(zip(pixels, torch.from_numpy(images.labels[mixed]), strict=True))
-
-
 def test_two_ranks_in_one_process_are_gloo_ddp_weight_by_weight(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(ddp_rank, args=(str(tmp_path),), nprocs=2)
+    torch.multiprocessing.spawn(gloo_rank.train, args=(str(tmp_path),), nprocs=2)
     theirs = torch.load(tmp_path / "rank0.pt")
 
     torch.manual_seed(7)
     ranks = Ranks(Classifier(40).double(), 2)
     before = {key: value.clone() for key, value in ranks.model.state_dict().items()}
     optimizer = torch.optim.SGD(ranks.model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-    for pixels, labels in batches():
+    for pixels, labels in gloo_rank.batches():
         ranks.backward(
             [
                 functional.cross_entropy(model(pixels[rank]), labels[rank])
