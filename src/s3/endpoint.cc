@@ -35,11 +35,10 @@ bool dns_name(const std::string& bucket) {
 }
 
 bool wants_virtual_host(const S3Options& options, bool aws, bool tls) {
-  if (options.addressing == S3Addressing::kPath) return false;
-  if (!dns_name(options.bucket)) return false;
-  if (options.addressing == S3Addressing::kVirtual) return true;
+  if (options.addressing == S3Addressing::kPath || !dns_name(options.bucket)) return false;
   // A certificate for *.s3.region.amazonaws.com does not cover a name with dots.
-  return aws && !(tls && options.bucket.find('.') != std::string::npos);
+  if (tls && options.bucket.find('.') != std::string::npos) return false;
+  return aws || options.addressing == S3Addressing::kVirtual;
 }
 
 std::string aws_host(const S3Options& options, const std::string& region) {

@@ -14,7 +14,7 @@ namespace headrace {
 enum class S3Addressing {
   kAuto,     // virtual-host style at AWS, path style at other endpoints and for bucket names with dots over TLS
   kPath,     // https://endpoint/bucket/key
-  kVirtual,  // https://bucket.endpoint/key
+  kVirtual,  // https://bucket.endpoint/key; path style for names with dots over TLS and names that are no host's
 };
 
 // Whose protocol the server speaks.
