@@ -47,7 +47,8 @@ bool behind_proxy(const std::string& endpoint_url, const Environment& environmen
   const std::string proxy = plain ? first_of(environment, {"http_proxy", "all_proxy", "ALL_PROXY"})
                                   : first_of(environment, {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"});
   if (proxy.empty()) return false;
-  return !excepted(first_of(environment, {"no_proxy", "NO_PROXY"}), host_of(endpoint_url));
+  const std::string host(endpoint_url.empty() ? "s3.amazonaws.com" : host_of(endpoint_url));
+  return !excepted(first_of(environment, {"no_proxy", "NO_PROXY"}), host);
 }
 
 }  // namespace headrace

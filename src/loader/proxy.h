@@ -10,7 +10,7 @@
 
 namespace headrace {
 
-// `endpoint_url`: "https://host:port".
+// `endpoint_url`: "https://host:port"; empty = AWS over https.
 bool behind_proxy(const std::string& endpoint_url, const Environment& environment);
 
 }  // namespace headrace
