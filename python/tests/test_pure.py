@@ -185,7 +185,7 @@ def test_local_paths_become_file_urls(tmp_path):
         (["s3://a/x.tar", "s3://a/x.parquet"], "several formats"),
         (["s3://a/x.tar", "s3://a/x.tar"], "more than once"),
         (["s3://a/x.tar", "s3://a/folder/"], "a folder in a list"),
-        ("gs://a/x.tar", "scheme 'gs'"),
+        ("az://a/x.tar", "scheme 'az'"),
         ("s3:///x.tar", "no bucket"),
     ],
 )

@@ -122,7 +122,8 @@ void BatchPlan::wanted(const PlanRow& row, std::vector<uint32_t>& out) {
   const uint64_t stride = source.stride(row.epoch, row.position);
   const bool in_main = source.in_main(row.epoch, row.position);
   // A lane whose stride the ranks divide is one rank's alone.
-  const bool mine_alone = share_count_ == 1 && in_main && stride % world_ == 0 && std::holds_alternative<Schedule>(schedule_);
+  const bool mine_alone = share_count_ == 1 && in_main && stride % world_ == 0 &&
+                          std::holds_alternative<Schedule>(schedule_);
   uint64_t position = row.position;
   for (uint64_t k = row.index + 1; k < size; ++k) {
     position += stride;

@@ -170,7 +170,8 @@ Status BatchStream::Impl::build() {
   for (size_t i = 0; i < sources.size(); ++i) {
     const Dataset& dataset = *sources[i].dataset;
     deps.sources.push_back({sources[i].keep ? sources[i].keep : dataset.store_ptr(), dataset.index_ptr(),
-                            dataset.counts(), dataset.cutter_ptr(), dataset.key_prefix(), dataset.pin_versions(), sources[i].keep != nullptr});
+                            dataset.counts(), dataset.cutter_ptr(), dataset.key_prefix(), dataset.pin_versions(),
+                            sources[i].keep != nullptr});
     line_sources.push_back({dataset.index_ptr(), options.sources[i].seed});
   }
   line = std::make_shared<AssemblyLine>(assembler, std::move(line_sources), budget, runtime->workers(),
@@ -220,6 +221,7 @@ void BatchStream::Impl::size_window(const BatchAssembler& assembler) {
   fetch.requests_max = kRequestsMax;
   fetch.ahead_bytes_min = 2 * options.batch * sample_bytes;
   fetch.headroom_bytes = std::min(window * slot, budget->bytes_max() / 3);
+  fetch.slot_bytes = slot;
   // What is kept lies in the process's budget; it is part of what the loader was told it may use all the same.
   for (const Source& source : sources) {
     if (source.keep && options.memory_bytes > 0) fetch.headroom_bytes += source.keep->bytes_held();

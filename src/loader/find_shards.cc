@@ -177,7 +177,8 @@ class Finder {
     }
     return unsupported("open " + store_.name() + "/" + keys[0] + ": " +
                        std::string(kind.empty() ? "this kind of object" : kind) +
-                       " is not read by this version (WebDataset .tar, .tar.gz and .tar.zst, and uncompressed MDS are)");
+                       " is not read by this version (WebDataset .tar, .tar.gz and .tar.zst, and uncompressed MDS "
+                       "are)");
   }
 
   Result<FoundShards> mds(const std::string& root, const std::vector<ObjectMeta>* objects = nullptr) {
