@@ -270,7 +270,7 @@ TEST_F(DialectTest, AStopEndsAReadThatWaitsForCredentials) {
   stop.request_stop();
   executor_.run_all();
   EXPECT_EQ(status.code(), Code::kCancelled);
-  for (auto& done : never->waiting) done(unavailable("too late"));
+  for (auto& done : std::exchange(never->waiting, {})) done(unavailable("too late"));
   executor_.run_all();
   EXPECT_EQ(told, 1);
 }
