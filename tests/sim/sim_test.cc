@@ -56,10 +56,10 @@ TEST(Simulation, IsAFunctionOfItsSeed) {
 
 class Sabotaged : public testing::TestWithParam<SabotageName> {};
 
-TEST_P(Sabotaged, IsFoundWithin300Seeds) {
+TEST_P(Sabotaged, IsFoundWithin1000Seeds) {
   uint64_t seed = 0;
   std::string found;
-  for (; seed < 300 && found.empty(); ++seed) found = Simulation(seed, GetParam().sabotage).run().failure;
+  for (; seed < 1000 && found.empty(); ++seed) found = Simulation(seed, GetParam().sabotage).run().failure;
   EXPECT_NE(found, "");
   RecordProperty("seeds", static_cast<int>(seed));
   std::printf("  %s: found by seed %d: %.200s\n", GetParam().name, static_cast<int>(seed) - 1, found.c_str());
