@@ -11,11 +11,10 @@ import sys
 import types
 
 import numpy as np
+import torch
 import transformers.feature_extraction_utils  # before the stand-in below is there
 import transformers.tokenization_utils_base  # noqa: F401
 from peer import Spec, main
-
-import torch
 
 
 def stand_in(name, **members):  # torchvision wants a CUDA build of torch; nothing here calls it

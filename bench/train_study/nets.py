@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from torch.nn import functional
-
 import torch
 from torch import nn
+from torch.nn import functional
 
 
 def convolutions() -> nn.Sequential:

@@ -104,7 +104,7 @@ def draws_of(
             raise OptionError("weights=WeightRuns over a subset: give a weight for each sample")
         _check_length(weights.samples, samples)
         return _core.draws_of_runs(weights.first, weights.weights.tolist(), samples, seed)
-    column = np.asanyarray(weights)
+    column: Any = np.asanyarray(weights)
     if column.ndim != 1 or column.dtype.kind not in "fiu":
         raise OptionError(f"weights: {column.dtype} of shape {column.shape}: not a number a sample")
     _check_length(len(column), samples)
@@ -112,10 +112,10 @@ def draws_of(
         whole = np.zeros(subset.samples, np.float32)
         whole[subset.select(np.arange(samples))] = column
         return _draws_of_column(whole, seed)
-    if isinstance(column, np.memmap) and column.dtype == np.float32 and column.flags.c_contiguous:
-        # A view into a mapping has its parent's file and offset: only the mapping itself will do.
-        if column.filename is not None and not isinstance(column.base, np.memmap):
-            return _core.draws_of_file(str(column.filename), column.offset, samples, seed)
+    # A view into a mapping has its parent's file and offset: only the mapping itself will do.
+    mapped = isinstance(column, np.memmap) and not isinstance(column.base, np.memmap)
+    if mapped and column.dtype == np.float32 and column.flags.c_contiguous:
+        return _core.draws_of_file(str(column.filename), column.offset, samples, seed)
     return _draws_of_column(np.ascontiguousarray(column, np.float32), seed)
 
 
