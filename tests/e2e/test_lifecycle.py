@@ -61,7 +61,7 @@ def test_ctrl_c_in_a_wait_is_answered_within_a_second(child, buckets):
         process.send_signal(signal.SIGINT)
         _, out, err = wait_for(process)
         assert "interrupted" in out, err
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 10  # 0.2 s on a quiet machine; the stall would be a minute
 
 
 def test_many_abandoned_iterators_leave_nothing_behind(dataset):
