@@ -44,7 +44,9 @@ def test_ctrl_c_in_a_wait_is_answered_within_a_second(child, buckets):
     """The server holds every reply back for a minute."""
     from headrace.serve import Server
 
-    code = OPEN + (
+    # A suite that a shell runs in the background has SIGINT ignored, and its children inherit that.
+    heed = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code = heed + OPEN + (
         "it = iter(ds.loader(batch_size=8))\nprint('waiting', flush=True)\n"
         "try:\n    next(it)\nexcept KeyboardInterrupt:\n    print('interrupted')\n"
     )
