@@ -88,6 +88,7 @@ Status ReadExchange::accept_whole(const HttpReply& reply) {
 void ReadExchange::on_reply(HttpReply reply) {
   ReadOutcome outcome;
   outcome.bytes = reply.body_bytes;
+  outcome.first_byte = reply.first_byte;
   if (reply.body_bytes != request_.range.size()) {  // the transport promises this; never hand out unwritten memory
     outcome.status = internal_error(what() + ": the transport wrote bytes=" + std::to_string(reply.body_bytes));
   }

@@ -56,6 +56,7 @@ struct ReadOutcome {
   bool throttled = false;  // the store asked us to slow down
   Nanos retry_after{};     // what it asked us to wait at least
   int32_t loop = kAnyLoop;  // where it ran, for stores with several loops
+  Nanos first_byte{};       // from the request sent to the answer's first byte; 0 where the store does not measure it
 };
 
 struct ListRequest {

@@ -40,6 +40,7 @@ class ReadLoop final : public RetryLoop {
   void on_outcome(ReadOutcome outcome) {
     loop_ = outcome.loop;
     if (outcome.object_size != 0) object_size_ = outcome.object_size;
+    first_byte_ = outcome.first_byte;
     good_ += std::min(outcome.bytes, request_.range.size() - good_);
     if (etag_.empty()) etag_ = outcome.etag;
     // Without an ETag nothing says that the next answer is of the same object: start again.
@@ -61,6 +62,7 @@ class ReadLoop final : public RetryLoop {
     outcome.etag = etag_;
     outcome.object_size = object_size_;
     outcome.loop = loop_;
+    outcome.first_byte = first_byte_;
     std::exchange(done_, nullptr)(std::move(outcome));
   }
 
@@ -75,6 +77,7 @@ class ReadLoop final : public RetryLoop {
   uint64_t object_size_ = 0;
   std::string etag_;
   int32_t loop_;
+  Nanos first_byte_{};  // of the last attempt
 };
 
 // What to do again after a failure that carries no flags.
