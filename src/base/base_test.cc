@@ -7,6 +7,7 @@
 
 #include "base/checked.h"
 #include "base/crc32c.h"
+#include "base/folded_crc.h"
 #include "base/hash.h"
 #include "base/result.h"
 #include "base/unique_function.h"
@@ -39,6 +40,46 @@ TEST(Crc32c, IsTheSameInOnePieceAndInMany) {
     piecewise = crc32c(as_bytes(std::string_view(data).substr(i, 977)), piecewise);
   }
   EXPECT_EQ(crc32c(as_bytes(data)), piecewise);
+}
+
+TEST(Crc64Nvme, GivesThePublishedVectors) {
+  // The CRC catalogue's check value, and the test cases of the NVM Command Set Specification, blocks of 4 KiB:
+  // zeros, ones, 00 01 02 ... FF repeated, the same descending.
+  EXPECT_EQ(crc64nvme(as_bytes("123456789")), 0xAE8B14860A799888u);
+  std::string block(4096, '\0');
+  EXPECT_EQ(crc64nvme(as_bytes(block)), 0x6482D367EB22B64Eu);
+  block.assign(4096, '\xFF');
+  EXPECT_EQ(crc64nvme(as_bytes(block)), 0xC0DDBA7302ECA3ACu);
+  for (size_t i = 0; i < block.size(); ++i) block[i] = static_cast<char>(i);
+  EXPECT_EQ(crc64nvme(as_bytes(block)), 0x3E729F5F6750449Cu);
+  for (size_t i = 0; i < block.size(); ++i) block[i] = static_cast<char>(255 - i);
+  EXPECT_EQ(crc64nvme(as_bytes(block)), 0x9A2DF64B8E9E517Eu);
+}
+
+TEST(Crc32Ieee, GivesThePublishedVectorAndZlibsValues) {
+  EXPECT_EQ(crc32_ieee(as_bytes("123456789")), 0xCBF43926u);
+  const std::string zeros(4096, '\0');
+  EXPECT_EQ(crc32_ieee(as_bytes(zeros)), 0xC71C0011u);  // zlib.crc32(bytes(4096))
+  std::string data(100'003, '\0');
+  for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 131 + (i >> 7));
+  EXPECT_EQ(crc32_ieee(as_bytes(data)), 0x6C84114Cu);  // zlib's of the same bytes
+}
+
+TEST(FoldedCrc, IsTheSameInOnePieceAndInMany) {
+  std::string data(20'011, '\0');
+  for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 131 + (i >> 7));
+  // Pieces of 1 to 127 bytes never reach the folding, the whole does; every length of a tail and every alignment.
+  for (size_t size = 0; size < 700; ++size) {
+    const std::string_view part = std::string_view(data).substr(size % 17, size * 28);
+    uint64_t c64 = 0;
+    uint32_t c32 = 0;
+    for (size_t at = 0, piece = 1; at < part.size(); at += piece, piece = piece % 127 + 1) {
+      c64 = crc64nvme(as_bytes(part.substr(at, piece)), c64);
+      c32 = crc32_ieee(as_bytes(part.substr(at, piece)), c32);
+    }
+    ASSERT_EQ(crc64nvme(as_bytes(part)), c64) << size;
+    ASSERT_EQ(crc32_ieee(as_bytes(part)), c32) << size;
+  }
 }
 
 TEST(Hash128, GivesXxhashsOwnValueForTheEmptyInput) {
