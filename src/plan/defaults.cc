@@ -63,7 +63,7 @@ Status check_spec(const DefaultsSpec& spec) {
 // One choice: the steps of docs/ordering.md "Defaults" in their order, each adding its reason.
 class Chooser {
  public:
-  explicit Chooser(const DefaultsSpec& spec) : spec_(spec) {}
+  Chooser(const DefaultsSpec& spec, double block_bytes_most) : spec_(spec), block_bytes_most_(block_bytes_most) {}
 
   Defaults choose() {
     weigh_memory();
@@ -130,6 +130,10 @@ class Chooser {
                                              " batches fit in the lanes"
                       : bytes > fitting ? "the smallest that is worth a request"
                                         : "the largest that is used";
+    if (bytes > block_bytes_most_) {
+      bytes = block_bytes_most_;
+      why = "finer than a request is worth, for the sake of D(32)";
+    }
     if (spec_.requests_per_second > 0) {
       const double affordable = spec_.bytes_per_second / (spec_.requests_per_second / 2);
       if (affordable > bytes) {
@@ -233,6 +237,7 @@ class Chooser {
   static constexpr uint64_t kLanesMost = uint64_t{1} << 31;  // Order's own limit
 
   const DefaultsSpec& spec_;
+  double block_bytes_most_;
   Defaults out_;
   double ram_ = 0;
   double lane_memory_ = 0;
@@ -241,9 +246,34 @@ class Chooser {
 
 }  // namespace
 
+namespace {
+
+// The smallest block that may be chosen for the sake of D(32).
+double finest_bytes(const DefaultsSpec& spec) {
+  const double all = static_cast<double>(spec.samples) * spec.sample_bytes;
+  return std::min(static_cast<double>(kBlockBytesFinest), all / static_cast<double>(kEpochRequestsCheap));
+}
+
+}  // namespace
+
 Result<Defaults> choose_defaults(const DefaultsSpec& spec) {
   HR_TRY(check_spec(spec));
-  return Chooser(spec).choose();
+  Defaults out = Chooser(spec, 0x1p62).choose();
+  if (spec.block > 0 || spec.lanes > 0 || !out.d32) return out;
+  const double coarse = *out.d32;
+  const uint64_t coarse_bytes = out.block_bytes;
+  while (*out.d32 > kD32Goal && out.block > 1) {
+    const double most = std::max(static_cast<double>(out.block_bytes) / 2, finest_bytes(spec));
+    Defaults finer = Chooser(spec, most).choose();
+    if (!finer.d32 || finer.block >= out.block || *finer.d32 >= *out.d32) break;
+    out = std::move(finer);
+  }
+  if (out.block_bytes < coarse_bytes) {
+    out.reasons.push_back("D(32): at most " + decimal(*out.d32) + " instead of " + decimal(coarse) + ", for " +
+                          decimal(static_cast<double>(coarse_bytes) / static_cast<double>(out.block_bytes)) +
+                          " times the requests of " + bytes_text(static_cast<double>(coarse_bytes)) + " blocks");
+  }
+  return out;
 }
 
 Result<std::string> what_more_memory_buys(DefaultsSpec spec) {

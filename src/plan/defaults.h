@@ -22,6 +22,12 @@ inline constexpr uint64_t kMemoryStatedBytes = uint64_t{1} << 30;
 // Smaller blocks cost more requests than they balance; larger ones fill the lanes too soon.
 inline constexpr uint64_t kBlockBytesMin = uint64_t{256} << 10;
 inline constexpr uint64_t kBlockBytesMax = uint64_t{4} << 20;
+// Where few samples or little memory would leave D(32) above this bound, blocks go below kBlockBytesMin, for more
+// requests: training was seen to lose from D(32) = 6 on (bench/train_study).
+inline constexpr double kD32Goal = 2;
+inline constexpr uint64_t kBlockBytesFinest = uint64_t{64} << 10;
+// An epoch of so few requests (four cents at S3) is not worth saving any: small data sets go finer still.
+inline constexpr uint64_t kEpochRequestsCheap = 100'000;
 // Where neighbours are unrelated a block costs no balance, only memory.
 inline constexpr uint64_t kPreShuffledBytesMin = uint64_t{2} << 20;
 inline constexpr uint64_t kPreShuffledBytesMax = uint64_t{8} << 20;

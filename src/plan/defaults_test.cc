@@ -53,16 +53,16 @@ TEST(Defaults, ForImagesOnEightRanks) {
 TEST(Defaults, ForTextOnSixtyFourRanks) {
   // Lane memory 0.75 * 256 GiB = 206,158,430,208; B = that / 73,400.32 = 2,808,685; c = 685, as a
   // multiple of the stride 672. L by rows 10^9 / 21,504 = 46,502, step lcm(840, 64) = 6,720:
-  // 40,320.
+  // 40,320, x = 131,072 / 40,320 = 3.25 and D(32) <= 3.3: half a block, c = 336. L by rows 93,005: 87,360.
   const Defaults d = chosen({.samples = 1'000'000'000,
                              .sample_bytes = 4096,
                              .batch = 4096,
                              .world = 64,
                              .memory_bytes = 4 * kGiB,
                              .index_stride = 16});
-  EXPECT_EQ(d.block, 672u);
-  EXPECT_EQ(d.lanes, 40'320u);
-  EXPECT_TRUE(says(d, "32 batches fit"));
+  EXPECT_EQ(d.block, 336u);
+  EXPECT_EQ(d.lanes, 87'360u);
+  EXPECT_TRUE(says(d, "2.0 times the requests of 2.6 MiB blocks"));
   EXPECT_LT(d.memory_bytes, d.memory_lanes_max);
 }
 
@@ -89,14 +89,42 @@ TEST(Defaults, PreferABatchOfLanesToRows) {
   EXPECT_TRUE(says(d, "about 12 % more requests"));
 }
 
+TEST(Defaults, TakeFinerBlocksWhereLittleDataWouldMixBadly) {
+  // Text, 300,000 samples of 1,024 bytes, 64 MiB: 256 KiB are 256 samples, rows allow 300,000 / 8,192 = 36 lanes, so
+  // b = 256 lanes, and D(32) is near 31. 307 MB in 100,000 requests are 3,072 bytes: c = 3, by rows 3,125 lanes:
+  // 3 * 840; x = 8,192 / 2,520 = 3.25.
+  const DefaultsSpec spec{
+      .samples = 300'000, .sample_bytes = 1024, .batch = 256, .memory_bytes = 64 * kMiB};
+  const Defaults d = chosen(spec);
+  EXPECT_EQ(d.block, 3u);
+  EXPECT_EQ(d.lanes, 2520u);
+  EXPECT_LT(*d.d32, 2.2);
+  EXPECT_TRUE(says(d, "85.3 times the requests of 256.0 KiB blocks"));
+  // Of much data 64 KiB are the finest.
+  const Defaults much = chosen(
+      {.samples = 10'000'000, .sample_bytes = 20'000, .batch = 8192});
+  EXPECT_EQ(much.block, 3u);
+  EXPECT_TRUE(says(much, "for the sake of D(32)"));
+  // What the user fixes stays.
+  DefaultsSpec fixed = spec;
+  fixed.block = 256;
+  EXPECT_EQ(chosen(fixed).block, 256u);
+  EXPECT_GT(*chosen(fixed).d32, 28);
+  // A store's request rate goes before the mix.
+  DefaultsSpec slow = spec;
+  slow.bytes_per_second = 1e9;
+  slow.requests_per_second = 5500;
+  EXPECT_GE(chosen(slow).block_bytes, 262'144u);
+}
+
 TEST(Defaults, ShrinkBlocksBeforeLanes) {
-  // c = 262,144 / 20,000 = 13; 8,192 lanes of 13 want 1.19 GB. 805,306,368 / (0.56 * 8,192 *
-  // 20,000) = 8.78, so c = 8; L by memory 805,306,368 / 89,600 = 8,987: 10 * 840 = 8,400.
-  const Defaults d = chosen({.samples = 10'000'000, .sample_bytes = 20'000, .batch = 8192});
-  EXPECT_EQ(d.block, 8u);
-  EXPECT_EQ(d.lanes, 8400u);
-  EXPECT_TRUE(says(d, "8 samples instead of 13"));
-  EXPECT_TRUE(says(d, "1.6 times the requests"));
+  // c = 262,144 / 1,000 = 262; 100,000 lanes of 262 want 14.7 GB. 805,306,368 / (0.56 * 100,000 * 1,000) = 14.4, so
+  // c = 14; 32 rows allow 22,321 lanes, so b of them.
+  const Defaults d = chosen({.samples = 10'000'000, .sample_bytes = 1000, .batch = 100'000});
+  EXPECT_EQ(d.block, 14u);
+  EXPECT_EQ(d.lanes, 100'000u);
+  EXPECT_TRUE(says(d, "14 samples instead of 262"));
+  EXPECT_TRUE(says(d, "18.7 times the requests"));
 }
 
 TEST(Defaults, TakeFewerLanesThanABatchWhereOneSampleEachDoesNotFit) {
