@@ -35,6 +35,16 @@ struct ObjectMeta {
 
 constexpr int32_t kAnyLoop = -1;
 
+// Sees the bytes of a read as they arrive at their place, while they are in the cache. Only the S3 store calls it: who
+// needs to have seen every byte keeps count, and reads the memory where bytes are missing.
+class ReadWatch {
+ public:
+  virtual ~ReadWatch() = default;
+  // `bytes`, a part of one piece of dst, were written; they begin at offset `at` of the object. In order within one
+  // attempt; another one may begin again. On the request's loop.
+  virtual void on_bytes(uint64_t at, Bytes bytes) = 0;
+};
+
 struct ReadRequest {
   std::string key;
   ByteRange range;                // not empty, inside the object
@@ -44,6 +54,7 @@ struct ReadRequest {
   Deadline deadline;
   int32_t loop = kAnyLoop;        // ReadOutcome::loop of the attempt before: retries and hedges stay on one loop
   bool fresh = false;             // not from any cache: what came before was wrong
+  std::shared_ptr<ReadWatch> watch;  // of what lands in dst; may be null. A request with another dst leaves it out.
 };
 
 // A failed read tells how much of dst is good, so that a retry asks for the rest only.
