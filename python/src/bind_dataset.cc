@@ -50,6 +50,8 @@ OpenOptions open_options(const nb::dict& given) {
   take(given, "connections_max", store.connections_max);
   take(given, "attempts_max", store.attempts_max);
   take(given, "retry_seconds_max", store.retry_seconds_max);
+  take(given, "connect_timeout_s", store.connect_timeout_s);
+  take(given, "read_timeout_s", store.read_timeout_s);
   take(given, "index", out.index);
   take(given, "build", out.build);
   take(given, "save", out.save);
