@@ -70,6 +70,7 @@ def test_stream_digest_is_of_stored_bytes_in_the_order_delivered(headrace):
 def test_options_of_open_are_set_by_name(headrace):
     url = "s3://data/train-0.tar"
     assert "150 samples" in headrace("index", url, "--set", "attempts_max=2").stderr
+    assert "nowhere.invalid" in headrace("ls", url, "--set", "endpoint_url=http://nowhere.invalid", status=1).stderr
     assert "did you mean 'attempts_max'" in headrace("ls", url, "--set", "attempt_max=2", status=2).stderr
     assert "want NAME=VALUE" in headrace("ls", url, "--set", "attempts_max", status=2).stderr
 

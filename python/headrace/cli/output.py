@@ -119,14 +119,12 @@ def open_url(
 ) -> Dataset:
     """``hr.open`` with progress; unset options stay unset."""
     given = {
-        **_settings(settings),
         "endpoint_url": endpoint,
         "region": region,
         "profile": profile,
         "anonymous": anonymous or None,
         **options,
     }
+    chosen = {**_settings(settings), **{n: v for n, v in given.items() if v is not None}}
     with bytes_progress() as progress:
-        return open_dataset(
-            url, progress=progress, **{n: v for n, v in given.items() if v is not None}
-        )
+        return open_dataset(url, progress=progress, **chosen)
