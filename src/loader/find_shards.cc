@@ -187,7 +187,7 @@ class Finder {
     if (meta.size == 0 || meta.size > kMdsIndexBytesMax) {
       return corrupt("open " + store_.name() + "/" + key + ": " + std::to_string(meta.size) + " bytes");
     }
-    HR_TRY_ASSIGN(std::string json, read_all(store_, key, {0, meta.size}, meta.etag, stop_));
+    HR_TRY_ASSIGN(const std::string json, read_object(store_, meta, stop_));
     auto parsed = parse_mds_index(as_bytes(json));
     if (!parsed.ok()) return parsed.status().with_context("open " + store_.name() + "/" + key);
     std::vector<ObjectMeta> own;

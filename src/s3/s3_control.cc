@@ -3,6 +3,7 @@
 // HEAD, ListObjectsV2 and PUT: the requests that carry no data of samples.
 #include "base/checked.h"
 #include "s3/header_text.h"
+#include "s3/object_checksum.h"
 #include "s3/s3_requests.h"
 #include "s3/time_text.h"
 #include "s3/xml.h"
@@ -40,6 +41,10 @@ void HeadExchange::fill(HttpRequest* request) {
   request->method = by_range_ ? "GET" : "HEAD";
   request->text_bytes_max = 64 << 10;  // one byte, or an error document
   if (by_range_) request->headers.emplace_back("range", "bytes=0-0");
+  // Without it AWS keeps its checksums to itself. The fallback goes without: a store may dislike the header.
+  if (!by_range_ && core_->options.dialect == S3Dialect::kS3) {
+    request->headers.emplace_back("x-amz-checksum-mode", "ENABLED");
+  }
 }
 
 bool HeadExchange::wanted(int status) const {
@@ -70,6 +75,8 @@ void HeadExchange::on_reply(HttpReply reply) {
   }
   ObjectMeta meta = meta_of(key_, reply.headers, core_->plain());
   meta.size = *size;
+  // The headers of a part may be about the part.
+  if (!by_range_ && !core_->plain()) meta.checksum = checksum_of(reply.headers, is_aws_host(core_->route()->endpoint.host));
   std::exchange(done_, nullptr)(std::move(meta));
 }
 
