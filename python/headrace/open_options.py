@@ -53,7 +53,7 @@ _TRUTHS = (
     "use_dualstack_endpoint",
     "use_fips_endpoint",
 )
-FORMATS = ("webdataset", "mds")
+FORMATS = ("webdataset", "mds", "jsonl")
 
 
 def core_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -22,10 +22,13 @@
 namespace headrace {
 
 // The numbers are part of index files and of the order hash: never reuse one.
-enum class Format : uint32_t { kWebDataset = 1, kMds = 2 };
+enum class Format : uint32_t { kWebDataset = 1, kMds = 2, kJsonl = 3 };
 
-std::string_view format_name(Format format);  // "webdataset", "mds"
+std::string_view format_name(Format format);  // "webdataset", "mds", "jsonl"; "unknown"
 Result<Format> format_from_name(std::string_view name);
+
+// ShardEntry::checksum of a CRC-32C: "crc32c:1a2b3c4d".
+std::string crc32c_text(uint32_t crc);
 
 struct ShardEntry {
   std::string key;  // relative to the data set's root
@@ -170,6 +173,7 @@ class DatasetIndexBuilder {
   // no samples. `fields`: those that are known.
   static std::shared_ptr<const DatasetIndex> uncounted(Format format,
                                                        std::vector<ShardEntry> shards,
+                                                       std::string schema_json,
                                                        std::vector<FieldEntry> fields);
 
  private:

@@ -171,7 +171,7 @@ Status BatchStream::Impl::build() {
     const Dataset& dataset = *sources[i].dataset;
     deps.sources.push_back({sources[i].keep ? sources[i].keep : dataset.store_ptr(), dataset.index_ptr(),
                             dataset.counts(), dataset.cutter_ptr(), dataset.key_prefix(), dataset.pin_versions(),
-                            sources[i].keep != nullptr});
+                            sources[i].keep != nullptr, dataset.shard_format()});
     line_sources.push_back({dataset.index_ptr(), options.sources[i].seed});
   }
   line = std::make_shared<AssemblyLine>(assembler, std::move(line_sources), budget, runtime->workers(),

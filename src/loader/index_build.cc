@@ -9,9 +9,6 @@
 #include <thread>
 
 #include "format/index_file.h"
-#include "format/webdataset.h"
-#include "loader/shard_check.h"
-#include "sys/log.h"
 
 namespace headrace {
 namespace {
@@ -28,7 +25,7 @@ std::string part_path(const IndexBuildSpec& spec, size_t shard) {
 Result<std::shared_ptr<const DatasetIndex>> alone(const IndexBuildSpec& spec, size_t shard, ShardIndex found) {
   IndexBuildOptions options;
   options.stride = found.stride;
-  DatasetIndexBuilder builder(spec.format, {spec.shards[shard]}, options);
+  DatasetIndexBuilder builder(spec.shard_format->format(), {spec.shards[shard]}, options);
   HR_TRY(builder.add(0, std::move(found)));
   return builder.finish();
 }
@@ -62,7 +59,7 @@ class Build {
  public:
   Build(ObjectStore& store, BufferSource& buffers, FileSystem& files, const IndexBuildSpec& spec, std::stop_token stop)
       : store_(store), buffers_(buffers), files_(files), spec_(spec), outer_(std::move(stop)),
-        builder_(spec.format, spec.shards, {0, spec.format == Format::kMds ? spec.mds.schema.json() : ""}) {
+        builder_(spec.shard_format->format(), spec.shards, {0, spec.shard_format->schema_json()}) {
     for (const ShardEntry& shard : spec.shards) total_ += shard.size;
   }
 
@@ -85,11 +82,6 @@ class Build {
     }
     if (!failure_.ok()) return failure_;
     if (outer_.stop_requested()) return cancelled("build the index: stopped");
-    if (verified_ > 0) {
-      log_line(LogLevel::kInfo, "index " + store_.name() + "/" + spec_.key_prefix + ": " + std::to_string(verified_) +
-                                    " of " + std::to_string(spec_.shards.size()) +
-                                    " shards agree with the store's checksums");
-    }
     return builder_.finish();
   }
 
@@ -126,7 +118,7 @@ class Build {
       std::lock_guard lock(mutex_);
       return builder_.add(shard, *std::move(kept));
     }
-    HR_TRY_ASSIGN(ShardIndex found, checked(shard, chunk));
+    HR_TRY_ASSIGN(ShardIndex found, scan(shard, chunk));
     // A part that cannot be written only costs a later build time.
     if (!spec_.parts_dir.empty() && spec_.crc) (void)write_index_part(files_, spec_, shard, found).ok();
     std::lock_guard lock(mutex_);
@@ -137,41 +129,21 @@ class Build {
     return store_.name() + "/" + spec_.key_prefix + spec_.shards[shard].key;
   }
 
-  // A table alone (no crc) is not what the store's checksum is of.
-  Result<ShardIndex> checked(size_t shard, MutableBytes chunk) {
-    if (!spec_.crc) {
-      ShardPass unchecked(ShardPass::Stored(), false);
-      return scan(shard, chunk, unchecked);
-    }
-    const ShardEntry& entry = spec_.shards[shard];
-    HR_TRY_ASSIGN(CheckedShard found,
-                  read_checked(store_, spec_.key_prefix + entry.key, entry, "index " + object(shard),
-                               stop_.get_token(), [&](ShardPass& pass) { return scan(shard, chunk, pass); }));
-    if (!found.verified_by.empty()) ++verified_;
-    return std::move(found.index);
-  }
-
-  Result<ShardIndex> scan(size_t shard, MutableBytes chunk, ShardPass& pass) {
+  Result<ShardIndex> scan(size_t shard, MutableBytes chunk) {
     const ShardEntry& entry = spec_.shards[shard];
     IndexerOptions options;
     options.crc = spec_.crc;
-    std::unique_ptr<Indexer> indexer =
-        spec_.format == Format::kMds
-            ? make_mds_indexer(spec_.mds.shards[shard], spec_.mds.schema, entry.size, options)
-            : make_tar_indexer(entry.size, options);
+    std::unique_ptr<Indexer> indexer = spec_.shard_format->indexer(shard, entry, options);
     auto named = [&](Status s) { return s.with_context("index " + object(shard)); };
     std::unique_ptr<MdsHashCheck> hash;
-    if (spec_.check_hashes && spec_.format == Format::kMds) {
-      HR_TRY_ASSIGN(hash, hash_check(shard));
-    }
+    if (spec_.check_hashes && spec_.crc) hash = spec_.shard_format->stored_hash(shard);
     Result<IndexStep> step = indexer->next({});
     while (step.ok() && !step->done) {
       if (stop_.stop_requested()) return cancelled("build the index: stopped");
       const ByteRange range{step->need.begin, std::min(step->need.end, step->need.begin + chunk.size())};
-      Status read = read_into(shard, range, chunk.first(range.size()), pass.fresh());
+      Status read = read_into(shard, range, chunk.first(range.size()));
       if (!read.ok()) return read;
-      if (!pass.fresh()) bytes_done_ += range.size();
-      if (spec_.crc) pass.update(chunk.first(range.size()));
+      bytes_done_ += range.size();
       if (hash) hash->update(chunk.first(range.size()));
       step = indexer->next(chunk.first(range.size()));
     }
@@ -182,17 +154,7 @@ class Build {
     return *std::move(step->done);
   }
 
-  // The first listed hash that can be checked; none listed = nothing to check.
-  Result<std::unique_ptr<MdsHashCheck>> hash_check(size_t shard) {
-    Result<std::unique_ptr<MdsHashCheck>> made(std::unique_ptr<MdsHashCheck>{});
-    for (const MdsFileHash& listed : spec_.mds.shards[shard].hashes) {
-      made = MdsHashCheck::make(listed);
-      if (made.ok()) return made;
-    }
-    return made;
-  }
-
-  Status read_into(size_t shard, ByteRange range, MutableBytes into, bool fresh) {
+  Status read_into(size_t shard, ByteRange range, MutableBytes into) {
     std::promise<ReadOutcome> promise;
     ReadRequest request;
     request.key = spec_.key_prefix + spec_.shards[shard].key;
@@ -200,7 +162,6 @@ class Build {
     request.if_match = spec_.shards[shard].etag;
     request.version_id = spec_.shards[shard].version_id;
     request.dst = {into};
-    request.fresh = fresh;
     store_.read(std::move(request), [&](ReadOutcome o) { promise.set_value(std::move(o)); }, stop_.get_token());
     return promise.get_future().get().status;
   }
@@ -214,7 +175,7 @@ class Build {
   DatasetIndexBuilder builder_;
   uint64_t total_ = 0;
   std::atomic<uint64_t> bytes_done_{0};
-  std::atomic<size_t> next_{0}, verified_{0};
+  std::atomic<size_t> next_{0};
   std::mutex mutex_;
   std::condition_variable done_;
   size_t entered_ = 0, running_ = 0;
