@@ -23,6 +23,8 @@
 
 namespace headrace {
 
+class ShardFormat;
+
 // One row of a batch, with the memory that holds its sample.
 struct FetchedRow {
   std::shared_ptr<const Piece> piece;
@@ -72,6 +74,7 @@ struct FetchSource {
   std::string key_prefix;    // + ShardEntry::key = the object's key
   bool pin_versions = true;  // If-Match with the index's ETag
   bool in_memory = false;    // the store keeps what it read: its reads are not counted as bytes received
+  std::shared_ptr<const ShardFormat> shard_format = nullptr;  // stream order: how shards are read from front to back
 
   uint64_t sample_bytes_mean() const;  // >= 1
 };
