@@ -347,7 +347,7 @@ def test_what_has_an_index_can_be_read_as_a_stream_too(streams):
     found = []
     with (
         hr.open(FIXTURES / "mds-medium" / "data", order="stream") as ds,
-        ds.loader(**OPTIONS, columns=["caption"]) as loader,
+        ds.loader(**OPTIONS) as loader,
     ):
         for batch in loader:
             for row, number in enumerate(batch.ids.tolist()):
