@@ -83,8 +83,7 @@ Status ReplyReader::read_head(std::string_view arrived) {
   if (!partial_head_.empty()) all = partial_head_.append(arrived);
   const auto size = parser_.parse(all, head_);
   if (!size.ok()) {
-    return Status(size.status().code() == Code::kExhausted ? Code::kExhausted : Code::kCorrupt,
-                  place_name("malformed reply: ") + size.status().message());
+    return corrupt(place_name("malformed reply: ") + size.status().message());
   }
   if (!*size) {
     if (partial_head_.empty()) partial_head_.assign(arrived);
