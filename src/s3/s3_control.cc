@@ -2,6 +2,7 @@
 //
 // HEAD, ListObjectsV2 and PUT: the requests that carry no data of samples.
 #include "base/checked.h"
+#include "s3/endpoint.h"
 #include "s3/header_text.h"
 #include "s3/object_checksum.h"
 #include "s3/s3_requests.h"
@@ -91,6 +92,22 @@ void HeadExchange::on_failure(S3Failure failure) {
   // More text than any error has: the whole object, though one byte was asked for.
   if (by_range_ && core_->plain() && failure.status.code() == Code::kExhausted) failure.status = no_ranges();
   std::exchange(done_, nullptr)(std::move(failure.status));
+}
+
+RegionExchange::RegionExchange(std::shared_ptr<S3Core> core, UniqueFunction<void(std::string)> done,
+                               std::stop_token stop, int32_t loop)
+    : S3Exchange(std::move(core), std::move(stop), loop), done_(std::move(done)) {}
+
+void RegionExchange::fill(HttpRequest* request) {
+  request->deadline = Deadline::after(core_->transports[static_cast<size_t>(loop_)]->executor().clock(),
+                                      core_->options.control_deadline);
+  request->method = "HEAD";
+  request->text_bytes_max = 64 << 10;
+}
+
+void RegionExchange::on_reply(HttpReply reply) {
+  std::string region = header_or_empty(reply.headers, "x-amz-bucket-region");
+  std::exchange(done_, nullptr)(valid_region(region) ? std::move(region) : std::string());
 }
 
 ListExchange::ListExchange(std::shared_ptr<S3Core> core, ListRequest request, Completion<ListPage> done,
