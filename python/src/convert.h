@@ -57,5 +57,6 @@ void bind_shared(nb::module_& m);
 void bind_stream(nb::module_& m);
 void bind_streams(nb::module_& m);
 void bind_sampling(nb::module_& m);
+void bind_probe(nb::module_& m);
 
 }  // namespace headrace::python
