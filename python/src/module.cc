@@ -58,6 +58,7 @@ NB_MODULE(_core, m) {
 #ifndef HR_NO_LOADER
   bind_dataset(m);
   bind_streams(m);
+  bind_shared(m);
   bind_stream(m);
   bind_probe(m);
 #endif
