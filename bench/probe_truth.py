@@ -29,6 +29,7 @@ from headrace.serve import Server
 
 SPEC = "samples=12000,bytes=50000,shard=32MB"
 STEPS = 200
+SECONDS = float(os.environ.get("PROBE_SECONDS", "30"))  # of each probe
 _NORMAL = NormalDist()
 
 # One trainer: the share of the time from its first batch on that it waited. An epoch that ends goes
@@ -131,7 +132,7 @@ def probe(url: str, case: tuple[int, float, int], environment: dict[str, str]) -
     batch, step_ms, memory = case
     return run(
         "-m", "headrace", "probe", url, "--json", "--yes", "--batch", str(batch),
-        "--step-ms", str(step_ms), "--memory", f"{memory}MiB",
+        "--step-ms", str(step_ms), "--memory", f"{memory}MiB", "--max-seconds", str(SECONDS),
         environment=environment,
     )  # fmt: skip
 

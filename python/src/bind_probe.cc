@@ -96,8 +96,8 @@ void bind_probe(nb::module_& m) {
       .def("objects", objects, "(key, bytes) of each that was found.",
            nb::sig("def objects(self) -> list[tuple[str, int]]"))
       .def("run", run, "target"_a, "begin"_a, "bytes"_a, "in_flight"_a, "send_seconds"_a, "drain_seconds"_a,
-           "Reads ranges, in order. For each: sent and done (seconds since the start), first_byte (seconds since it was\n"
-           "sent), end (0 not sent, 1 whole, 2 throttled, 3 failed, 4 cut off); and the first failure's text.",
+           "Reads ranges, in order. For each: sent and done (seconds since the start), first_byte (seconds since\n"
+           "it was sent), end (0 not sent, 1 whole, 2 throttled, 3 failed, 4 cut off); and the first failure's text.",
            nb::sig("def run(self, target: NDArray[np.uint64], begin: NDArray[np.uint64], bytes: NDArray[np.uint64], "
                    "in_flight: int, send_seconds: float, drain_seconds: float) -> dict[str, Any]"));
   m.def("open_probe", open_probe, "urls"_a, "options"_a,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What `headrace probe` reads from: any objects under the URLs, whatever their format. One listing (its first pages), or
-// a question for each of some of the named objects; no index.
+// What `headrace probe` reads from: any objects under the URLs, whatever their format. One listing (its first pages),
+// or a question for each of some of the named objects; no index.
 #include <algorithm>
 #include <future>
 #include <utility>

@@ -5,8 +5,9 @@
 // byte and its last came, and how it ended. What is measured in which order, and what follows from it, is decided in
 // Python (headrace/probe).
 //
-// The bytes are thrown away: all reads of a loop land in one scratch buffer (of files, those of a place in flight). What is timed is the store, the wire, the
-// kernel and our HTTP client; verifying, cutting and keeping are the loader's.
+// The bytes are thrown away: all reads of a loop land in one scratch buffer (of files, those of a place in flight).
+// What is timed is the store, the wire, the kernel and our HTTP client; verifying, cutting and keeping are the
+// loader's.
 #pragma once
 
 #include <cstdint>
@@ -83,8 +84,8 @@ class RangeProbe {
   // More objects lie there than were listed.
   bool has_more() const { return has_more_; }
 
-  // Blocking. A throttled or broken read is part of the answer; one that another attempt could not help (no such key, no
-  // right to read) ends the run with its error, as do `stop` and a spec that is out of bounds.
+  // Blocking. A throttled or broken read is part of the answer; one that another attempt could not help (no such key,
+  // no right to read) ends the run with its error, as do `stop` and a spec that is out of bounds.
   Result<ProbeRun> run(ProbeSpec spec, std::stop_token stop = {});
 
  private:

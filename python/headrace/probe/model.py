@@ -155,6 +155,7 @@ class _Loader:
         low, high = WINDOW_BATCHES
         self._window = int(min(max(WINDOW_BYTES // max(1.0, job.batch_bytes), low), high))
         headroom = min(self._window * job.batch_bytes, job.memory / 3)
+        self._window = min(self._window, max(1, int(headroom / job.batch_bytes)))
         self._room = max(1, int((job.memory - job.held - headroom) / job.batch_bytes))
         self._ahead = _ReadAhead(2 * job.batch_bytes)
         self._hedges = _Hedges()
@@ -196,8 +197,9 @@ class _Loader:
         self._gets_free = start + self._gap_s
         self._start = start
         begins = start + self._draws.next()
-        # Bodies share the line, whole after whole; none is faster than its connection.
-        self._line_free = max(self._line_free, begins) + self._line_s
+        # Bodies share the line, one after the other as they were asked for (a late one does not
+        # hold up those behind it); none is faster than its connection.
+        self._line_free = max(self._line_free, start) + self._line_s
         done = self._hedged(start, max(begins + self._body_s, self._line_free))
         heapq.heappush(self._under_way, (done, done - start))
         self.busy += done - start
@@ -214,11 +216,9 @@ class _Loader:
 
     def _window_opens(self) -> float:
         """When the current batch may be read: the read-ahead is of batches that have not left the
-        engine, at least two; the memory is of those that the trainer has not taken."""
+        engine, at least two; so is the memory beside the slots of those that have."""
         batches = max(2, math.ceil(self._ahead.bytes() / self._job.batch_bytes))
-        return max(
-            _at(self._left, self._number - batches), _at(self._taken, self._number - self._room)
-        )
+        return _at(self._left, self._number - min(batches, self._room))
 
 
 def _at(times: list[float], number: int) -> float:
