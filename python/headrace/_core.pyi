@@ -321,8 +321,8 @@ class RangeProbe:
 
     def run(self, target: NDArray[np.uint64], begin: NDArray[np.uint64], bytes: NDArray[np.uint64], in_flight: int, send_seconds: float, drain_seconds: float) -> dict[str, Any]:
         """
-        Reads ranges, in order. For each: sent and done (seconds since the start), first_byte (seconds since it was
-        sent), end (0 not sent, 1 whole, 2 throttled, 3 failed, 4 cut off); and the first failure's text.
+        Reads ranges, in order. For each: sent and done (seconds since the start), first_byte (seconds since
+        it was sent), end (0 not sent, 1 whole, 2 throttled, 3 failed, 4 cut off); and the first failure's text.
         """
 
 def open_probe(urls: Sequence[str], options: dict[str, Any]) -> RangeProbe: ...
