@@ -77,6 +77,14 @@ def test_read_ahead_is_bounded_by_memory():
     assert forecast(store(ms=1000), lanes).samples_per_s == pytest.approx(2 * 64, rel=0.05)
 
 
+def test_lanes_are_filled_first():
+    # 10 MB of lanes over a line of 110 MB/s that has 10 to spare: a second until it has caught up.
+    plain = store(MBps_max=110)
+    lanes = Job(**{**vars(JOB), "held": 10e6})
+    assert idle(plain) < 0.001
+    assert idle(plain, lanes) == pytest.approx(10 / 110 / 2.1, abs=0.02)
+
+
 def test_one_connection_is_no_faster_than_it_is():
     # One read a batch of 1 MB at 10 MB/s = 100 ms behind 10 ms, before the first batch.
     one = Job(**{**vars(JOB), "reads": 1})

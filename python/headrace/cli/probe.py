@@ -271,8 +271,10 @@ def verdict_text(d: dict[str, Any]) -> Group:
     style = "green" if idle < 0.02 else "yellow" if idle < 0.15 else "red"
     usd = d["usd_per_epoch"]
     price = d.get("price")
-    cost = "not known for this store (--price)" if usd is None else f"${usd:,.4f}"
-    source = f" ({price['provider']})" if usd is not None and price else ""
+    source = f" ({price['provider']})" if price else ""
+    cost = "not known for this store; --price says what it asks"
+    if usd is not None:
+        cost = f"${usd:,.4f} an epoch{source}"
     table.add_row("GPU idle", Text(f"{idle:.1%}", style=style))
     table.add_row(
         "epoch",
@@ -280,7 +282,7 @@ def verdict_text(d: dict[str, Any]) -> Group:
         f"{d['gets_per_epoch']:,} GETs ({_rate(d['gets_per_second'])}/s), "
         f"{format_size(d['bytes_per_epoch'])}",
     )
-    table.add_row("dollars", f"{cost} an epoch{source}")
+    table.add_row("dollars", cost)
     table.add_row("memory", f"{format_size(d['memory_bytes'])} a rank: {_memories(d)}")
     table.add_row("first batch", f"after {d['first_batch_s']:.2f} s")
     if order is None:

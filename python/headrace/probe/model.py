@@ -161,6 +161,7 @@ class _Loader:
         self._hedges = _Hedges()
         self._number = 0
         self._reads_owed = 0.0
+        self._lanes_owed = job.held / job.read_bytes  # reads that fill the lanes at the start
         self._line_free = self._gets_free = self._work_free = self._start = 0.0
         self._under_way: list[tuple[float, float]] = []  # heap of (done, latency)
         self._taken: list[float] = []  # when the trainer took each batch
@@ -172,7 +173,9 @@ class _Loader:
 
     def batch(self) -> float:
         """When the next batch is ready: its reads are sent as soon as the rules let them."""
-        self._reads_owed += self._job.reads
+        filling = min(self._lanes_owed, self._job.reads)
+        self._lanes_owed -= filling
+        self._reads_owed += self._job.reads + filling
         count = int(self._reads_owed)
         self._reads_owed -= count
         ready = self._left[-1] if self._left else 0.0
