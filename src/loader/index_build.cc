@@ -9,6 +9,8 @@
 #include <thread>
 
 #include "format/index_file.h"
+#include "loader/shard_check.h"
+#include "sys/log.h"
 
 namespace headrace {
 namespace {
@@ -82,6 +84,11 @@ class Build {
     }
     if (!failure_.ok()) return failure_;
     if (outer_.stop_requested()) return cancelled("build the index: stopped");
+    if (verified_ > 0) {
+      log_line(LogLevel::kInfo, "index " + store_.name() + "/" + spec_.key_prefix + ": " + std::to_string(verified_) +
+                                    " of " + std::to_string(spec_.shards.size()) +
+                                    " shards agree with the store's checksums");
+    }
     return builder_.finish();
   }
 
@@ -118,7 +125,7 @@ class Build {
       std::lock_guard lock(mutex_);
       return builder_.add(shard, *std::move(kept));
     }
-    HR_TRY_ASSIGN(ShardIndex found, scan(shard, chunk));
+    HR_TRY_ASSIGN(ShardIndex found, checked(shard, chunk));
     // A part that cannot be written only costs a later build time.
     if (!spec_.parts_dir.empty() && spec_.crc) (void)write_index_part(files_, spec_, shard, found).ok();
     std::lock_guard lock(mutex_);
@@ -129,7 +136,21 @@ class Build {
     return store_.name() + "/" + spec_.key_prefix + spec_.shards[shard].key;
   }
 
-  Result<ShardIndex> scan(size_t shard, MutableBytes chunk) {
+  // A table alone (no crc) is not what the store's checksum is of.
+  Result<ShardIndex> checked(size_t shard, MutableBytes chunk) {
+    if (!spec_.crc) {
+      ShardPass unchecked(ShardPass::Stored(), false);
+      return scan(shard, chunk, unchecked);
+    }
+    const ShardEntry& entry = spec_.shards[shard];
+    HR_TRY_ASSIGN(CheckedShard found,
+                  read_checked(store_, spec_.key_prefix + entry.key, entry, "index " + object(shard),
+                               stop_.get_token(), [&](ShardPass& pass) { return scan(shard, chunk, pass); }));
+    if (!found.verified_by.empty()) ++verified_;
+    return std::move(found.index);
+  }
+
+  Result<ShardIndex> scan(size_t shard, MutableBytes chunk, ShardPass& pass) {
     const ShardEntry& entry = spec_.shards[shard];
     IndexerOptions options;
     options.crc = spec_.crc;
@@ -141,9 +162,10 @@ class Build {
     while (step.ok() && !step->done) {
       if (stop_.stop_requested()) return cancelled("build the index: stopped");
       const ByteRange range{step->need.begin, std::min(step->need.end, step->need.begin + chunk.size())};
-      Status read = read_into(shard, range, chunk.first(range.size()));
+      Status read = read_into(shard, range, chunk.first(range.size()), pass.fresh());
       if (!read.ok()) return read;
-      bytes_done_ += range.size();
+      if (!pass.fresh()) bytes_done_ += range.size();
+      if (spec_.crc) pass.update(chunk.first(range.size()));
       if (hash) hash->update(chunk.first(range.size()));
       step = indexer->next(chunk.first(range.size()));
     }
@@ -154,7 +176,7 @@ class Build {
     return *std::move(step->done);
   }
 
-  Status read_into(size_t shard, ByteRange range, MutableBytes into) {
+  Status read_into(size_t shard, ByteRange range, MutableBytes into, bool fresh) {
     std::promise<ReadOutcome> promise;
     ReadRequest request;
     request.key = spec_.key_prefix + spec_.shards[shard].key;
@@ -162,6 +184,7 @@ class Build {
     request.if_match = spec_.shards[shard].etag;
     request.version_id = spec_.shards[shard].version_id;
     request.dst = {into};
+    request.fresh = fresh;
     store_.read(std::move(request), [&](ReadOutcome o) { promise.set_value(std::move(o)); }, stop_.get_token());
     return promise.get_future().get().status;
   }
@@ -175,7 +198,7 @@ class Build {
   DatasetIndexBuilder builder_;
   uint64_t total_ = 0;
   std::atomic<uint64_t> bytes_done_{0};
-  std::atomic<size_t> next_{0};
+  std::atomic<size_t> next_{0}, verified_{0};
   std::mutex mutex_;
   std::condition_variable done_;
   size_t entered_ = 0, running_ = 0;
