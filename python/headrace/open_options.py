@@ -58,7 +58,16 @@ _TRUTHS = (
     "use_dualstack_endpoint",
     "use_fips_endpoint",
 )
-FORMATS = ("webdataset", "mds", "jsonl", "mosaic-json", "mosaic-xsv", "tokens", "tfrecord")
+FORMATS = (
+    "webdataset",
+    "mds",
+    "jsonl",
+    "mosaic-json",
+    "mosaic-xsv",
+    "tokens",
+    "tfrecord",
+    "litdata",
+)
 
 
 def core_options(options: dict[str, Any]) -> dict[str, Any]:

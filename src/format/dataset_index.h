@@ -30,6 +30,7 @@ enum class Format : uint32_t {
   kMosaicXsv = 5,
   kTokens = 6,
   kTfRecord = 7,
+  kLitData = 8,
 };
 
 std::string_view format_name(Format format);  // format_facts(); else "unknown"

@@ -43,7 +43,19 @@ constexpr std::array<Ending, 11> kEndings = {{
     {".zlib", Compression::kZlib, ""},
 }};
 
+// LitData puts the word before the end: chunk-0-0.zstd.bin, chunk-0-0.zstd:7.bin.
+constexpr Ending kLitData = {".zstd.bin", Compression::kZstd, ".bin"};
+bool is_litdata_zstd(std::string_view key) {
+  if (!key.ends_with(".bin")) return false;
+  key.remove_suffix(4);
+  const size_t dot = key.rfind('.');
+  if (dot == key.npos) return false;
+  const std::string_view word = key.substr(dot);
+  return word == ".zstd" || word.starts_with(".zstd:");
+}
+
 const Ending* ending_of(std::string_view key) {
+  if (is_litdata_zstd(key)) return &kLitData;
   const auto found = std::ranges::find_if(kEndings, [&](const Ending& e) { return key.ends_with(e.text); });
   return found == kEndings.end() ? nullptr : &*found;
 }
@@ -78,6 +90,7 @@ Compression compression_of_key(std::string_view key) {
 std::string without_compression(std::string_view key) {
   const Ending* ending = ending_of(key);
   if (ending == nullptr) return std::string(key);
+  if (ending == &kLitData) return std::string(key.substr(0, key.rfind(".zstd"))) + ".bin";
   return std::string(key.substr(0, key.size() - ending->text.size())) + std::string(ending->instead);
 }
 

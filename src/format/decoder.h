@@ -22,8 +22,8 @@ namespace headrace {
 
 enum class Compression { kNone, kGzip, kZstd, kBzip2, kBrotli, kSnappy, kZlib };
 std::string_view compression_name(Compression compression);  // "none", "gzip", "zstd", "bzip2", ...
-// By the end of the name: .gz .tgz, .zst .tzst .zstd, .bz2 .tbz2, .br, .snappy, .zlib; else
-// none.
+// By the end of the name: .gz .tgz, .zst .tzst .zstd, .bz2 .tbz2, .br, .snappy, .zlib,
+// .zstd.bin (LitData's); else none.
 Compression compression_of_key(std::string_view key);
 // The name of the plain bytes: "a.tgz" is "a.tar".
 std::string without_compression(std::string_view key);

@@ -6,6 +6,7 @@
 
 #include "format/decoder.h"
 #include "format/jsonl.h"
+#include "format/litdata.h"
 #include "format/mosaic_text.h"
 #include "format/shard_format.h"
 #include "format/tar_stream.h"
@@ -16,13 +17,14 @@
 namespace headrace {
 namespace {
 
-const std::array<FormatFacts, 7> kFormats = {{
+const std::array<FormatFacts, 8> kFormats = {{
     {Format::kWebDataset, "webdataset", {".tar"}},
     {Format::kMds, "mds", {".mds"}, true},
     {Format::kJsonl, "jsonl", {".jsonl", ".ndjson"}},
     {Format::kMosaicJson, "mosaic-json", {}, true},
     {Format::kMosaicXsv, "mosaic-xsv", {}, true},
     {Format::kTokens, "tokens", {".bin"}},
+    {Format::kLitData, "litdata", {}, true},
     {Format::kTfRecord, "tfrecord", {".tfrecord", ".tfrecords"}},
 }};
 
@@ -135,6 +137,10 @@ Result<std::shared_ptr<const ShardFormat>> shard_format(Format format, const std
     case Format::kMosaicXsv: {
       HR_TRY_ASSIGN(MdsIndex index, mosaic_text_from_schema(format, schema_json));
       return make_mds_format(std::move(index));
+    }
+    case Format::kLitData: {
+      HR_TRY_ASSIGN(LitDataIndex index, LitDataIndex::from_schema(schema_json));
+      return make_litdata_format(std::move(index));
     }
     case Format::kTokens: {
       HR_TRY_ASSIGN(const TokenSchema schema, TokenSchema::from_json(schema_json));

@@ -50,6 +50,9 @@ class JsonReader {
       JsonValue one;
       skip_blanks();
       HR_TRY(value(one));
+      if (values.size() >= kJsonValuesMax) {
+        return exhausted("JSON: more than " + std::to_string(kJsonValuesMax) + " values in one list");
+      }
       values.push_back(one);
       skip_blanks();
       if (take(']')) return end();

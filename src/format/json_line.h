@@ -32,12 +32,13 @@ struct JsonMember {
 // Nested deeper, Python's json module would not read it.
 inline constexpr uint32_t kJsonNestingMax = 512;
 inline constexpr size_t kJsonMembersMax = 65'536;
+inline constexpr size_t kJsonValuesMax = size_t{1} << 22;  // of a list that is taken apart: 100 MB while it is
 
 // The members in the order they stand; a name may come twice. White space around the object and a
 // byte order mark before it are passed over. kCorrupt says at which byte of the line what was
 // expected.
 Status read_json_object(std::string_view line, std::vector<JsonMember>& members);
-// The values of an array, as it stands.
+// The values of an array, as it stands. kExhausted: more than kJsonValuesMax.
 Status read_json_array(std::string_view array, std::vector<JsonValue>& values);
 
 // What an escaped string says, as UTF-8; at `out`, which has room for as many bytes as `text`.

@@ -76,6 +76,10 @@ TEST(JsonLine, Arrays) {
     values.clear();
     EXPECT_FALSE(read_json_array(bad, values).ok()) << bad;
   }
+  std::string many = "[1";
+  for (size_t i = 0; i < kJsonValuesMax; ++i) many += ",1";
+  values.clear();
+  EXPECT_EQ(read_json_array(many + "]", values).code(), Code::kExhausted);
 }
 
 // Expected values: Python 3.11's json.loads(...).encode().

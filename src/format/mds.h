@@ -131,6 +131,7 @@ std::unique_ptr<Indexer> make_mds_indexer(const MdsShard& shard, const MdsSchema
 // The samples of a shard from front to back, from their column sizes; the shard's own table of
 // offsets is passed over. Checks their number, the shard's size and, where it began at the front, the
 // first of its hashes that can be checked: at the end, when the samples were given out.
+// `shard.bytes` 0: the size is not known.
 std::unique_ptr<SampleScanner> make_mds_scanner(const MdsShard& shard, const MdsSchema& schema,
                                                 const ScanStart& start);
 

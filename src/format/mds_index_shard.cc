@@ -22,6 +22,19 @@ std::string printable(std::string_view text) {
   return out + (text.size() > 120 ? "...\"" : "\"");
 }
 
+Status check_basename(const std::string& name) {
+  bool good = !name.empty();
+  for (char c : name) good = good && static_cast<uint8_t>(c) >= 0x20 && c != 0x7f && c != '\\';
+  for (size_t at = 0; good && at <= name.size();) {
+    const size_t slash = std::min(name.find('/', at), name.size());
+    const std::string part = name.substr(at, slash - at);
+    good = !part.empty() && part != "." && part != "..";
+    at = slash + 1;
+  }
+  if (good) return {};
+  return corrupt("/basename: " + printable(name) + " is not a plain relative path");
+}
+
 Result<uint64_t> number_at(const Json& object, const char* key) {
   const auto it = object.find(key);
   if (it == object.end() || !it->is_number_unsigned()) {
@@ -47,21 +60,6 @@ Result<std::string> text_at(const Json& object, const char* key) {
 bool is_null_or_absent(const Json& object, const char* key) {
   const auto it = object.find(key);
   return it == object.end() || it->is_null();
-}
-
-// Relative, without "..", ".", empty parts, back-slashes or control characters: it becomes an
-// object key below the root.
-Status check_basename(const std::string& name) {
-  bool good = !name.empty();
-  for (char c : name) good = good && static_cast<uint8_t>(c) >= 0x20 && c != 0x7f && c != '\\';
-  for (size_t at = 0; good && at <= name.size();) {
-    const size_t slash = std::min(name.find('/', at), name.size());
-    const std::string part = name.substr(at, slash - at);
-    good = !part.empty() && part != "." && part != "..";
-    at = slash + 1;
-  }
-  if (good) return {};
-  return corrupt("/basename: " + printable(name) + " is not a plain relative path");
 }
 
 Result<std::vector<std::string>> texts_at(const Json& shard, const char* key) {

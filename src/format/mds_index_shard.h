@@ -17,6 +17,9 @@ inline constexpr uint64_t kKeysMax = 64;  // of one object; the writers use 13
 
 // Bytes of the data set may hold terminal control characters; messages do not.
 std::string printable(std::string_view text);
+// Relative, without "..", ".", empty parts, back-slashes or control characters: it becomes an object
+// key below the root.
+Status check_basename(const std::string& name);
 Result<uint64_t> number_at(const Json& object, const char* key);
 // column_names, column_encodings, column_sizes of an mds shard.
 Result<MdsSchema> schema_of(const Json& shard);

@@ -13,11 +13,13 @@ namespace {
 
 std::string number(uint64_t n) { return std::to_string(n); }
 
+constexpr uint64_t kSizeUnknown = uint64_t{1} << 62;
+
 class MdsScanner final : public SampleScanner {
  public:
   MdsScanner(const MdsShard& shard, const MdsSchema& schema, const ScanStart& start)
       : samples_(shard.samples),
-        size_(shard.bytes),
+        size_(shard.bytes > 0 ? shard.bytes : kSizeUnknown),
         sample_bytes_max_(start.sample_bytes_max),
         at_(start.begin),
         sample_begin_(start.begin),
@@ -36,9 +38,10 @@ class MdsScanner final : public SampleScanner {
   }
 
   Result<std::optional<ByteRange>> finish() override {
-    if (row_ != samples_ || at_ != size_) {
+    if (row_ != samples_ || phase_ != Phase::kHead || !carry_.empty() || (size_ != kSizeUnknown && at_ != size_)) {
       return corrupt("MDS: the shard ends at byte " + number(at_) + " with " + number(row_) +
-                     " samples, index.json says " + number(size_) + " bytes with " + number(samples_) + ": cut off?");
+                     " samples, index.json says " + (size_ == kSizeUnknown ? "" : number(size_) + " bytes with ") +
+                     number(samples_) + ": cut off?");
     }
     return std::optional<ByteRange>();
   }

@@ -26,8 +26,8 @@ Status XsvCutter::cut_line(std::string_view line, SampleBatchView& out) const {
     const size_t end = std::min(rest.find(index_.separator), rest.size());
     const bool last = c + 1 == columns.size();
     if (last != (end == rest.size())) {
-      return corrupt((last ? "more than " : "") + number(last ? columns.size() : c + 1) + " values in a line, there are " +
-                     number(columns.size()) + " columns");
+      return corrupt((last ? "more than " : "") + number(last ? columns.size() : c + 1) +
+                     " values in a line, there are " + number(columns.size()) + " columns");
     }
     out.add_field({columns[c].name, as_bytes(rest.substr(0, end)), static_cast<uint32_t>(c)});
     if (!last) rest.remove_prefix(end + index_.separator.size());

@@ -257,7 +257,8 @@ Status TokenCutter::cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const 
     if (!schema_.eos) continue;
     std::vector<int32_t> ends{0};
     for (uint64_t i = 0; i + 1 < schema_.window; ++i) {
-      if (token_at(tokens.data() + i * item, schema_.dtype) == *schema_.eos) ends.push_back(static_cast<int32_t>(i + 1));
+      const int64_t token = token_at(tokens.data() + i * item, schema_.dtype);
+      if (token == *schema_.eos) ends.push_back(static_cast<int32_t>(i + 1));
     }
     ends.push_back(static_cast<int32_t>(schema_.window));
     // As MDS stores an array of one dimension and a fixed dtype.

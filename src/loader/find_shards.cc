@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/hash.h"
+#include "format/litdata.h"
 #include "loader/find_tokens.h"
 
 namespace headrace {
@@ -51,7 +52,7 @@ class Finder {
     if (urls_.size() > 1) return listed_shards();
     const std::string& key = urls_[0].key;
     if (key == kMdsIndexName || key.ends_with("/" + std::string(kMdsIndexName))) {
-      return mds(key.substr(0, key.size() - kMdsIndexName.size()));
+      return indexed(key.substr(0, key.size() - kMdsIndexName.size()));
     }
     const std::string_view kind = format_.empty() ? kind_of(key) : std::string_view(format_);
     if (!key.ends_with('/') && !kind.empty() && !by_index_json(kind)) return listed_shards();
@@ -139,7 +140,7 @@ class Finder {
       const FormatFacts* facts = format_of_key(object->key);
       return facts != nullptr && !facts->by_index_json && facts->format != Format::kTokens;  // LitData has .bin, too
     });
-    if (has_index_json && (format_.empty() ? !has_others : by_index_json(format_))) return mds(folder, &objects);
+    if (has_index_json && (format_.empty() ? !has_others : by_index_json(format_))) return indexed(folder, &objects);
     return by_names(inside, key);
   }
 
@@ -211,35 +212,42 @@ class Finder {
                        " is not read by this version (read are " + known + ")");
   }
 
-  Result<FoundShards> mds(const std::string& root, const std::vector<ObjectMeta>* objects = nullptr) {
+  Result<FoundShards> indexed(const std::string& root, const std::vector<ObjectMeta>* objects = nullptr) {
     const std::string key = root + std::string(kMdsIndexName);
     HR_TRY_ASSIGN(ObjectMeta meta, head_now(store_, key, stop_));
     if (meta.size == 0 || meta.size > kMdsIndexBytesMax) {
       return corrupt("open " + store_.name() + "/" + key + ": " + std::to_string(meta.size) + " bytes");
     }
     HR_TRY_ASSIGN(const std::string json, read_object(store_, meta, stop_));
-    if (json.find("\"chunks\"") != json.npos && json.find("\"shards\"") == json.npos) {
-      return unsupported("open " + store_.name() + "/" + key + ": LitData is not read by this version");
-    }
-    auto parsed = parse_mds_index(as_bytes(json));
-    if (!parsed.ok()) return parsed.status().with_context("open " + store_.name() + "/" + key);
-    if (!format_.empty() && format_ != format_name(parsed->format)) {
-      return invalid_argument("open " + store_.name() + "/" + key + ": it says " +
-                              std::string(format_name(parsed->format)) + ", format= says " + format_);
+    FoundShards found;
+    found.root = root;
+    if (Status status = parse_index_json(json, found); !status.ok()) {
+      return status.with_context("open " + store_.name() + "/" + key);
     }
     std::vector<ObjectMeta> own;
     if (objects == nullptr) {
       std::vector<std::string> keys;
-      for (const ShardEntry& shard : mds_shard_entries(*parsed)) keys.push_back(root + shard.key);
+      for (const ShardEntry& shard : found.shards) keys.push_back(root + shard.key);
       HR_TRY_ASSIGN(own, objects_of(keys, root));
       objects = &own;
     }
-    FoundShards found;
-    found.root = root;
-    found.shards = mds_shard_entries(*parsed);
-    found.shard_format = make_mds_format(*std::move(parsed));
     HR_TRY(join_listing(found, *objects));
     return found;
+  }
+
+  Status parse_index_json(const std::string& json, FoundShards& found) const {
+    if (is_litdata_index(json)) {
+      HR_TRY_ASSIGN(LitDataIndex index, parse_litdata_index(as_bytes(json)));
+      found.shards = litdata_entries(index);
+      found.shard_format = make_litdata_format(std::move(index));
+    } else {
+      HR_TRY_ASSIGN(MdsIndex index, parse_mds_index(as_bytes(json)));
+      found.shards = mds_shard_entries(index);
+      found.shard_format = make_mds_format(std::move(index));
+    }
+    const std::string_view says = format_name(found.shard_format->format());
+    if (format_.empty() || format_ == says) return {};
+    return invalid_argument("it says " + std::string(says) + ", format= says " + format_);
   }
 
   Status join_listing(FoundShards& found, const std::vector<ObjectMeta>& objects) const {
@@ -249,6 +257,7 @@ class Finder {
       auto it = by_key.find(found.root + shard.key);
       const std::string text = "open " + store_.name() + "/" + found.root + shard.key;
       if (it == by_key.end()) return not_found(text + ": index.json lists this shard, but there is no such object");
+      if (shard.size == 0) shard.size = it->second->size;  // LitData says none that can be relied on
       if (it->second->size != shard.size) {
         return corrupt(text + ": index.json says " + std::to_string(shard.size) + " bytes, the object has " +
                        std::to_string(it->second->size) + "; it is truncated or index.json is of another version");

@@ -13,8 +13,8 @@
 
 namespace headrace {
 
-// Blocking: a look at the first shard, and with Megatron's indexes one at each of them. kInvalidArgument: what has to be
-// given is not (window=, token_dtype=) or contradicts the files.
+// Blocking: a look at the first shard, and with Megatron's indexes one at each of them. kInvalidArgument: what has to
+// be given is not (window=, token_dtype=) or contradicts the files.
 Result<std::shared_ptr<const ShardFormat>> find_token_format(ObjectStore& store, const std::string& root,
                                                              const std::vector<ShardEntry>& shards,
                                                              const TokenOptions& options, std::stop_token stop);

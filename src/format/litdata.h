@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// LitData's chunks (docs/formats/litdata.md): an index.json over chunks; a chunk is a table of
+// offsets like MDS's and concatenated items; an item is the sizes of its leaves, then the leaves.
+// Items of the PyTreeLoader, in plain chunks or chunks compressed as a whole.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/result.h"
+#include "format/mds.h"
+#include "format/shard_format.h"
+
+namespace headrace {
+
+// How a leaf is stored, beyond what an MDS encoding says of it.
+enum class LeafForm : uint8_t {
+  kAsItIs,
+  kNumpy,      // u32 dtype, u32 rank, u32 shape[rank], little-endian, then the values
+  kTensor,     // the same head in big-endian
+  kNumpyFlat,  // values of one dimension, the dtype in data_format
+  kTensorFlat,
+};
+struct LitDataLeaf {
+  std::string stored;  // the entry of data_format
+  LeafForm form = LeafForm::kAsItIs;
+  MdsDtype dtype = MdsDtype::kNone;  // of the flat forms
+};
+
+struct LitDataIndex {
+  std::vector<MdsColumn> columns;   // one a leaf, in stored order
+  std::vector<LitDataLeaf> leaves;  // the same
+  std::vector<MdsShard> chunks;     // basename, samples; zip_basename where they are compressed
+
+  std::string schema_json() const;
+  static Result<LitDataIndex> from_schema(std::string_view text);
+};
+
+// kUnsupported: encrypted chunks, other loaders and other framings than the ones above.
+Result<LitDataIndex> parse_litdata_index(Bytes json);
+// Whether an index.json is LitData's and not mosaicml-streaming's: by the keys in it.
+bool is_litdata_index(std::string_view json);
+// The chunks' objects, without sizes and ETags.
+std::vector<ShardEntry> litdata_entries(const LitDataIndex& index);
+// The column of a leaf that is stored as `stored`, an entry of data_format, says.
+Result<std::pair<MdsColumn, LitDataLeaf>> litdata_column(const std::string& name,
+                                                         const std::string& stored);
+
+class LitDataCutter final : public Cutter {
+ public:
+  explicit LitDataCutter(LitDataIndex index) : index_(std::move(index)) {}
+  Status cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const override;
+
+ private:
+  const LitDataIndex index_;
+};
+
+std::shared_ptr<const ShardFormat> make_litdata_format(LitDataIndex index);
+
+}  // namespace headrace
