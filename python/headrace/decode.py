@@ -55,7 +55,7 @@ def image(
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
     pixels_max: int = 100_000_000,
 ) -> Decode:
-    """JPEG or PNG to uint8 RGB, [B, 3, height, width] (or [B, height, width, 3]).
+    """JPEG, PNG or WebP to uint8 RGB, [B, 3, height, width] (or [B, height, width, 3]).
 
     Args:
         size: (height, width), or one number for both. None keeps each image's own size: a Ragged

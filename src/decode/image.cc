@@ -14,6 +14,7 @@
 #include "decode/png.h"
 #include "decode/resample.h"
 #include "decode/text.h"
+#include "decode/webp.h"
 
 namespace headrace {
 
@@ -37,10 +38,10 @@ constexpr uint32_t kSideMax = 65500;
 bool is_jpeg(Bytes bytes) { return as_text(bytes).starts_with("\xFF\xD8"); }
 
 Status unknown_format(Bytes bytes) {
-  if (as_text(bytes).starts_with("RIFF") || as_text(bytes).starts_with("GIF8")) {
-    return unsupported("read image: WebP or GIF: JPEG and PNG are read; decode the field as bytes");
+  if (as_text(bytes).starts_with("GIF8")) {
+    return unsupported("read image: GIF: JPEG, PNG and WebP are read; decode the field as bytes");
   }
-  return corrupt("read image: neither JPEG nor PNG: " + std::to_string(bytes.size()) +
+  return corrupt("read image: neither JPEG nor PNG nor WebP: " + std::to_string(bytes.size()) +
                  " bytes starting " + quoted(bytes.first(std::min<size_t>(bytes.size(), 8))));
 }
 
@@ -147,7 +148,17 @@ Status decode_jpeg(Bytes bytes, const ImageOptions& options, uint64_t key, const
   return {};
 }
 
-// PNG and pil: all pixels are decoded, then the crop is taken from them.
+Status decode_webp_part(Bytes bytes, const ImageOptions& options, uint64_t key, const Target& to,
+                        PixelRows& rows, ResampleScratch& scratch) {
+  HR_TRY_ASSIGN(const ImageSize size, webp_size(bytes, options.limits));
+  HR_TRY_ASSIGN(const CropPlan plan, checked_plan(size, options, key, to.out));
+  HR_TRY(decode_webp(bytes, pixels_of(plan, plan.box, plan.taps), rows));
+  resample_rows(rows, plan, plan.box, plan.taps, to, scratch);
+  return {};
+}
+
+// PNG and pil: all pixels are decoded, then the crop is taken from them; a WebP is
+// told apart here.
 Status decode_whole(Bytes bytes, ImageSource source, const ImageOptions& options, uint64_t key,
                     const Target& to, PixelRows& rows, ResampleScratch& scratch) {
   if (source == ImageSource::kMdsPil) {
@@ -156,6 +167,8 @@ Status decode_whole(Bytes bytes, ImageSource source, const ImageOptions& options
     rgbx_from_pil(view, rows);
   } else if (is_png(bytes)) {
     HR_TRY(decode_png(bytes, options.limits, rows));
+  } else if (is_webp(bytes)) {
+    return decode_webp_part(bytes, options, key, to, rows, scratch);
   } else {
     return unknown_format(bytes);
   }
@@ -200,6 +213,7 @@ Result<ImageSize> image_size(Bytes bytes, ImageSource source, const ImageLimits&
     return ImageSize{view.width, view.height};
   }
   if (is_png(bytes)) return png_size(bytes, limits);
+  if (is_webp(bytes)) return webp_size(bytes, limits);
   if (!is_jpeg(bytes)) return unknown_format(bytes);
   return JpegReader(limits).open(bytes);
 }

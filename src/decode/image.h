@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Encoded images (JPEG, PNG, MDS pil) to uint8 RGB at their final size and place.
+// Encoded images (JPEG, PNG, WebP, MDS pil) to uint8 RGB at their final size and place.
 //
 // Grey, palette, 16-bit, CMYK and YCCK images become 8-bit RGB; alpha is dropped (as Pillow's
 // convert("RGB") does). Not done: EXIF orientation, colour profiles and gamma are not applied. A
@@ -54,7 +54,7 @@ struct ImageSize {
   friend bool operator==(const ImageSize&, const ImageSize&) = default;
 };
 
-enum class ImageSource { kFile /* JPEG or PNG, told by its first bytes */, kMdsPil };
+enum class ImageSource { kFile /* JPEG, PNG or WebP, told by its first bytes */, kMdsPil };
 
 // From the header alone, limits checked.
 Result<ImageSize> image_size(Bytes bytes, ImageSource source, const ImageLimits& limits);

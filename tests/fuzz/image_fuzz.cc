@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Any bytes as an image: an error or pixels, within the limits, whatever the crop. The first byte
-// chooses the options. Seeds: src/decode/testdata/*.jpg, *.png (each needs one byte in front).
+// chooses the options. Seeds: src/decode/testdata/*.jpg, *.png, *.webp (each needs one byte in front).
 #include <cstddef>
 #include <cstdint>
 #include <vector>

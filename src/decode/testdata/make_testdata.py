@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the golden files of this folder with Pillow and numpy. Run it in this folder; the outputs are checked in.
 
-images.json   what Pillow's convert("RGB") says is in each *.jpg and *.png (NAME.rgb: raw pixels, row by row)
+images.json   what Pillow's convert("RGB") says is in each *.jpg, *.png and *.webp (NAME.rgb: raw pixels, row by row)
 cmyk.json     inks and Pillow's RGB of them
 resample.json source.rgb cropped and resized by Pillow's BILINEAR (resample-N.rgb)
 crops.json    torchvision's RandomResizedCrop.get_params and CenterCrop arithmetic, with our draws put in
@@ -130,6 +130,19 @@ def write_images() -> None:
             extra=chunk(b"PLTE", palette[: 3 << min(depth, 4)])
             + (trns[:0] if depth == 1 else trns),
         )
+
+    def webp(name: str, img: Image.Image, **options) -> None:
+        buffer = io.BytesIO()
+        img.save(buffer, "WEBP", **options)
+        files[name] = buffer.getvalue()
+
+    webp("lossy.webp", image, quality=85)
+    webp("lossless.webp", image, lossless=True)
+    webp("alpha.webp", Image.fromarray(rgba), quality=85, exact=True)
+    other = Image.fromarray(rgb[::-1])
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", save_all=True, append_images=[other])
+    (HERE / "animation.webp").write_bytes(buffer.getvalue())  # refused
 
     listing = []
     for name, data in files.items():
