@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stores ask for reading: dollars for 1,000 GETs and for a GB that leaves them.
 
-A table, not a tariff calculator: list prices of the first tier, with where and when they were read.
+A table, not a tariff calculator: list prices of the first tier as noted in the month given, with the
+page to compare them with; what crosses regions is the usual figure of notes, not of that page.
 ``--price`` overrides it. Storage, writes and free tiers are left out: an epoch only reads.
 """
 
@@ -22,7 +23,7 @@ DISTANCES = ("same-region", "cross-region", "internet")
 
 @dataclass(frozen=True)
 class Price:
-    """Dollars. ``per_gb``: of 10^9 bytes, by distance; ``read`` is the day of the source.
+    """Dollars. ``per_gb``: of 10^9 bytes, by distance; ``read`` is the month of the note.
 
     Attributes:
         provider: short name.
