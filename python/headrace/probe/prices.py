@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stores ask for reading: dollars for 1,000 GETs and for a GB that leaves them.
 
-A table, not a tariff calculator: list prices of the first tier as noted in the month given, with the
-page to compare them with; what crosses regions is the usual figure of notes, not of that page.
+A table, not a tariff calculator: list prices of the first tier as noted in the month given, with
+the page to compare them with; what crosses regions is the usual figure, not that page's.
 ``--price`` overrides it. Storage, writes and free tiers are left out: an epoch only reads.
 """
 
