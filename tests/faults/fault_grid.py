@@ -37,7 +37,8 @@ PATHS = ("loader", "cli")
 TIME_SCALE = float(os.environ.get("HEADRACE_FAULT_TIME_SCALE", "1"))
 CTRL_C_SECONDS_MAX = 1 * TIME_SCALE
 SECRETS = re.compile(
-    r"headrace-secret|canary-wrong-secret|canary-proxy-word|canary-junk|Signature=\s*[0-9a-f]{8}|AWS4-HMAC", re.IGNORECASE
+    r"headrace-secret|canary-wrong-secret|canary-proxy-word|canary-junk|Signature=\s*[0-9a-f]{8}|AWS4-HMAC",
+    re.IGNORECASE,
 )
 _KEY = re.compile(r"train-\d{6}\.tar|shard\.\d{5}\.mds|index\.json")
 
@@ -69,9 +70,19 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
         for name, value in os.environ.items()
         if not name.startswith("AWS_") and not name.lower().endswith("_proxy")
     }
-    nowhere = {"AWS_CONFIG_FILE": "/nonexistent/config", "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent/credentials"}
+    nowhere = {
+        "AWS_CONFIG_FILE": "/nonexistent/config",
+        "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent/credentials",
+    }
     path = os.pathsep.join([str(TREE), str(HERE)])
-    return {**kept, **nowhere, "AWS_EC2_METADATA_DISABLED": "true", "PYTHONPATH": path, "COLUMNS": "200", **extra}
+    return {
+        **kept,
+        **nowhere,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "PYTHONPATH": path,
+        "COLUMNS": "200",
+        **extra,
+    }
 
 
 def rules_for(case: Case, data: DataSet, spot: Spot) -> list[dict[str, Any]]:
@@ -79,7 +90,10 @@ def rules_for(case: Case, data: DataSet, spot: Spot) -> list[dict[str, Any]]:
     keys = {"$shards": data.shards, "$one": f"data/{data.one_shard}"}
     rules = []
     for rule in case.rules:
-        filled = {name: keys.get(value, value) if isinstance(value, str) else value for name, value in rule.items()}
+        filled = {
+            name: keys.get(value, value) if isinstance(value, str) else value
+            for name, value in rule.items()
+        }
         if filled.get("location") == "$canary":
             filled["location"] = spot.canary
         rules.append(filled)
@@ -145,7 +159,12 @@ class Grid:
         """A clean pass over each format, which makes the indexes that "read" cells use, and the order."""
         for name, data in DATA_SETS.items():
             with self.lane.at("server") as spot:
-                cell = self._cell(Case("-", "clean"), data, spot, {**spot.options, **self._index(name, self._indexes)})
+                cell = self._cell(
+                    Case("-", "clean"),
+                    data,
+                    spot,
+                    {**spot.options, **self._index(name, self._indexes)},
+                )
                 result = self._worker.run({**cell, "order": []}, 120)
             if result is None or result["error"] or result["differences"]:
                 raise RuntimeError(f"the pass without faults failed: {result}")
@@ -155,7 +174,9 @@ class Grid:
         # MDS has no checksums of samples; the index that is made by reading all of it has (docs/formats/mds.md).
         return {"index_dir": str(folder / format), **({"check": True} if format == "mds" else {})}
 
-    def _cell(self, case: Case, data: DataSet, spot: Spot, options: Mapping[str, Any]) -> dict[str, Any]:
+    def _cell(
+        self, case: Case, data: DataSet, spot: Spot, options: Mapping[str, Any]
+    ) -> dict[str, Any]:
         return {
             "name": case.title,
             "format": data.format,
@@ -176,17 +197,31 @@ class Grid:
             return self._run(case, format, path)
         except Exception as error:
             said = getattr(error, "stderr", b"") or b""
-            return Result(case.id, case.name, format, path, [f"the suite failed: {error!r} {said[-300:]!r}"], 0, 0, "")
+            return Result(
+                case.id,
+                case.name,
+                format,
+                path,
+                [f"the suite failed: {error!r} {said[-300:]!r}"],
+                0,
+                0,
+                "",
+            )
 
     def _run(self, case: Case, format: str, path: str) -> Result:
         data = DATA_SETS[format]
-        with tempfile.TemporaryDirectory(dir=self._scratch) as fresh, self.lane.at(case.place) as spot:
+        with (
+            tempfile.TemporaryDirectory(dir=self._scratch) as fresh,
+            self.lane.at(case.place) as spot,
+        ):
             indexes = Path(fresh) if case.stage == "open" else self._indexes
             options = {**PATIENCE, **spot.options, **self._index(format, indexes), **case.options}
             cell = self._cell(case, data, spot, options)
             clear_rules(spot.control)
             spot.began()
-            outcome = (self._through_loader if path == "loader" else self._through_cli)(case, data, cell)
+            outcome = (self._through_loader if path == "loader" else self._through_cli)(
+                case, data, cell
+            )
             times = sum(fired(spot.control)) if spot.lasts else 0
             if spot.lasts:
                 clear_rules(spot.control)
@@ -216,9 +251,22 @@ class Grid:
         }
 
     def _through_cli(self, case: Case, data: DataSet, cell: dict[str, Any]) -> dict[str, Any]:
-        words = [sys.executable, "-m", "headrace", "--verbose", "stream", cell["url"], "--json", "--digest"]
+        words = [
+            sys.executable,
+            "-m",
+            "headrace",
+            "--verbose",
+            "stream",
+            cell["url"],
+            "--json",
+            "--digest",
+        ]
         words += ["--batch-size", str(BATCH), "--memory", MEMORY, "--seed", str(SEED)]
-        secret = {name: cell["options"].pop(name) for name in list(cell["options"]) if name.startswith("aws_")}
+        secret = {
+            name: cell["options"].pop(name)
+            for name in list(cell["options"])
+            if name.startswith("aws_")
+        }
         keys = {name.upper(): value for name, value in secret.items()}
         for name, value in cell["options"].items():
             words += ["--set", f"{name}={value if isinstance(value, str) else json.dumps(value)}"]
@@ -228,18 +276,29 @@ class Grid:
             words, env=environment({**keys, **cell["environment"]}), stdin=subprocess.DEVNULL, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_heed_sigint,
         )  # fmt: skip
+        if case.interrupt_after:
+            _wait_for_fault(process, cell["control"])
         return _end_of(process, case, begin, expected_digest(data, cell["order"]))
+
+
+def _wait_for_fault(process: subprocess.Popen[str], control: dict[str, str]) -> None:
+    """Until the first rule has fired, or the process has ended: Python needs seconds to load on a busy machine."""
+    end = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < end and not sum(fired(control)):
+        time.sleep(0.05)
 
 
 def _heed_sigint() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _end_of(process: subprocess.Popen[str], case: Case, begin: float, digest: str) -> dict[str, Any]:
+def _end_of(
+    process: subprocess.Popen[str], case: Case, begin: float, digest: str
+) -> dict[str, Any]:
     interrupted_at = 0.0
     try:
         if case.interrupt_after:
-            time.sleep(case.interrupt_after + 2)  # Python and its modules are loaded by then
+            time.sleep(case.interrupt_after)
             interrupted_at = time.monotonic()
             process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=case.deadline * TIME_SCALE)
@@ -280,7 +339,9 @@ def judge(case: Case, outcome: dict[str, Any]) -> list[str]:
     if case.interrupt_after:
         return wrong + _judge_interrupt(outcome)
     if outcome["ended"] != {"heals": "exact", "fails": "error"}.get(case.ends, outcome["ended"]):
-        wrong.append(f"ended with {outcome['ended']}, where it {case.ends}: {outcome['text'][:400]}")
+        wrong.append(
+            f"ended with {outcome['ended']}, where it {case.ends}: {outcome['text'][:400]}"
+        )
     if outcome["ended"] == "error" and case.ends != "heals":
         wrong += _judge_error(case, outcome)
     return wrong
@@ -303,7 +364,9 @@ def _judge_error(case: Case, outcome: dict[str, Any]) -> list[str]:
         wrong.append(f"C6: the error does not say {missing}: {text[:400]}")
     if case.error and outcome.get("type", case.error) != case.error:
         wrong.append(f"C6: {outcome['type']} where {case.error} was due: {text[:300]}")
-    named = {"key": _KEY.search(text), "bucket": "data" in text, "endpoint": "://" in text}.get(case.names, True)
+    named = {"key": _KEY.search(text), "bucket": "data" in text, "endpoint": "://" in text}.get(
+        case.names, True
+    )
     if not named:
         wrong.append(f"C6: the error does not name the {case.names}: {text[:400]}")
     if len(text) > 3000:

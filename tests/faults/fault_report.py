@@ -97,13 +97,13 @@ def _peers(path: Path) -> str:
         return ""
     document = json.loads(path.read_text())
     clients = document["clients"]
-    words = {"ok": "exact", "error": "error", "WRONG": "**wrong bytes**", "HANG": "**hang**", "CRASH": "**crash**"}
+    words = {"ok": "exact", "error": "error", "WRONG": "**wrong bytes**", "HANG": "**no end in 25 s**", "CRASH": "**crash**"}
     lines = ["| the server's answer | " + " | ".join(clients) + " |", "|---" * (len(clients) + 1) + "|"]
     for row in document["rows"]:
         lines.append(f"| {row['name']} | " + " | ".join(words[row[client]["ended"]] for client in clients) + " |")
     totals = {client: Counter(row[client]["ended"] for row in document["rows"]) for client in clients}
     sums = " | ".join(f"{totals[c]['WRONG']} / {totals[c]['HANG']} / {totals[c]['CRASH']}" for c in clients)
-    lines.append(f"| *wrong / hang / crash* | {sums} |")
+    lines.append(f"| *wrong bytes / no end / crash* | {sums} |")
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     return (
         f"\n## The same answers to other clients\n\n{document['about']} {versions}. "

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the fault grid: `make faults`.
 
-fault_run.py [--only WORDS] [--jobs N] [--formats tar,mds] [--paths loader,cli] [--quick] [--results FILE]
+fault_run.py [--only WORDS] [--jobs N] [--formats tar,mds] [--paths loader,cli] [--quick] [--results FILE [--merge]]
 
 Prints each broken contract, then the counts; exit status 1 when there is one. fault_report.py makes
 docs/reliability.md of the results.
@@ -30,14 +30,24 @@ from fault_network import NETWORK
 from fault_service import SERVICE
 
 CASES = [*NETWORK, *SERVICE]
-RESIDENT_GROWTH_MAX = 96 << 20  # of one worker, from its 10th cell on: buffers and arenas that are kept, no leak
+RESIDENT_GROWTH_MAX = (
+    96 << 20
+)  # of one worker, from its 10th cell on: buffers and arenas that are kept, no leak
 Cell = tuple[Case, str, str]
 
 
-def cells(only: str = "", formats: tuple[str, ...] = ("tar", "mds"), paths: tuple[str, ...] = PATHS) -> list[Cell]:
+def cells(
+    only: str = "", formats: tuple[str, ...] = ("tar", "mds"), paths: tuple[str, ...] = PATHS
+) -> list[Cell]:
     """The grid, cases first. ``only``: an id ("N5") or words of the title."""
     chosen = [case for case in CASES if not only or case.id == only or only in case.title]
-    return [(case, format, path) for case in chosen for format in formats if format in case.formats for path in paths]
+    return [
+        (case, format, path)
+        for case in chosen
+        for format in formats
+        if format in case.formats
+        for path in paths
+    ]
 
 
 def run_cells(todo: list[Cell], jobs: int, report: Callable[[Result], None]) -> list[Result]:
@@ -88,12 +98,28 @@ def _drain(queue: SimpleQueue[Cell]) -> Iterator[Cell]:
 
 
 def machine() -> dict[str, Any]:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
     return {
         "cores": len(os.sched_getaffinity(0)),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "commit": commit.stdout.strip(),
+    }
+
+
+def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The old run with the cells of the new in the places of their like."""
+
+    def place(cell: dict[str, Any]) -> tuple[str, ...]:
+        return cell["id"], cell["name"], cell["format"], cell["path"]
+
+    cells = {place(cell): cell for cell in [*old["cells"], *new["cells"]]}
+    return {
+        "machine": new["machine"],
+        "seconds": old["seconds"] + new["seconds"],
+        "cells": list(cells.values()),
     }
 
 
@@ -105,15 +131,36 @@ def main() -> None:
     parser.add_argument("--paths", default=",".join(PATHS))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--results", type=Path)
+    parser.add_argument(
+        "--merge", action="store_true", help="keep the file's other cells: some were run again"
+    )
     options = parser.parse_args()
     todo = cells(options.only, tuple(options.formats.split(",")), tuple(options.paths.split(",")))
     if options.quick:
         todo = [cell for cell in todo if cell[0].quick]
     begin = time.monotonic()
+    so_far: list[Result] = []
+    old = json.loads(options.results.read_text()) if options.merge else {"seconds": 0, "cells": []}
+
+    def save() -> None:
+        seconds = round(time.monotonic() - begin)
+        document = {
+            "machine": machine(),
+            "seconds": seconds,
+            "cells": [r.as_json() for r in so_far],
+        }
+        options.results.parent.mkdir(parents=True, exist_ok=True)
+        options.results.write_text(json.dumps(merged(old, document), indent=1) + "\n")
 
     def report(result: Result) -> None:
+        so_far.append(result)
+        if options.results and len(so_far) % 20 == 0:  # a run that is cut off is not lost
+            save()
         for failure in result.failures:
-            print(f"FAILED {result.id} {result.name} [{result.format}, {result.path}]: {failure}", flush=True)
+            print(
+                f"FAILED {result.id} {result.name} [{result.format}, {result.path}]: {failure}",
+                flush=True,
+            )
 
     results = run_cells(todo, options.jobs, report)
     seconds = time.monotonic() - begin
@@ -124,9 +171,7 @@ def main() -> None:
         f"{failed} failed; {seconds:.0f} s"
     )
     if options.results:
-        document = {"machine": machine(), "seconds": round(seconds), "cells": [r.as_json() for r in results]}
-        options.results.parent.mkdir(parents=True, exist_ok=True)
-        options.results.write_text(json.dumps(document, indent=1) + "\n")
+        save()
     sys.exit(1 if failed else 0)
 
 
