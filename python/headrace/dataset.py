@@ -19,6 +19,7 @@ from headrace.describe import describe
 from headrace.errors import Error, UncountedError, UnsupportedError
 from headrace.open_options import FORMATS, core_options
 from headrace.order import Order, Shuffle, shuffle_name
+from headrace.pickling import pickled_options
 from headrace.plan import DatasetPlanner, Planner
 from headrace.stream_plan import StreamPlanner
 from headrace.urls import Location, locate
@@ -97,8 +98,9 @@ class Dataset:
             )
         self._pid = os.getpid()
         try:
+            options = self._options | {"queries": dict(self._location.queries)}
             self._core_dataset: _core.Dataset | None = _core.open_dataset(
-                self._location.urls(), self._options, progress
+                self._location.urls(), options, progress
             )
         finally:
             flush_log()
@@ -115,7 +117,12 @@ class Dataset:
 
     def __reduce__(self) -> Any:
         words = None if self.selection is None else self.selection.words
-        return (_reopen, (self._location, self._options, words))
+        return (_reopen, (self._location, pickled_options(self._location, self._options), words))
+
+    def __copy__(self) -> Dataset:
+        part = object.__new__(type(self))
+        part.__dict__.update(self.__dict__)
+        return part
 
     def __enter__(self) -> Dataset:
         return self

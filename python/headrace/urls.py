@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from urllib.parse import quote, urlsplit
 
@@ -37,6 +37,8 @@ _SHARD_FORMATS = {
     ".bin": "tokens",
 }
 _COMPRESSIONS = (".gz", ".zst", ".zstd", ".bz2", ".br", ".snappy", ".zlib")
+# S3 and Google, version 4; their version 2; Azure.
+_SIGNED = re.compile(r"(?:^|&)(?:X-Amz-Signature|X-Goog-Signature|Signature|sig)=", re.IGNORECASE)
 _SCHEMES = ("s3", "gs", "file", "http", "https")
 
 
@@ -71,7 +73,9 @@ def _expand(pattern: str) -> list[str]:
                 start = position + 1
         position += 1
     if depth != 0:
-        raise OptionError(f"expand {pattern!r}: unbalanced braces; a brace meant as such is \\{{")
+        raise OptionError(
+            f"expand {_bare(pattern)!r}: unbalanced braces; a brace meant as such is \\{{"
+        )
     if start < len(pattern):
         parts.append([pattern[start:]])
     _check_count(pattern, math.prod(len(part) for part in parts))
@@ -81,7 +85,8 @@ def _expand(pattern: str) -> list[str]:
 def _check_count(pattern: str, names: int) -> None:
     if names > URLS_MAX:
         raise OptionError(
-            f"expand {pattern!r}: {names:,} names, more than {URLS_MAX:,}; use a prefix instead"
+            f"expand {_bare(pattern)!r}: {names:,} names, more than {URLS_MAX:,}; "
+            "use a prefix instead"
         )
 
 
@@ -142,12 +147,14 @@ class Location:
         keys: the objects in the user's order; empty when ``prefix`` is to be listed.
         prefix: a folder or key prefix, as written; only when ``keys`` is empty.
         format: ``"webdataset"``, ``"mds"``, ... when the names say so, else ``""``.
+        queries: (key, query) of presigned URLs. Secrets: for requests only, never shown.
     """
 
     root: str
     keys: tuple[str, ...]
     prefix: str
     format: str
+    queries: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     def urls(self) -> list[str]:
         return [f"{self.root}/{key}" for key in self.keys or (self.prefix,)]
@@ -164,6 +171,8 @@ def locate(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) ->
     if not given:
         raise OptionError("open []: an empty list of URLs; give at least one")
     names = [name for item in given for name in _names(item)]
+    presigned = [_without_query(name) for name in names]
+    names = [name for name, _ in presigned]
     split = [_split(name) for name in names]
     roots = list(dict.fromkeys(root for root, _ in split))
     if len(roots) > 1:
@@ -179,7 +188,13 @@ def locate(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) ->
             "a data set has one format: name only the shards of one"
         )
     found = next(iter(formats), "")
+    queries = tuple((k, query) for k, (_, query) in zip(keys, presigned, strict=True) if query)
     if len(keys) == 1 and (folder := _folder_of(keys[0])) is not None:
+        if queries:
+            raise OptionError(
+                f"open {_shown(names[0])}: a presigned URL of a folder or an index; a signature "
+                "holds for one object: give the list of the shards' presigned URLs"
+            )
         return Location(roots[0], (), folder, found)
     for key in keys:
         if not key or key.endswith("/"):
@@ -191,13 +206,29 @@ def locate(source: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) ->
         raise OptionError(
             f"open {roots[0]}/{twice}: named more than once; each shard may stand once"
         )
-    return Location(roots[0], tuple(keys), "", found)
+    return Location(roots[0], tuple(keys), "", found, queries)
 
 
 def _names(item: str | os.PathLike[str]) -> list[str]:
     if isinstance(item, os.PathLike):
         return [os.fspath(item)]  # a path is meant literally
     return braceexpand(item)
+
+
+def _without_query(name: str) -> tuple[str, str]:
+    """A presigned URL as (URL, query). What else may be a secret in a URL is refused."""
+    scheme, _, rest = name.partition("://")
+    if scheme not in ("http", "https"):
+        return name, ""
+    plain, _, query = name.partition("?")
+    if "@" in rest.partition("/")[0].partition("?")[0]:
+        raise OptionError(f"open {_shown(name)}: a user or a password in a URL is not supported")
+    if query and not _SIGNED.search(query):
+        raise OptionError(
+            f"open {_shown(name)}: a query in a URL is not supported, but for the signature of a "
+            "presigned one (X-Amz-Signature, X-Goog-Signature, Signature, sig)"
+        )
+    return plain, query
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -218,9 +249,13 @@ def _split(name: str) -> tuple[str, str]:
     host, _, key = rest.partition("/")
     if not host:
         raise OptionError(f"open {_shown(name)}: no bucket or host after '{scheme}://'")
-    if scheme not in ("s3", "gs") and ("?" in key or "@" in host):
-        raise OptionError(f"open {_shown(name)}: a query or a password in a URL is not supported")
     return f"{scheme}://{host}", key
+
+
+def _bare(pattern: str) -> str:
+    """A pattern for a message: without what may be a secret."""
+    head, slashes, rest = pattern.partition("?")[0].rpartition("://")
+    return head + slashes + (rest.rpartition("@")[2] if slashes else rest)
 
 
 def _shown(url: str) -> str:

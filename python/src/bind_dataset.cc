@@ -22,6 +22,16 @@ std::string text(const nb::dict& options, const char* name) {
   return options.contains(name) ? nb::cast<std::string>(options[name]) : std::string();
 }
 
+// Of presigned URLs: key to query.
+std::shared_ptr<const std::map<std::string, Secret>> secret_map(const nb::dict& options, const char* name) {
+  if (!options.contains(name)) return nullptr;
+  auto secrets = std::make_shared<std::map<std::string, Secret>>();
+  for (auto [key, value] : nb::cast<nb::dict>(options[name])) {
+    secrets->emplace(nb::cast<std::string>(key), Secret(nb::cast<std::string>(value)));
+  }
+  return secrets;
+}
+
 template <class T>
 void take(const nb::dict& options, const char* name, T& into) {
   if (options.contains(name)) into = nb::cast<T>(options[name]);
@@ -43,6 +53,7 @@ StoreOptions store_options(const nb::dict& given) {
   take(given, "fips", store.fips);
   take(given, "requester_pays", store.requester_pays);
   take(given, "expected_bucket_owner", store.expected_bucket_owner);
+  store.queries = secret_map(given, "queries");
   store.sse_customer_key = Secret(text(given, "sse_customer_key"));
   take(given, "ca_file", store.ca_file);
   take(given, "verify_tls", store.verify_tls);

@@ -7,6 +7,14 @@
 namespace headrace {
 namespace {
 
+// For messages: without what may be a password or a signature.
+std::string shown(std::string_view url) {
+  const size_t host = url.find("://") + 3;
+  const size_t user = url.substr(0, url.find_first_of("/?#", host)).rfind('@');
+  const std::string_view rest = url.substr(user == std::string_view::npos || user < host ? host : user + 1);
+  return std::string(url.substr(0, host)) + std::string(rest.substr(0, rest.find_first_of("?#")));
+}
+
 // A query may be a signature and a user a password: neither is taken, and neither is shown.
 Result<DataUrl> plain_url(DataUrl out, std::string_view rest) {
   const size_t slash = rest.find('/');
@@ -36,7 +44,7 @@ Result<DataUrl> parse_data_url(std::string_view url) {
     if (url.empty()) return invalid_argument("open \"\": the URL is empty");
     std::error_code error;
     std::string path = std::filesystem::absolute(std::filesystem::path(url), error).lexically_normal().string();
-    if (error) return invalid_argument("open " + std::string(url) + ": " + error.message());
+    if (error) return invalid_argument("open " + shown(url) + ": " + error.message());
     if (url.back() == '/' && path.back() != '/') path += '/';
     out.scheme = "file";
     out.key = path.substr(1);
@@ -46,7 +54,7 @@ Result<DataUrl> parse_data_url(std::string_view url) {
   std::string_view rest = url.substr(colon + 3);
   if (out.scheme == "file") {
     if (rest.empty() || rest[0] != '/') {
-      return invalid_argument("open " + std::string(url) +
+      return invalid_argument("open " + shown(url) +
                               ": a file URL needs an absolute path, as in file:///data/train");
     }
     out.key = std::string(rest.substr(1));
@@ -54,7 +62,7 @@ Result<DataUrl> parse_data_url(std::string_view url) {
   }
   if (out.is_plain()) return plain_url(std::move(out), rest);
   if (out.scheme != "s3" && out.scheme != "gs") {
-    return unsupported("open " + std::string(url) + ": scheme \"" + out.scheme +
+    return unsupported("open " + shown(url) + ": scheme \"" + out.scheme +
                        "\" is not supported; use s3://bucket/key, gs://bucket/key, https://host/path, file:///path or "
                        "a path");
   }
@@ -68,7 +76,7 @@ Result<DataUrl> parse_data_url(std::string_view url) {
              (c >= 'A' && c <= 'Z'));
   }));
   if (bad_bucket) {
-    return invalid_argument("open " + std::string(url) + ": \"" + out.bucket +
+    return invalid_argument("open " + shown(url) + ": \"" + out.bucket +
                             "\" is not a bucket name; write " + out.scheme + "://bucket/key");
   }
   return out;

@@ -89,6 +89,7 @@ Result<S3Options> s3_options(const DataUrl& url, const StoreOptions& options, co
   if (url.scheme == "gs") s3.dialect = S3Dialect::kGcs;
   if (url.is_plain()) {
     s3.dialect = S3Dialect::kPlain;
+    s3.queries = options.queries;
     s3.endpoint_url = url.scheme + "://" + url.bucket;
   }
   return with_aws_settings(std::move(s3), environment, files);

@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -25,6 +27,7 @@ struct StoreOptions {
   bool fips = false;
   bool requester_pays = false;
   std::string expected_bucket_owner;
+  std::shared_ptr<const std::map<std::string, Secret>> queries;  // of presigned https:// URLs, by key
   Secret sse_customer_key;           // base64 of 32 bytes
   std::string ca_file;               // PEM bundle; empty = SSL_CERT_FILE, AWS_CA_BUNDLE, the system's
   bool verify_tls = true;

@@ -157,7 +157,9 @@ bool valid_region(std::string_view region) {
 }
 
 Result<EndpointUrl> parse_endpoint_url(std::string_view url) {
-  const std::string shown(url.substr(0, 200));
+  // Without what may be a password or a signature.
+  const bool has_user = url.find('@') != std::string_view::npos;
+  const std::string shown(has_user ? "..." : url.substr(0, std::min<size_t>(url.find_first_of("?#"), 200)));
   const auto refuse = [&](const char* why) {
     return invalid_argument("endpoint_url " + shown + ": " + why + "; it looks like https://host:9000");
   };

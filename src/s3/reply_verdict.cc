@@ -192,7 +192,7 @@ ReplyVerdict plain_verdict(const HttpReply& reply, ReplyVerdict verdict) {
     }
   } else if (reply.status == 401 || reply.status == 403) {
     verdict.cause = "the server does not let us read it";
-    verdict.advice = "only servers that need no login can be read by URL";
+    verdict.advice = "only servers that need no login can be read by URL, or presigned URLs that have not expired";
   } else if (reply.status == 404) {
     verdict.cause = "no such file on the server";
   }

@@ -77,7 +77,9 @@ void HeadExchange::on_reply(HttpReply reply) {
   ObjectMeta meta = meta_of(key_, reply.headers, core_->plain());
   meta.size = *size;
   // The headers of a part may be about the part.
-  if (!by_range_ && !core_->plain()) meta.checksum = checksum_of(reply.headers, is_aws_host(core_->route()->endpoint.host));
+  if (!by_range_ && !core_->plain()) {
+    meta.checksum = checksum_of(reply.headers, is_aws_host(core_->route()->endpoint.host));
+  }
   std::exchange(done_, nullptr)(std::move(meta));
 }
 

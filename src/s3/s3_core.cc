@@ -22,6 +22,13 @@ S3Core::S3Core(S3Options options_in, S3Route route, std::shared_ptr<CredentialsP
   }
 }
 
+const std::string& S3Core::presigned_query(const std::string& key) const {
+  static const std::string kNone;
+  if (!options.queries) return kNone;
+  const auto found = options.queries->find(key);
+  return found == options.queries->end() ? kNone : found->second.reveal();
+}
+
 void S3Core::add_fixed_headers(bool of_object, HttpHeaders* headers) const {
   if (options.requester_pays) headers->emplace_back("x-amz-request-payer", "requester");
   if (!options.expected_bucket_owner.empty()) {

@@ -31,6 +31,8 @@ struct S3Core {
   std::atomic<int64_t> clock_offset_s{0};  // server's time - ours, as far as we were told
 
   bool plain() const { return options.dialect == S3Dialect::kPlain; }
+  // What stands behind '?' in the presigned URL of a key; "" when it has none. For requests only.
+  const std::string& presigned_query(const std::string& key) const;
   // What the options add to every request; `of_object`: it names an object.
   void add_fixed_headers(bool of_object, HttpHeaders* headers) const;
 

@@ -55,7 +55,7 @@ void S3Exchange::send_signed(std::shared_ptr<const Credentials> credentials) {
   request.headers.reserve(12);
   fill(&request);
   core_->add_fixed_headers(needs_key(), &request.headers);
-  const std::string path_text = path(), query_text = query();
+  const std::string path_text = path(), query_text = core_->plain() ? core_->presigned_query(key_) : query();
   if (!used_->anonymous() && !core_->plain()) {
     const std::string hash = payload_hash();
     signed_at_unix_ = executor().clock().unix_seconds() + core_->clock_offset_s.load(std::memory_order_relaxed);

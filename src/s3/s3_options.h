@@ -3,6 +3,8 @@
 // Everything about how S3Store talks to a bucket. Words follow boto3 where boto3 has the option.
 #pragma once
 
+#include <map>
+#include <memory>
 #include <string>
 
 #include "base/secret.h"
@@ -45,6 +47,8 @@ struct S3Options {
   bool anonymous = false;       // do not sign: public buckets
   bool requester_pays = false;  // accept that the requester is billed
   std::string expected_bucket_owner;  // account number: refuse a bucket that somebody else has made in its name
+  // kPlain: the query of each key's presigned URL, without '?'; a key without one is asked for without.
+  std::shared_ptr<const std::map<std::string, Secret>> queries;
   Secret sse_customer_key;  // SSE-C: base64 of the 32 bytes that objects are encrypted with; over TLS only
 
   // How long. A read's own deadline (ReadRequest) holds beside these.

@@ -164,6 +164,30 @@ def test_says_why_it_fails(name, cloud, home, monkeypatch):
     print(f"{name}: {failure.value}")
 
 
+def test_the_table_of_all_sources(cloud, home, monkeypatch, capsys):
+    """Reads, is renewed mid-epoch, and says why it fails: one line a source (run with -s to see it)."""
+    rows = []
+    for name in SOURCES:
+        with monkeypatch.context() as machine, FakeCloud() as fresh:
+            _source(name, fresh, home, machine)
+            with _open(fresh) as ds:
+                before = len(fresh.issued)
+                fresh.revoke_at = fresh.reads + 5
+                exact = _epoch(ds) == list(range(48))
+                renewals = len(fresh.issued) - before
+            fresh.refusal = FAILURES[name][0]
+            with pytest.raises(hr.Error) as failure:
+                _open(fresh)
+            rows.append((name, exact, renewals, str(failure.value)))
+            for path in (home / ".aws").glob("c*"):
+                path.unlink()
+    with capsys.disabled():
+        print("\nsource | epoch exact | renewals after the store refused | when it fails")
+        for name, exact, renewals, message in rows:
+            print(f"{name} | {exact} | {renewals} | {message}")
+    assert all(exact and renewals == 1 and "CANARY" not in text for _, exact, renewals, text in rows)
+
+
 def test_without_any_source_each_says_why(cloud, home):
     with pytest.raises(hr.Error) as failure:
         _open(cloud)

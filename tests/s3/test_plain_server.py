@@ -131,7 +131,7 @@ def test_a_redirect_names_the_host_and_not_the_signature(plain):
 
 
 def test_urls_with_secrets_are_refused_and_not_shown(plain):
-    for url in (f"{plain.url}/a.tar?sig=CANARY", plain.url.replace("//", "//u:CANARY@") + "/a.tar"):
+    for url in (f"{plain.url}/a.tar?key=CANARY", plain.url.replace("//", "//u:CANARY@") + "/a.tar"):
         with pytest.raises(hr.OptionError) as failure:
             hr.open(url)
         assert "CANARY" not in str(failure.value)
