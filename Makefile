@@ -62,6 +62,7 @@ SEEDS ?= 100000
 sim:
 	@tools/setup dev
 	build/dev/tests/sim/headrace_sim --seeds 0 $(SEEDS) --jobs $(JOBS)
+	build/dev/tests/sim/headrace_sim --fleet --seeds 0 20000 --jobs $(JOBS)
 
 # Many loaders under one memory limit; needs root.
 soak: native

@@ -90,6 +90,8 @@ void FetchEngine::pump() {
 void FetchEngine::issue() {
   while (!queue_.empty() && in_flight_ < options_.requests_max &&
          bytes_in_flight_ < options_.request_bytes_max) {
+    const Part& next = *queue_.front();
+    if (next.segment != nullptr && deps_.sources[next.source].store->crowded(lane())) return;  // an answer comes first
     std::shared_ptr<Part> part = std::move(queue_.front());
     queue_.pop_front();
     if (part->segment != nullptr) send(std::move(part));  // else dropped while it waited
@@ -131,6 +133,7 @@ void FetchEngine::send(std::shared_ptr<Part> part) {
   }
   request.dst = destinations(*part);
   request.fresh = part->rereads > 0;
+  request.lane = lane();
   if (spare_ && !source.in_memory) request.spare = std::make_shared<PartSpare>(spare_, source.index, *part);
   if (source.index->has_crc() && !source.in_memory) {
     part->watch =
@@ -157,7 +160,7 @@ void FetchEngine::send(std::shared_ptr<Part> part) {
 void FetchEngine::on_read(std::shared_ptr<Part> part, ReadOutcome outcome) {
   if (outcome.status.ok()) {
     const TimePoint now = executor_.clock().now();
-    ahead_.on_read(now, now - part->sent_at, part->range.size());
+    ahead_.on_read(now, now - part->sent_at - outcome.waited, part->range.size());
     outcome.status = HR_FAILPOINT("fetch.read");
   }
   if (!outcome.status.ok() || closed_ || ended_) {

@@ -48,7 +48,8 @@ struct FetchOptions {
   // Two wanted samples of a segment with fewer unwanted bytes between them share a GET. 64 KiB costs 20 us of CPU and
   // no round trip; more would read above 1.02 x on lanes that several ranks share.
   uint64_t gap_bytes_max = 64 << 10;
-  // Range GETs sent and not yet answered.
+  // Range GETs asked of the store and not yet answered: the cap. How many of them are on their way is the store's to
+  // decide (store/admission.h); the engine keeps a few waiting there.
   uint32_t requests_max = 512;
   // Their bytes. 128 MiB is 3 GB/s at 43 ms (1 MiB at 80 MB/s after 30 ms); beyond what the wire holds, more in flight
   // only waits in queues and touches memory. At least one request is always sent.
@@ -113,6 +114,7 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   FetchEngine(FetchDeps deps, BatchPlan plan, FetchOptions options, std::shared_ptr<FetchSink> sink);
 
   std::shared_ptr<const SpareMemory> spare_memory() const;
+  uint64_t lane() const { return reinterpret_cast<uintptr_t>(this); }
   // This thread is giving back what it took for a read that did not fit: no news, and no reason to plan again.
   static bool is_giving_up(const FetchEngine& engine);
   void post_pump();

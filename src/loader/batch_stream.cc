@@ -20,9 +20,9 @@ constexpr uint32_t kWindowMin = 2, kWindowMax = 16;
 constexpr uint64_t kWindowBytes = 32 << 20;
 // While next() waits, how often it looks what it waits for.
 constexpr Nanos kSlice = std::chrono::milliseconds(5);
-// Requests in flight: 460 KB ranges at 30 ms + 6 ms reach 2 GB/s with 256 (bench/README.md); single samples of 115 KB
-// need 1,000 for that.
-constexpr uint32_t kRequestsMax = 768;
+// Requests asked of the store: the cap. How many are on their way is for admission to decide, 768 at most
+// (store/admission_limit.h).
+constexpr uint32_t kRequestsMax = 1024;
 // Of the memory, for second readings of late ranges: at 256 MiB that is 8 MiB, and 3 % of 512 reads of 460 KB are 7.
 constexpr uint64_t kSpareShare = 32;
 

@@ -133,8 +133,10 @@ Result<OpenedStore> open_s3(const DataUrl& url, const StoreOptions& options, std
   if (options.hedge) {
     attempts = std::make_shared<HedgeStore>(std::move(attempts), HedgeOptions(), stack->metrics.get());
   }
+  Runtime& shared = *stack->runtime;
   stack->store = std::make_shared<RetryStore>(std::move(attempts), retry_options(options),
-                                              std::make_unique<SeededRandom>(entropy_seed()), stack->metrics.get());
+                                              std::make_unique<SeededRandom>(entropy_seed()), stack->metrics.get(),
+                                              shared.admissions().of(route.endpoint.text(), shared.loop(0)));
   return OpenedStore{{stack, stack->store.get()}, {stack, stack->metrics.get()}};
 }
 

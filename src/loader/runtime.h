@@ -13,6 +13,7 @@
 
 #include "net/epoll_transport.h"
 #include "net/event_loop.h"
+#include "store/admission_table.h"
 #include "sys/budget.h"
 #include "sys/buffer_pool.h"
 #include "sys/executor.h"
@@ -43,6 +44,8 @@ class Runtime {
   ThreadPool& workers() { return *workers_; }
   const std::shared_ptr<Budget>& budget() { return budget_; }
   const std::shared_ptr<BufferPool>& buffers() { return buffers_; }
+  // How many requests each endpoint gets from this process: one admission for all its stores.
+  AdmissionTable& admissions() { return admissions_; }
   pid_t pid() const { return pid_; }
   // Is the caller one of the threads that the destructor would join?
   bool on_own_thread() const;
@@ -54,6 +57,7 @@ class Runtime {
   pid_t pid_;
   std::shared_ptr<Budget> budget_;
   std::shared_ptr<BufferPool> buffers_;
+  AdmissionTable admissions_;
   std::vector<std::unique_ptr<EventLoop>> loops_;
   std::unique_ptr<ThreadPool> workers_;
 };

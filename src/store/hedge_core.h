@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the reads of one HedgeStore share: which are under way, how long such reads take, and what may be spent on second
-// readings. Private to hedge_store. Any thread.
+// What the reads of one HedgeStore share: which are under way, how long such reads take, and what may be spent on
+// second readings. Private to hedge_store. Any thread.
 #pragma once
 
 #include <array>

@@ -60,7 +60,8 @@ void HedgeCore::look_at(const ReadOutcome& outcome) {
 
 void HedgeCore::find_late(SizeClass& of) const {
   of.added = 0;
-  const Nanos median(static_cast<int64_t>(options_.median_factor * static_cast<double>(of.times.quantile(0.5).count())));
+  const auto nanos = static_cast<double>(of.times.quantile(0.5).count());
+  const Nanos median(static_cast<int64_t>(options_.median_factor * nanos));
   of.late = std::max({of.times.quantile(options_.quantile), median, options_.late_min});
 }
 

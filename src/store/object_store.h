@@ -56,6 +56,7 @@ struct ReadRequest {
   std::string version_id;         // empty = the newest
   std::vector<MutableBytes> dst;  // scatter list; sizes sum to range.size(); each byte is written once, in order
   Deadline deadline;
+  uint64_t lane = 0;              // whose read it is: those of different ones take turns where they have to wait
   int32_t loop = kAnyLoop;        // ReadOutcome::loop of the attempt before: retries and hedges stay on one loop
   bool fresh = false;             // not from any cache: what came before was wrong
   std::shared_ptr<ReadSpare> spare;  // what it takes to read the range twice where it comes late; null: it is not
@@ -72,6 +73,7 @@ struct ReadOutcome {
   bool throttled = false;  // the store asked us to slow down
   Nanos retry_after{};     // what it asked us to wait at least
   int32_t loop = kAnyLoop;  // where it ran, for stores with several loops
+  Nanos waited{};           // for its turn, before the first attempt
   Nanos first_byte{};       // from the request sent to the answer's first byte; 0 where the store does not measure it
 };
 
@@ -107,6 +109,8 @@ class ObjectStore {
   virtual TimedExecutor& executor_of(int32_t /*loop*/) { return executor(); }
   // "s3://bucket", "file:///data", "memory:": what stands before "/key" in messages.
   virtual const std::string& name() const = 0;
+  // Would another read of `lane` only wait here for its turn?
+  virtual bool crowded(uint64_t /*lane*/) const { return false; }
 };
 
 // One line for messages: "s3://bucket/key bytes [0, 100)".

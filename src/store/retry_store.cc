@@ -13,7 +13,7 @@ class ReadLoop final : public RetryLoop {
  public:
   ReadLoop(std::shared_ptr<RetryCore> core, ReadRequest request, UniqueFunction<void(ReadOutcome)> done,
            std::stop_token stop)
-      : RetryLoop(std::move(core), std::move(stop), request.deadline),
+      : RetryLoop(std::move(core), std::move(stop), request.deadline, request.lane),
         request_(std::move(request)),
         done_(std::move(done)),
         etag_(request_.if_match),
@@ -49,7 +49,7 @@ class ReadLoop final : public RetryLoop {
     if (etag_.empty() && !outcome.status.ok()) good_ = 0;
     // Failed behind the last byte: nothing is missing, and an empty range cannot be asked for.
     if (outcome.status.ok() || good_ == request_.range.size()) {
-      succeeded();
+      succeeded(request_.range.size());
       return tell({});
     }
     failed({std::move(outcome.status), outcome.retryable, outcome.throttled, outcome.retry_after});
@@ -62,6 +62,7 @@ class ReadLoop final : public RetryLoop {
     outcome.status = std::move(status);
     outcome.bytes = good_;
     outcome.etag = etag_;
+    outcome.waited = waited();
     outcome.object_size = object_size_;
     outcome.loop = loop_;
     outcome.first_byte = first_byte_;
@@ -99,7 +100,7 @@ class CallLoop final : public RetryLoop {
   using Call = void (ObjectStore::*)(Request, Completion<Reply>, std::stop_token);
   CallLoop(std::shared_ptr<RetryCore> core, Call call, std::string what, Request request,
            Completion<Reply> done, std::stop_token stop)
-      : RetryLoop(std::move(core), std::move(stop), Deadline::none()),
+      : RetryLoop(std::move(core), std::move(stop), Deadline::none(), 0),
         call_(call),
         what_(std::move(what)),
         request_(std::move(request)),
@@ -117,7 +118,7 @@ class CallLoop final : public RetryLoop {
 
   void on_reply(Result<Reply> reply) {
     if (!reply.ok()) return failed(failure_of(reply.status()));
-    succeeded();
+    succeeded(0);
     std::exchange(done_, nullptr)(std::move(reply));
   }
 
@@ -140,13 +141,15 @@ class CallLoop final : public RetryLoop {
 }  // namespace
 
 RetryStore::RetryStore(std::shared_ptr<ObjectStore> inner, RetryOptions options,
-                       std::unique_ptr<RandomSource> random, StoreMetrics* metrics)
-    : core_(new RetryCore{std::move(inner), options, metrics,
+                       std::unique_ptr<RandomSource> random, StoreMetrics* metrics,
+                       std::shared_ptr<Admission> admission)
+    : core_(new RetryCore{std::move(inner), options, metrics, std::move(admission),
                           RetryQuota(options.quota_tokens, options.quota_refill_per_s), {}, std::move(random)}) {}
 
 RetryStore::~RetryStore() = default;
 TimedExecutor& RetryStore::executor() { return core_->inner->executor(); }
 TimedExecutor& RetryStore::executor_of(int32_t loop) { return core_->inner->executor_of(loop); }
+bool RetryStore::crowded(uint64_t lane) const { return core_->admission && core_->admission->crowded(lane); }
 const std::string& RetryStore::name() const { return core_->inner->name(); }
 
 void RetryStore::read(ReadRequest request, UniqueFunction<void(ReadOutcome)> done, std::stop_token stop) {

@@ -31,9 +31,10 @@ struct RetryOptions {
 
 class RetryStore final : public ObjectStore {
  public:
-  // `metrics` may be null; it counts retries. Requests under way outlive the RetryStore, not the executor.
+  // `metrics` may be null; it counts retries. With `admission` every attempt waits for its turn there. Requests
+  // under way outlive the RetryStore, not the executor.
   RetryStore(std::shared_ptr<ObjectStore> inner, RetryOptions options, std::unique_ptr<RandomSource> random,
-             StoreMetrics* metrics = nullptr);
+             StoreMetrics* metrics = nullptr, std::shared_ptr<class Admission> admission = nullptr);
   ~RetryStore() override;
 
   void read(ReadRequest request, UniqueFunction<void(ReadOutcome)> done, std::stop_token stop) override;
@@ -43,6 +44,7 @@ class RetryStore final : public ObjectStore {
   TimedExecutor& executor() override;
   TimedExecutor& executor_of(int32_t loop) override;
   const std::string& name() const override;
+  bool crowded(uint64_t lane) const override;
 
  private:
   std::shared_ptr<struct RetryCore> core_;

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/admission.h"
+
+#include <algorithm>
+
+namespace headrace {
+namespace {
+// So many of a lane may wait here: a turn that comes finds somebody, and what is more waits where its order can still
+// change.
+constexpr uint64_t kWaitingMin = 8;
+}  // namespace
+
+Admission::Admission(AdmissionOptions options, TimedExecutor& timer, std::unique_ptr<RandomSource> random)
+    : timer_(timer), limit_(options, std::move(random)) {}
+
+bool Admission::enter(uint64_t lane) {
+  std::lock_guard lock(mutex_);
+  if (again_.empty() && lanes_.empty() && has_room()) {
+    ++under_way_;
+    limit_.began(now());
+    return true;
+  }
+  ++waiting_[lane];
+  return false;
+}
+
+void Admission::wait(std::shared_ptr<Waiter> waiter, uint64_t lane, bool again) {
+  Admitted admitted;
+  {
+    std::lock_guard lock(mutex_);
+    (again ? again_ : lanes_[lane]).push_back({std::move(waiter), lane});
+    admit(admitted);
+    arm();
+  }
+  tell(admitted);
+}
+
+bool Admission::give_up(const Waiter& waiter) {
+  std::lock_guard lock(mutex_);
+  const auto drop = [&](std::deque<Entry>& from) {
+    const auto it = std::ranges::find(from, &waiter, [](const Entry& e) { return e.waiter.get(); });
+    if (it == from.end()) return false;
+    if (--waiting_[it->lane] == 0) waiting_.erase(it->lane);
+    from.erase(it);
+    return true;
+  };
+  if (drop(again_)) return true;
+  for (auto it = lanes_.begin(); it != lanes_.end(); ++it) {
+    if (!drop(it->second)) continue;
+    if (it->second.empty()) lanes_.erase(it);
+    return true;
+  }
+  return false;
+}
+
+void Admission::leave(const RequestEnd& end) {
+  Admitted admitted;
+  {
+    std::lock_guard lock(mutex_);
+    const bool full = !waiting_.empty() || static_cast<double>(under_way_) + 1 > limit_.limit();
+    --under_way_;
+    limit_.ended(now(), end, full);
+    admit(admitted);
+    arm();
+  }
+  tell(admitted);
+}
+
+// Retries in the order they came; then one of each lane in turn.
+bool Admission::next(Entry& entry) {
+  if (!again_.empty()) {
+    entry = std::move(again_.front());
+    again_.pop_front();
+  } else if (!lanes_.empty()) {
+    auto it = lanes_.upper_bound(last_lane_);
+    if (it == lanes_.end()) it = lanes_.begin();
+    last_lane_ = it->first;
+    entry = std::move(it->second.front());
+    it->second.pop_front();
+    if (it->second.empty()) lanes_.erase(it);
+  } else {
+    return false;
+  }
+  if (--waiting_[entry.lane] == 0) waiting_.erase(entry.lane);
+  return true;
+}
+
+void Admission::admit(Admitted& out) {
+  Entry entry;
+  while (has_room() && next(entry)) {
+    ++under_way_;
+    limit_.began(now());
+    out.push_back(std::move(entry.waiter));
+  }
+}
+
+// While the endpoint is down, or the limit below one, nobody need leave for the next one's turn to come.
+void Admission::arm() {
+  if (armed_ || !limit_.waits_for_time() || (again_.empty() && lanes_.empty())) return;
+  if (!limit_.down() && under_way_ > 0) return;
+  armed_ = true;
+  timer_.post_at(limit_.opens_at(), [weak = weak_from_this()] {
+    if (auto self = weak.lock()) self->ask_again();
+  });
+}
+
+void Admission::ask_again() {
+  Admitted admitted;
+  {
+    std::lock_guard lock(mutex_);
+    armed_ = false;
+    admit(admitted);
+    arm();
+  }
+  tell(admitted);
+}
+
+void Admission::tell(const Admitted& admitted) {
+  for (const auto& waiter : admitted) waiter->admitted();
+}
+
+bool Admission::crowded(uint64_t lane) const {
+  std::lock_guard lock(mutex_);
+  const auto it = waiting_.find(lane);
+  return it != waiting_.end() && it->second >= kWaitingMin;
+}
+
+double Admission::limit() const {
+  std::lock_guard lock(mutex_);
+  return limit_.limit();
+}
+bool Admission::down() const {
+  std::lock_guard lock(mutex_);
+  return limit_.down();
+}
+uint64_t Admission::under_way() const {
+  std::lock_guard lock(mutex_);
+  return under_way_;
+}
+
+}  // namespace headrace
