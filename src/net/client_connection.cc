@@ -136,10 +136,7 @@ void ClientConnection::send_request() {
   enter(State::kActive);
   exchange_->sent_at = since_;
   std::string& head = owner_.head_buffer();
-  head.clear();
-  if (Status status = append_request_head(head, exchange_->request); !status.ok())
-    return finish(status, true);
-  head += exchange_->request.body;
+  if (Status status = write_head(head); !status.ok()) return finish(status, true);
   const ssize_t n = write_some(as_bytes(head));
   if (n == static_cast<ssize_t>(head.size())) return;
   if (n < 0)
@@ -147,6 +144,21 @@ void ClientConnection::send_request() {
   unsent_.assign(head, static_cast<size_t>(n));
   unsent_at_ = 0;
   if (tls_) send_rest();
+}
+
+// A dozen strings become one, or none, while they are in the cache: freed at the end, each would be a miss.
+Status ClientConnection::write_head(std::string& head) {
+  head.clear();
+  HttpRequest& request = exchange_->request;
+  if (!exchange_->wire.empty()) {
+    head = exchange_->wire;
+    return {};
+  }
+  HR_TRY(append_request_head(head, request));
+  head += request.body;
+  if (may_retry()) exchange_->wire = head;
+  request.headers = {};
+  return {};
 }
 
 // Bytes taken, 0 when the socket takes none now, -1 when it is broken.

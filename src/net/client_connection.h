@@ -78,6 +78,7 @@ class ClientConnection final : public FdHandler {
   void connected();
   void on_handshake();
   void send_request();
+  Status write_head(std::string& head);
   void send_rest();
   ssize_t write_some(Bytes bytes);
   void read_reply();

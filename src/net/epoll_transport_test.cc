@@ -228,11 +228,13 @@ TEST(EpollTransport, DoesNotReuseAConnectionThatTheServerCloses) {
 
 TEST(EpollTransport, RetriesInvisiblyWhenAKeptConnectionTurnsOutDead) {
   for (const bool reset : {false, true}) {
+    std::string second, again;
     ScriptServer server([&](Peer& peer) {
-      peer.read_request();
+      const std::string request = peer.read_request();
+      if (peer.number() == 1) again = request;
       peer.send(reply("first"));
       if (peer.number() == 0) {
-        peer.read_request();  // takes the second request and dies without a byte
+        second = peer.read_request();  // takes the second request and dies without a byte
         if (reset) peer.reset_at_close();
         return;
       }
@@ -241,9 +243,13 @@ TEST(EpollTransport, RetriesInvisiblyWhenAKeptConnectionTurnsOutDead) {
     Client client;
     ASSERT_TRUE(send_and_wait(client.transport, get(server)).status.ok());
 
-    const HttpOutcome outcome = send_and_wait(client.transport, get(server));
+    HttpRequest request = get(server);
+    request.headers = {{"range", "bytes=0-4"}};
+    const HttpOutcome outcome = send_and_wait(client.transport, std::move(request));
 
     ASSERT_TRUE(outcome.status.ok()) << outcome.status.message();
+    EXPECT_NE(again.find("range: bytes=0-4\r\n"), std::string::npos) << again;
+    EXPECT_EQ(again, second);
     EXPECT_EQ(client.transport.stats().stale_retries, 1u);
     EXPECT_EQ(server.connections(), 2);
   }

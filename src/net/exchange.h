@@ -30,6 +30,7 @@ struct Exchange {
   std::stop_token stop;
   std::optional<std::stop_callback<StopPost>> on_stop;
   HttpReply reply;
+  std::string wire;  // the request as it was sent, where it may have to be sent again
   EndpointPool* pool = nullptr;
   ClientConnection* connection = nullptr;  // nullptr: queued
   uint64_t id = 0;

@@ -81,7 +81,10 @@ Status ReplyReader::received(size_t bytes) {
 Status ReplyReader::read_head(std::string_view arrived) {
   std::string_view all = arrived;
   if (!partial_head_.empty()) all = partial_head_.append(arrived);
-  const auto size = parser_.parse(all, head_);
+  // One for all of a thread's readers: it is in the cache, where a thousand connections' own would not be. What is in it
+  // is used up before this returns.
+  thread_local ReplyHead head;
+  const auto size = parser_.parse(all, head);
   if (!size.ok()) {
     return corrupt(place_name("malformed reply: ") + size.status().message());
   }
@@ -89,55 +92,56 @@ Status ReplyReader::read_head(std::string_view arrived) {
     if (partial_head_.empty()) partial_head_.assign(arrived);
     return {};
   }
-  exchange_->reply.status = head_.status;
-  exchange_->reply.headers.swap(head_.headers);
-  return begin_body(all.substr(**size));
+  keep_alive_ = head.keep_alive;
+  exchange_->reply.status = head.status;
+  exchange_->reply.headers.swap(head.headers);
+  return begin_body(head, all.substr(**size));
 }
 
-Status ReplyReader::begin_body(std::string_view leftover) {
+Status ReplyReader::begin_body(ReplyHead& head, std::string_view leftover) {
   const HttpRequest& request = exchange_->request;
-  to_destination_ = head_.status >= 200 && head_.status < 300 && !request.body_into.empty();
+  to_destination_ = head.status >= 200 && head.status < 300 && !request.body_into.empty();
   if (to_destination_ && request.accept) {
     HR_TRY(exchange_->request.accept(exchange_->reply));
     // Whoever accepts has seen them; back here their strings serve the next reply.
-    exchange_->reply.headers.swap(head_.headers);
+    exchange_->reply.headers.swap(head.headers);
     exchange_->reply.headers.clear();
   }
-  HR_TRY(to_destination_ ? begin_direct() : begin_text());
+  HR_TRY(to_destination_ ? begin_direct(head) : begin_text(head));
   if (leftover.empty()) return {};
   if (complete_) return corrupt(place_name("the server sent more than the reply"));
   return take_body(as_bytes(leftover));
 }
 
-Status ReplyReader::begin_direct() {
-  if (head_.framing == BodyFraming::kChunked) {
+Status ReplyReader::begin_direct(const ReplyHead& head) {
+  if (head.framing == BodyFraming::kChunked) {
     state_ = State::kChunked;
     chunks_.reset();
     return {};
   }
-  if (head_.content_length != exchange_->expected_bytes) {
-    return corrupt(place_name("wrong body length: ") + std::to_string(head_.content_length) +
+  if (head.content_length != exchange_->expected_bytes) {
+    return corrupt(place_name("wrong body length: ") + std::to_string(head.content_length) +
                    " bytes, expected " + std::to_string(exchange_->expected_bytes));
   }
   state_ = State::kDirect;
-  left_ = head_.content_length;
+  left_ = head.content_length;
   end_if_all_here();
   return {};
 }
 
-Status ReplyReader::begin_text() {
-  if (head_.framing == BodyFraming::kChunked) {
+Status ReplyReader::begin_text(const ReplyHead& head) {
+  if (head.framing == BodyFraming::kChunked) {
     state_ = State::kChunked;
     chunks_.reset();
     return {};
   }
-  if (head_.content_length > exchange_->request.text_bytes_max) {
-    return exhausted(place_name("the body has ") + std::to_string(head_.content_length) +
+  if (head.content_length > exchange_->request.text_bytes_max) {
+    return exhausted(place_name("the body has ") + std::to_string(head.content_length) +
                      " bytes, text_bytes_max is " +
                      std::to_string(exchange_->request.text_bytes_max));
   }
   state_ = State::kText;
-  left_ = head_.content_length;
+  left_ = head.content_length;
   end_if_all_here();
   return {};
 }

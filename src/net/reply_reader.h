@@ -35,14 +35,14 @@ class ReplyReader {
   bool started() const { return started_; }  // some byte of the reply has arrived
   bool complete() const { return complete_; }
   bool in_body() const { return state_ != State::kHead; }
-  bool keep_alive() const { return head_.keep_alive; }
+  bool keep_alive() const { return keep_alive_; }
 
  private:
   enum class State { kHead, kDirect, kText, kChunked };
   Status read_head(std::string_view arrived);
-  Status begin_body(std::string_view leftover);
-  Status begin_direct();
-  Status begin_text();
+  Status begin_body(ReplyHead& head, std::string_view leftover);
+  Status begin_direct(const ReplyHead& head);
+  Status begin_text(const ReplyHead& head);
   Status take_body(Bytes arrived);  // of kText and kChunked, and what followed the head
   Status take_chunks(Bytes arrived);
   Status place(Bytes data);    // copies into the destination or the text
@@ -54,10 +54,10 @@ class ReplyReader {
   ChunkedDecoder chunks_;
   Exchange* exchange_ = nullptr;
   State state_ = State::kHead;
-  ReplyHead head_;
   std::string partial_head_;      // only when a head arrives in pieces
   std::byte* scratch_ = nullptr;  // of the last targets()
   bool to_destination_ = false;   // the body goes into body_into, else into text
+  bool keep_alive_ = false;
   bool started_ = false;
   bool complete_ = false;
   uint64_t left_ = 0;   // of the body: kDirect, kText
