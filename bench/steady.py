@@ -63,9 +63,13 @@ CASES = {
     f"{kind} {profile} {memory}": Case(
         "s115k", profile, size, (256, 1000), _ordered(memory, block), 768 if block == 1 else 256
     )
-    for kind, block, size in (("115k", 1, 116_736), ("460k", 4, 466_944))
+    for kind, block, size, memory in (
+        ("115k", 1, 116_736, "1GiB"),
+        ("460k", 4, 466_944, "1GiB"),
+        ("115k", 1, 116_736, "256MiB"),
+        ("230k", 2, 233_472, "256MiB"),
+    )
     for profile in ("s3", "notail")
-    for memory in ("1GiB", "256MiB")
 }
 CASES |= {
     "460k tls": Case("s115k", "notail", 466_944, (256,), _ordered("1GiB", 4), 256, tls=True),

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Contender: litdata: its own chunks of 64 MB (peers/make_litdata.py), streamed with workers and
-shuffled as its StreamingDataset does; batches are packed in the worker."""
+shuffled as its StreamingDataset does; batches are packed in the worker.
+
+One repair, without which its prefetching refuses a plain-HTTP endpoint: allow_http for obstore.
+"""
 
 import os
 import tempfile
@@ -11,6 +14,7 @@ meter = Meter()
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from litdata import StreamingDataLoader, StreamingDataset  # noqa: E402
+from litdata.streaming import downloader  # noqa: E402
 
 meter.imported()
 spec = meter.spec
@@ -24,6 +28,8 @@ def collate(samples):
 
 def main():
     os.environ["AWS_ENDPOINT_URL"] = spec["endpoint"]
+    options = downloader._OBSTORE_CLIENT_OPTIONS
+    downloader._OBSTORE_CLIENT_OPTIONS = {**(options or {}), "allow_http": True}
     with tempfile.TemporaryDirectory(prefix="headrace-bench-litdata-") as cache:
         dataset = StreamingDataset(
             f"s3://{spec['bucket']}",

@@ -7,6 +7,7 @@ tar is parsed and the label is not read; all of that is in obstore's favour.
 """
 
 import asyncio
+import os
 from collections import deque
 
 from meter import Meter, rows_of_table, taken
@@ -61,8 +62,8 @@ def main():
     store = S3Store(
         spec["bucket"],
         endpoint=spec["endpoint"],
-        access_key_id="bench",
-        secret_access_key="bench-secret",
+        access_key_id=os.environ["AWS_ACCESS_KEY_ID"],
+        secret_access_key=os.environ["AWS_SECRET_ACCESS_KEY"],
         region="us-east-1",
         virtual_hosted_style_request=False,
         client_options={"allow_http": True},
