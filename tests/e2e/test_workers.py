@@ -306,6 +306,14 @@ def test_wrong_options_are_told(dataset, options, text):
         dataset.loader(batch_size=4, **options)
 
 
+def test_two_kinds_of_workers_at_once_are_refused(dataset):
+    pytest.importorskip("torch")
+    with pytest.raises(hr.OptionError, match="num_workers=2 engines and workers=1"):
+        hr.torch.DataLoader(dataset, batch_size=4, transform=f.plain, workers=1, num_workers=2)
+    with hr.torch.DataLoader(dataset, batch_size=30, transform=f.plain, workers=1) as loader:
+        assert len(list(loader)) == 20
+
+
 # --- whole programs -------------------------------------------------------------------------------
 
 SCRIPT = """

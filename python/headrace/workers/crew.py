@@ -143,12 +143,12 @@ class Crew:
                 str(theirs.fileno()),
             ]
             crash = os.memfd_create("headrace-crash", os.MFD_CLOEXEC)
-            # A session of its own: a terminal's Ctrl-C is for the owner.
+            # A group of its own: a terminal's Ctrl-C is for the owner.
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                start_new_session=True,
+                process_group=0,
                 env=environment,
             )
         except BaseException:
