@@ -40,8 +40,8 @@ struct CheckedShard {
   std::string_view verified_by;  // "CRC64NVME"; "" where the store has no checksum of it
 };
 
-// Asks the store for the checksum while `read_once` reads. `read_once` hands every byte to its pass, and is called three
-// times at most. `what` begins messages.
+// Asks the store for the checksum while `read_once` reads. `read_once` hands every byte to its pass, and is called
+// three times at most. `what` begins messages.
 Result<CheckedShard> read_checked(ObjectStore& store, const std::string& key, const ShardEntry& entry,
                                   const std::string& what, std::stop_token stop,
                                   const std::function<Result<ShardIndex>(ShardPass&)>& read_once);
