@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // PartSpare: what a part's read needs to be made twice (store/read_spare.h): memory that is free beyond what is kept
-// for the batches being assembled, and the index's checksums. Holds nothing of the engine, whose last reference must not be
+// for the batches being assembled, and the index's checksums.
+// Holds nothing of the engine, whose last reference must not be
 // given up on a loop's thread; the gate tells the engine when the last memory is back.
 #pragma once
 

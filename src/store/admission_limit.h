@@ -16,9 +16,10 @@ struct AdmissionOptions {
   double limit_max = 768;
   // At the start, drawn between this and twice this: processes that start together do not move together.
   double limit_start = 8;
-  // What is left after "slow down" (as RFC 9438), and the cubic curve back, requests a s^3. 165 requests (5,500 a second
-  // at 30 ms) are 115 after a cut and back in cbrt(50) = 3.7 s. In the worlds of admission_test.cc, 32 processes at
-  // once: with 2 more than 1 % is refused, with 0.4 (RFC 9438) processes side by side stay unequal for longer.
+  // What is left after "slow down" (as RFC 9438), and the cubic curve back, requests a s^3. 165 requests (5,500 a
+  // second at 30 ms) are 115 after a cut and back in cbrt(50) = 3.7 s. In the worlds of admission_test.cc, 32
+  // processes at once: with 2 more than 1 % is refused, with 0.4 (RFC 9438) processes side by side stay unequal for
+  // longer.
   double cut = 0.7;
   double cubic = 1.0;
   // Failures in a row, with nothing in between, that mean that the endpoint is down.

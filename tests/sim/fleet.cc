@@ -91,6 +91,7 @@ class Client final : public FetchSink, public std::enable_shared_from_this<Clien
 
   void close() {
     closing_ = true;
+    store_->give_back_lost();
     if (ended_ || store_->begun == 0) executor_.shut_down();
     engine_->close();
     executor_.run_rest();

@@ -126,7 +126,7 @@ void OnceStore::read(ReadRequest request, UniqueFunction<void(ReadOutcome)> done
   inner_->read(
       std::move(request),
       [this, told, lose, repeat, done = std::move(done)](ReadOutcome outcome) mutable {
-        if (lose) return;
+        if (lose) return lost_.push_back(std::move(done));
         if (std::exchange(*told, true)) {
           ++twice;
           return;

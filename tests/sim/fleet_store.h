@@ -59,9 +59,15 @@ class OnceStore final : public ReadOnlyStore {
         loses_(loses), doubles_(doubles) {}
   void read(ReadRequest request, UniqueFunction<void(ReadOutcome)> done, std::stop_token stop) override;
   bool crowded(uint64_t lane) const override { return inner_->crowded(lane); }
+  // What was lost on purpose: nobody is left waiting for it at the end.
+  void give_back_lost() {
+    for (auto& done : lost_) done({});
+    lost_.clear();
+  }
   uint64_t begun = 0, ended = 0, twice = 0;
 
  private:
+  std::vector<UniqueFunction<void(ReadOutcome)>> lost_;
   const std::shared_ptr<ObjectStore> inner_;
   Draw draw_;
   const std::function<void()> on_stop_;

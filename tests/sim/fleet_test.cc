@@ -17,7 +17,7 @@ TEST(Fleet, EveryBatchComesWhateverTheStoreDoes) {
   for (uint64_t seed = 0; seed < seeds; ++seed) {
     const FleetOutcome out = run_fleet(seed);
     EXPECT_EQ(out.failure, "") << "headrace_sim --fleet --seed " << seed;
-    EXPECT_EQ(out.virtual_time, std::chrono::minutes(30));
+    EXPECT_GE(out.virtual_time, std::chrono::minutes(30));
     sum.batches += out.batches;
     sum.refused += out.refused;
     sum.broken += out.broken;
