@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The work of bench_wall through all that a read of the loader passes but the loader itself: RetryStore, S3Store (signed,
-// every reply checked) and EpollTransport, on one event loop or several. Requests are kept at --connections in flight,
-// each sent from the completion of another. Paths are /bucket/key, all of one bucket.
+// The work of bench_wall through all that a read of the loader passes but the loader itself: RetryStore, S3Store
+// (signed, every reply checked) and EpollTransport, on one event loop or several. Requests are kept at --connections
+// in flight, each sent from the completion of another. Paths are /bucket/key, all of one bucket.
 #include <atomic>
 #include <future>
 #include <mutex>
