@@ -14,14 +14,16 @@ std::string number(uint64_t n) { return std::to_string(n); }
 
 // litdata/constants.py: the places in these lists are in the data. kNone: no column can hold it.
 constexpr std::array<MdsDtype, 18> kNumpyDtypes = {
-    MdsDtype::kInt8,   MdsDtype::kInt16,   MdsDtype::kInt32,   MdsDtype::kInt64, MdsDtype::kUint8, MdsDtype::kUint16,
-    MdsDtype::kUint32, MdsDtype::kUint64,  MdsDtype::kFloat16, MdsDtype::kFloat32, MdsDtype::kFloat64,
-    MdsDtype::kNone,   MdsDtype::kNone,    MdsDtype::kUint8};  // bool
+    MdsDtype::kInt8,    MdsDtype::kInt16,   MdsDtype::kInt32,   MdsDtype::kInt64,
+    MdsDtype::kUint8,   MdsDtype::kUint16,  MdsDtype::kUint32,  MdsDtype::kUint64,
+    MdsDtype::kFloat16, MdsDtype::kFloat32, MdsDtype::kFloat64, MdsDtype::kNone,
+    MdsDtype::kNone,    MdsDtype::kUint8};  // bool
 constexpr std::array<MdsDtype, 21> kTorchDtypes = {
-    MdsDtype::kFloat32, MdsDtype::kFloat32, MdsDtype::kFloat64, MdsDtype::kFloat64, MdsDtype::kNone,
-    MdsDtype::kNone,    MdsDtype::kNone,    MdsDtype::kNone,    MdsDtype::kFloat16, MdsDtype::kFloat16,
-    MdsDtype::kNone,    MdsDtype::kUint8,   MdsDtype::kInt8,    MdsDtype::kInt16,   MdsDtype::kInt16,
-    MdsDtype::kInt32,   MdsDtype::kInt32,   MdsDtype::kInt64,   MdsDtype::kInt64,   MdsDtype::kUint8,
+    MdsDtype::kFloat32, MdsDtype::kFloat32, MdsDtype::kFloat64, MdsDtype::kFloat64,
+    MdsDtype::kNone,    MdsDtype::kNone,    MdsDtype::kNone,    MdsDtype::kNone,
+    MdsDtype::kFloat16, MdsDtype::kFloat16, MdsDtype::kNone,    MdsDtype::kUint8,
+    MdsDtype::kInt8,    MdsDtype::kInt16,   MdsDtype::kInt16,   MdsDtype::kInt32,
+    MdsDtype::kInt32,   MdsDtype::kInt64,   MdsDtype::kInt64,   MdsDtype::kUint8,
     MdsDtype::kUint16};
 constexpr uint32_t kDimsMax = 32;  // numpy's
 
@@ -36,7 +38,8 @@ uint32_t big_endian(const std::byte* at) {
 }
 
 // A leaf as an MDS ndarray of any dtype: its code, ndim << 2 | 3, sizes of 8 bytes, values.
-Bytes mds_array(MdsDtype dtype, const uint64_t* shape, uint32_t ndim, Bytes values, SampleBatchView& out) {
+Bytes mds_array(MdsDtype dtype, const uint64_t* shape, uint32_t ndim, Bytes values,
+                SampleBatchView& out) {
   const size_t size = 2 + 8 * size_t{ndim} + values.size();
   char* room = out.text_room(size);
   room[0] = static_cast<char>(dtype);
@@ -49,12 +52,17 @@ Bytes mds_array(MdsDtype dtype, const uint64_t* shape, uint32_t ndim, Bytes valu
 // False: an array that no column holds, or none at all.
 bool array_with_head(Bytes stored, bool tensor, SampleBatchView& out, Bytes& field) {
   if (stored.size() < 8) return false;
+  // What the writers put is little-endian; other readers describe a tensor's head as big-endian.
+  // The two cannot be confused: no dtype and no rank is so large.
+  const bool big = tensor && (load_le<uint32_t>(stored.data()) > 0xffff ||
+                              load_le<uint32_t>(stored.data() + 4) > 0xffff);
   const auto word = [&](size_t i) {
-    return tensor ? big_endian(stored.data() + 4 * i) : load_le<uint32_t>(stored.data() + 4 * i);
+    return big ? big_endian(stored.data() + 4 * i) : load_le<uint32_t>(stored.data() + 4 * i);
   };
   const MdsDtype dtype = tensor ? dtype_at(kTorchDtypes, word(0)) : dtype_at(kNumpyDtypes, word(0));
   const uint32_t ndim = word(1);
-  if (dtype == MdsDtype::kNone || ndim > kDimsMax || stored.size() < 8 + 4 * size_t{ndim}) return false;
+  if (dtype == MdsDtype::kNone || ndim > kDimsMax || stored.size() < 8 + 4 * size_t{ndim})
+    return false;
   std::array<uint64_t, kDimsMax> shape{};
   uint64_t bytes = mds_dtype_bytes(dtype);
   for (uint32_t d = 0; d < ndim; ++d) {
@@ -88,16 +96,19 @@ bool leaf_field(const LitDataLeaf& leaf, Bytes stored, SampleBatchView& out, Byt
   return false;
 }
 
-// Columns whose sizes all stand before them, whatever their types: what an item is to MDS's readers.
+// Columns whose sizes all stand before them, whatever their types: what an item is to MDS's
+// readers.
 MdsSchema item_schema(const LitDataIndex& index) {
   MdsSchema schema;
-  for (const MdsColumn& c : index.columns) schema.columns.push_back({c.name, parse_mds_encoding("bytes").value()});
+  for (const MdsColumn& c : index.columns)
+    schema.columns.push_back({c.name, parse_mds_encoding("bytes").value()});
   return schema;
 }
 
 class LitDataFormat final : public ShardFormat {
  public:
-  explicit LitDataFormat(LitDataIndex index) : index_(std::move(index)), items_(item_schema(index_)) {}
+  explicit LitDataFormat(LitDataIndex index)
+      : index_(std::move(index)), items_(item_schema(index_)) {}
   Format format() const override { return Format::kLitData; }
   std::string schema_json() const override { return index_.schema_json(); }
   std::vector<MdsColumn> columns() const override { return index_.columns; }
@@ -109,7 +120,8 @@ class LitDataFormat final : public ShardFormat {
   std::shared_ptr<const Cutter> cutter(const std::vector<FieldEntry>&) const override {
     return std::make_shared<LitDataCutter>(index_);
   }
-  std::unique_ptr<Indexer> indexer(uint64_t shard, const ShardEntry& entry, IndexerOptions options) const override {
+  std::unique_ptr<Indexer> indexer(uint64_t shard, const ShardEntry& entry,
+                                   IndexerOptions options) const override {
     MdsShard chunk = chunk_of(shard);
     chunk.bytes = entry.size;
     return make_mds_indexer(chunk, items_, entry.size, options);
@@ -167,7 +179,8 @@ std::shared_ptr<const ShardFormat> make_litdata_format(LitDataIndex index) {
 }
 
 // The words of litdata/streaming/serializers.py, in MDS's.
-Result<std::pair<MdsColumn, LitDataLeaf>> litdata_column(const std::string& name, const std::string& stored) {
+Result<std::pair<MdsColumn, LitDataLeaf>> litdata_column(const std::string& name,
+                                                         const std::string& stored) {
   const std::string kind = stored.substr(0, stored.find(':'));
   LitDataLeaf leaf{stored};
   std::string_view encoding = "bytes";
@@ -182,12 +195,16 @@ Result<std::pair<MdsColumn, LitDataLeaf>> litdata_column(const std::string& name
   }
   if (kind == "no_header_numpy" || kind == "no_header_tensor") {
     const bool numpy = kind == "no_header_numpy";
-    const auto place = parse_decimal(stored.size() > kind.size() ? stored.substr(kind.size() + 1) : "");
+    const auto place =
+        parse_decimal(stored.size() > kind.size() ? stored.substr(kind.size() + 1) : "");
     leaf.form = numpy ? LeafForm::kNumpyFlat : LeafForm::kTensorFlat;
     if (place) leaf.dtype = numpy ? dtype_at(kNumpyDtypes, *place) : dtype_at(kTorchDtypes, *place);
-    if (!place || *place >= 64) return corrupt("data_format \"" + kind + "\": a dtype is needed behind it");
-    if (leaf.dtype == MdsDtype::kNone) leaf.form = LeafForm::kAsItIs;  // complex, bfloat16: bytes
-    else encoding = "ndarray";
+    if (!place || *place >= 64)
+      return corrupt("data_format \"" + kind + "\": a dtype is needed behind it");
+    if (leaf.dtype == MdsDtype::kNone)
+      leaf.form = LeafForm::kAsItIs;  // complex, bfloat16: bytes
+    else
+      encoding = "ndarray";
   }
   return std::pair{MdsColumn{name, parse_mds_encoding(encoding).value()}, leaf};
 }

@@ -23,7 +23,7 @@ namespace headrace {
 enum class LeafForm : uint8_t {
   kAsItIs,
   kNumpy,      // u32 dtype, u32 rank, u32 shape[rank], little-endian, then the values
-  kTensor,     // the same head in big-endian
+  kTensor,     // the same
   kNumpyFlat,  // values of one dimension, the dtype in data_format
   kTensorFlat,
 };

@@ -17,11 +17,12 @@ using testing::run_indexer;
 using namespace std::literals;
 
 // {"n": int, "deep": [str, {"x": numpy}]}
+const std::string kLeaf = R"({\"type\": null, \"context\": null, \"children_spec\": []})";
 const std::string kSpec =
-    R"([1, {\"type\": \"builtins.dict\", \"context\": \"[\\\"n\\\", \\\"deep\\\"]\", \"children_spec\": [{\"type\": null, \"context\": null, )"
-    R"(\"children_spec\": []}, {\"type\": \"builtins.list\", \"context\": \"null\", \"children_spec\": [{\"type\": null, \"context\": null, )"
-    R"(\"children_spec\": []}, {\"type\": \"builtins.dict\", \"context\": \"[\\\"x\\\"]\", \"children_spec\": [{\"type\": null, \"context\": null, )"
-    R"(\"children_spec\": []}]}]}]}])";
+    R"([1, {\"type\": \"builtins.dict\", \"context\": \"[\\\"n\\\", \\\"deep\\\"]\", \"children_spec\": [)" +
+    kLeaf + R"(, {\"type\": \"builtins.list\", \"context\": \"null\", \"children_spec\": [)" + kLeaf +
+    R"(, {\"type\": \"builtins.dict\", \"context\": \"[\\\"x\\\"]\", \"children_spec\": [)" + kLeaf +
+    "]}]}]}]";
 const std::string kBare = R"([1, {\"type\": null, \"context\": null, \"children_spec\": []}])";
 
 std::string index_text(const std::string& formats, const std::string& spec,
@@ -178,8 +179,10 @@ TEST(LitDataLeaf, ArraysSayDtypeAndShape) {
   EXPECT_EQ(array_of("numpy", "\5\0\0\0\2\0\0\0\1\0\0\0\3\0\0\0aabbcc"s), "uint16 1 3:aabbcc");
   EXPECT_EQ(array_of("numpy", "\4\0\0\0\0\0\0\0z"s), "uint8:z");  // no dimension
   EXPECT_EQ(array_of("tensor", "\0\0\0\x10\0\0\0\1\0\0\0\1abcd"s),
-            "int32 1:abcd");  // big-endian head
+            "int32 1:abcd");  // as 0.2.76 does
   EXPECT_EQ(array_of("tensor", "\0\0\0\x0b\0\0\0\1\0\0\0\0"s), "uint8 0:");
+  EXPECT_EQ(array_of("tensor", "\x10\0\0\0\1\0\0\0\1\0\0\0abcd"s),
+            "int32 1:abcd");  // as 0.2.55 writes it
   EXPECT_EQ(array_of("no_header_numpy:1", "aabb"), "int16 2:aabb");
   EXPECT_EQ(array_of("no_header_tensor:1", "aaaabbbb"), "float32 2:aaaabbbb");
   EXPECT_EQ(array_of("no_header_tensor:10", "aabb"), "bytes");  // bfloat16

@@ -25,7 +25,10 @@ ALL = sorted({path.parent.name for path in FIXTURES.glob("*/expected.jsonl")} - 
 STREAMS = [
     name
     for name in ALL
-    if any(path.suffix in COMPRESSIONS for path in (FIXTURES / name / "data").iterdir())
+    if any(
+        path.suffix in COMPRESSIONS or path.name.endswith(".zstd.bin")
+        for path in (FIXTURES / name / "data").iterdir()
+    )
 ]
 SETS = [name for name in ALL if name not in STREAMS] + ["jsonl-plain"]
 
