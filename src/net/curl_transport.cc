@@ -11,6 +11,7 @@
 #include "net/event_loop.h"
 #include "net/exchange.h"
 #include "net/http_message.h"
+#include "net/proxy_hint.h"
 #include "net/pushed_reply.h"
 #include "net/tls.h"
 
@@ -98,12 +99,12 @@ Status status_of(CURLcode rc, const Transfer& transfer) {
     return reply.reader().at_eof();
   const Code code = code_of(rc, reply.reader().in_body());
   const char* cause = transfer.error[0] != 0 ? transfer.error : curl_easy_strerror(rc);
-  if (rc == CURLE_OUT_OF_MEMORY && code == Code::kCorrupt)
-    cause = "the reply's head is longer than libcurl allows";
+  if (rc == CURLE_OUT_OF_MEMORY) cause = "the reply's head is longer than libcurl allows";
   std::string text = "request " + transfer.exchange().name() + ": " + cause;
   if (rc == CURLE_COULDNT_RESOLVE_HOST || rc == CURLE_COULDNT_RESOLVE_PROXY) text += " (DNS)";
   if (!transfer.exchange().sent && code == Code::kUnavailable) {
-    text += "; is the endpoint right, and is the server running?";
+    text += "; is the endpoint right, and is the server running?" +
+            proxy_hint(transfer.exchange().request.endpoint.tls);
   }
   if (rc == CURLE_PEER_FAILED_VERIFICATION)
     text += "; set AWS_CA_BUNDLE or the ca_file option to the CA that signed it";

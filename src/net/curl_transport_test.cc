@@ -123,6 +123,23 @@ TEST(CurlTransport, ReportsAProxyThatRefusesAndKeepsItsPasswordOutOfTheMessage) 
   EXPECT_FALSE(outcome.sent);
 }
 
+TEST(CurlTransport, SaysThatAProxyIsSetWhenNobodyAnswersThere) {
+  uint16_t port;
+  {
+    ScriptServer gone([](Peer&) {});
+    port = gone.port();
+  }
+  const ScopedEnv http("http_proxy", "http://user:password@127.0.0.1:" + std::to_string(port));
+  CurlTransport transport;
+
+  const HttpOutcome outcome = send_and_wait(transport, get({.host = "store.test"}));
+
+  EXPECT_EQ(outcome.status.code(), Code::kUnavailable);
+  EXPECT_NE(outcome.status.message().find("http_proxy is set"), std::string::npos)
+      << outcome.status.message();
+  EXPECT_EQ(outcome.status.message().find("password"), std::string::npos);
+}
+
 TEST(CurlTransport, DoesNotFollowRedirects) {
   ScriptServer server([](Peer& peer) {
     peer.read_request();

@@ -111,6 +111,12 @@ def _peers(path: Path) -> str:
     )
 
 
+def planned() -> int:
+    from fault_run import cells
+
+    return len(cells())
+
+
 def page() -> str:
     document = json.loads((RESULTS / "grid.json").read_text())
     machine = document["machine"]
@@ -126,8 +132,8 @@ headrace is read through the [fault server](serve.md#fault-rules) while this bre
 Every fault is met by {{tar, MDS}} x {{the Python loader, the command line}}, and every cell is held to the same promises:
 
 {PROMISES}
-**{len(cells)} cells of {len({(cell["id"], cell["name"]) for cell in cells})} faults in {len({c["id"] for c in cells})} classes:
-{failed} failed.** {document["seconds"]} s, commit {machine["commit"]}, {machine["cores"]} cores shared with other work, Linux
+**{len(cells)} of {planned()} cells run, of {len({(cell["id"], cell["name"]) for cell in cells})} faults in
+{len({c["id"] for c in cells})} classes: {failed} failed.** {document["seconds"]} s, commit {machine["commit"]}, {machine["cores"]} cores shared with other work, Linux
 {machine["kernel"]}, Python {machine["python"]}. Ctrl-C was answered after {late:.2f} s at most. A part (the cells marked quick) runs in `make test`.
 
 {_grid(document)}
