@@ -19,7 +19,7 @@ from headrace.describe import describe
 from headrace.errors import Error, UncountedError, UnsupportedError
 from headrace.open_options import FORMATS, core_options
 from headrace.order import Order, Shuffle, shuffle_name
-from headrace.pickling import pickled_options
+from headrace.pickling import pickled_options, reopen
 from headrace.plan import DatasetPlanner, Planner
 from headrace.stream_plan import StreamPlanner
 from headrace.urls import Location, locate
@@ -117,12 +117,12 @@ class Dataset:
 
     def __reduce__(self) -> Any:
         words = None if self.selection is None else self.selection.words
-        return (_reopen, (self._location, pickled_options(self._location, self._options), words))
+        return (reopen, (self._location, pickled_options(self._location, self._options), words))
 
     def __copy__(self) -> Dataset:
-        part = object.__new__(type(self))
-        part.__dict__.update(self.__dict__)
-        return part
+        same = object.__new__(type(self))
+        same.__dict__.update(self.__dict__)
+        return same
 
     def __enter__(self) -> Dataset:
         return self
@@ -226,7 +226,7 @@ class Dataset:
         array = np.ascontiguousarray(which, np.int64)
         return array if self.selection is None else self.selection.select(array)
 
-    def _part(self, chosen: _core.Selection) -> Dataset:
+    def part(self, chosen: _core.Selection) -> Dataset:
         """A data set over the same shards and connections of which ``chosen`` takes part."""
         part = copy.copy(self)
         part.selection = selection.both(self.selection, chosen)
@@ -244,9 +244,9 @@ class Dataset:
         """
         chosen = selection.selection_of(which, len(self))
         if self.selection is None:
-            return self._part(chosen)
+            return self.part(chosen)
         inside = chosen.select(np.arange(len(chosen), dtype=np.int64))
-        return self._part(selection.selection_of(self.numbers(inside), self.core.samples))
+        return self.part(selection.selection_of(self.numbers(inside), self.core.samples))
 
     def split(
         self, shares: Mapping[str, float], *, seed: int = 0, groups: npt.ArrayLike | None = None
@@ -260,22 +260,20 @@ class Dataset:
             groups: a group for each sample of the whole data set: a group's samples stay together.
         """
         parts = selection.split(self.core.samples, shares, seed, groups)
-        return {name: self._part(part) for name, part in parts.items()}
+        return {name: self.part(part) for name, part in parts.items()}
 
     def fold(
         self, number: int, of: int, *, seed: int = 0, groups: npt.ArrayLike | None = None
     ) -> tuple[Dataset, Dataset]:
         """(training part, validation part) of a cross-validation with ``of`` folds."""
         rest, inside = selection.fold(self.core.samples, number, of, seed, groups)
-        return self._part(rest), self._part(inside)
+        return self.part(rest), self.part(inside)
 
     def column(self, field: str, kind: Any = int) -> npt.NDArray[Any]:
         """One field of every sample as an array [len(ds)], in stored order: labels, for example.
 
         Reads the data once and keeps the array beside the local index (memory-mapped afterwards).
-
-        Args:
-            kind: ``int``, ``float`` or a decoder that gives numbers of one shape.
+        ``kind``: ``int``, ``float`` or a decoder that gives numbers of one shape.
         """
         return columns.column(self, field, kind)
 
@@ -399,12 +397,3 @@ class Dataset:
 
     def __str__(self) -> str:
         return describe(self)
-
-
-def _reopen(
-    location: Location, options: dict[str, Any], words: npt.NDArray[np.uint64] | None
-) -> Dataset:
-    dataset = Dataset(location, options)
-    if words is None:
-        return dataset
-    return dataset._part(_core.Selection(words, dataset.core.samples))

@@ -10,11 +10,18 @@ from __future__ import annotations
 
 import pickle
 from multiprocessing import context
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
+from headrace import _core
 from headrace.urls import Location
 
-__all__ = ["pickled_options"]
+if TYPE_CHECKING:
+    from headrace.dataset import Dataset
+
+__all__ = ["pickled_options", "reopen"]
 
 # The core's names of what is secret, and the user's.
 _SECRETS = {
@@ -41,3 +48,15 @@ def pickled_options(location: Location, options: dict[str, Any]) -> dict[str, An
         "environment, a role: docs/credentials.md), which the other process asks itself, or open "
         "the data set there"
     )
+
+
+def reopen(
+    location: Location, options: dict[str, Any], words: npt.NDArray[np.uint64] | None
+) -> Dataset:
+    """What a pickle of a data set calls: opens it again, with its selection's words if it has one."""
+    from headrace.dataset import Dataset
+
+    dataset = Dataset(location, options)
+    if words is None:
+        return dataset
+    return dataset.part(_core.Selection(words, dataset.core.samples))

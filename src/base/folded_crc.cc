@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Both CRCs are reflected, so one text serves them. With PCLMULQDQ a 128-bit register R stands for a polynomial (its bit
-// i is the coefficient of x^(127-i)); moving it D bits on is R x^D = L x^(64+D) + H x^D, and each half is one carry-less
-// product with a constant modulo the CRC's polynomial. The product of two reflected 64-bit values comes out one bit too
-// far, hence the D - 1 below. Four registers side by side hide the instruction's latency (the idea of Gopal et al.,
-// "Fast CRC Computation Using PCLMULQDQ", Intel 2009). What is left, 16 bytes and the tail, goes through the byte tables
-// that also serve other machines.
+// Both CRCs are reflected, so one text serves them. With PCLMULQDQ a 128-bit register R stands for a polynomial (its
+// bit i is the coefficient of x^(127-i)); moving it D bits on is R x^D = L x^(64+D) + H x^D, and each half is one
+// carry-less product with a constant modulo the CRC's polynomial. The product of two reflected 64-bit values comes out
+// one bit too far, hence the D - 1 below. Four registers side by side hide the instruction's latency (the idea of Gopal
+// et al., "Fast CRC Computation Using PCLMULQDQ", Intel 2009). What is left, 16 bytes and the tail, goes through the
+// byte tables that also serve other machines.
 #include "base/folded_crc.h"
 
 #include <array>

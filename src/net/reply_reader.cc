@@ -81,8 +81,8 @@ Status ReplyReader::received(size_t bytes) {
 Status ReplyReader::read_head(std::string_view arrived) {
   std::string_view all = arrived;
   if (!partial_head_.empty()) all = partial_head_.append(arrived);
-  // One for all of a thread's readers: it is in the cache, where a thousand connections' own would not be. What is in it
-  // is used up before this returns.
+  // One for all of a thread's readers: it is in the cache, where a thousand connections' own would not be. What is in
+  // it is used up before this returns.
   thread_local ReplyHead head;
   const auto size = parser_.parse(all, head);
   if (!size.ok()) {

@@ -159,7 +159,8 @@ std::shared_ptr<const SigV4Signer::DerivedKey> SigV4Signer::key_for(const Creden
   }
   auto derived = std::make_shared<const DerivedKey>(
       DerivedKey{std::string(date), std::string(region), credentials.access_key_id, credentials.secret_access_key,
-                 credential_scope(date, region, service_), signing_key(credentials.secret_access_key, date, region, service_)});
+                 credential_scope(date, region, service_),
+                 signing_key(credentials.secret_access_key, date, region, service_)});
   std::lock_guard lock(mutex_);
   last_ = derived;
   return derived;
