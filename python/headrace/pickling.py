@@ -53,7 +53,7 @@ def pickled_options(location: Location, options: dict[str, Any]) -> dict[str, An
 def reopen(
     location: Location, options: dict[str, Any], words: npt.NDArray[np.uint64] | None
 ) -> Dataset:
-    """What a pickle of a data set calls: opens it again, with its selection's words if it has one."""
+    """What a pickle of a data set calls: opens it again, with its selection if it has one."""
     from headrace.dataset import Dataset
 
     dataset = Dataset(location, options)
