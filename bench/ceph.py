@@ -96,7 +96,7 @@ def main() -> None:
     workload = Workload.of(options.samples)
     bench = Bench(
         workload=workload,
-        sets=make(options.data, workload, peers),
+        sets=make(options.data, workload, peers, {"tar", "tarpax"}),
         serve=find_program("headrace-serve", options.serve),
         wall=find_program("bench_wall", None),
         peers_python=peers,

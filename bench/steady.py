@@ -52,6 +52,7 @@ class Case:
     store: int = 0  # connections of bench_store; 0: it takes no part
     tls: bool = False
     batch: int = 256
+    stream: bool = False  # whole objects, from front to back
 
 
 def _ordered(memory: str, block: int) -> dict[str, Any]:
@@ -72,13 +73,13 @@ CASES = {
     for profile in ("s3", "notail")
 }
 CASES |= {
-    "460k tls": Case("s115k", "notail", 466_944, (256,), _ordered("1GiB", 4), 256, tls=True),
+    "460k tls": Case("s115k", "notail", 466_944, (256,), _ordered("1GiB", 4), tls=True),
     "4k": Case("s4k", "zero", 4_096, (64, 256), _ordered("1GiB", 1), 64, batch=1024),
     "1m": Case("s1m", "zero", 1_001_472, (64,), _ordered("1GiB", 1), 64, batch=64),
     "8m": Case("s8m", "zero", 8_001_536, (32,), _ordered("1GiB", 1), 32, batch=8),
     # One object of 1 GB, whole: the stream order reads it by parts of 1 MiB.
     "one object": Case(
-        "one1g", "zero", 1 << 20, (16,), {"memory": "1GiB", "order": "stream"}, 16, batch=64
+        "one1g", "zero", 1 << 20, (16,), {"memory": "1GiB"}, 16, batch=64, stream=True
     ),
 }
 
@@ -147,8 +148,9 @@ class Runner:
             "options": {"batch_size": case.batch, "seed": seed, **case.loader},
             "result_file": str(folder / "result.json"),
         }
-        if "order" in case.loader:
+        if case.stream:
             spec["any_order"] = True
+            spec["open"]["order"] = "stream"
         elif not any(index_dir.iterdir()):  # built once, without the weather
             with self._server(case, "zero", seed) as server:
                 self._stream({**spec, "endpoint": server.url, "seconds": 0.0}, case)

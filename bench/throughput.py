@@ -128,7 +128,7 @@ def main() -> None:
     workload = Workload.of(options.samples)
     bench = Bench(
         workload=workload,
-        sets=make(options.data, workload, peers),
+        sets=make(options.data, workload, peers, {contender.dataset for contender in wanted}),
         serve=find_program("headrace-serve", options.serve),
         wall=find_program("bench_wall", options.wall) if walls else None,
         peers_python=peers,

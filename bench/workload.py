@@ -127,10 +127,13 @@ class Stored:
         return sum((self.folder / shard).stat().st_size for shard in self.shards)
 
 
-def make(root: Path, workload: Workload, peers_python: str | None) -> dict[str, Stored]:
-    """The data sets under `root`, written where they are not there yet."""
+def make(
+    root: Path, workload: Workload, peers_python: str | None, wanted: set[str]
+) -> dict[str, Stored]:
+    """The wanted data sets and the plain tars, under `root`, written where not there yet."""
     root = root / workload.name
-    sets = {name: Stored(root, name) for name in ("tar", "tarpax", "mds", "litdata")}
+    known = ("tar", "tarpax", "mds", "litdata")
+    sets = {name: Stored(root, name) for name in known if name in wanted | {"tar"}}
     for name, stored in sets.items():
         if stored.folder.exists():
             continue
