@@ -262,8 +262,14 @@ def _check(**given: Any) -> None:
 
 
 def _order(dataset: Dataset, chosen: dict[str, Any], shuffle: Any, seed: int) -> Order:
+    counts, units = dataset.order_counts(shuffle_name(shuffle))
     return Order(
-        dataset.counts, seed=seed, block=chosen["block"], lanes=chosen["lanes"], shuffle=shuffle
+        counts,
+        seed=seed,
+        block=chosen["block"],
+        lanes=chosen["lanes"],
+        shuffle=shuffle,
+        units=units,
     )
 
 

@@ -19,6 +19,7 @@ from headrace.describe import describe
 from headrace.errors import Error, UncountedError, UnsupportedError
 from headrace.open_options import FORMATS, core_options
 from headrace.order import Order, Shuffle, shuffle_name
+from headrace.parquet import offer_pyarrow, use_pyarrow
 from headrace.plan import DatasetPlanner, Planner
 from headrace.stream_plan import StreamPlanner
 from headrace.urls import Location, locate
@@ -92,6 +93,10 @@ class Dataset:
                 f"headrace reads {' and '.join(FORMATS)}"
             )
         self._pid = os.getpid()
+        if "parquet" in (self._location.format, self._options.get("format")):
+            use_pyarrow(self._location.urls()[0])
+        else:
+            offer_pyarrow()  # a folder may hold anything
         try:
             self._core_dataset: _core.Dataset | None = _core.open_dataset(
                 self._location.urls(), self._options, progress
@@ -164,6 +169,20 @@ class Dataset:
         """Samples that take part of each shard, uint64 [S]: what :class:`headrace.Order` takes."""
         counts = self.core.counts()
         return counts if self.selection is None else self.selection.counts(counts)
+
+    @property
+    def by_units(self) -> bool:
+        """Samples are decoded many at a time (row groups, runs of pages), so that the order deals
+        with units (docs/ordering.md, "Unequal units")."""
+        return self.core.unit_counts() is not None
+
+    def order_counts(self, shuffle: str) -> tuple[npt.NDArray[np.uint64], bool]:
+        """What the order is made over: samples that take part of each shard or unit, and whether
+        they are units."""
+        units = None if shuffle == "global" else self.core.unit_counts()
+        if units is None:
+            return self.counts, False
+        return (units if self.selection is None else self.selection.counts(units)), True
 
     @property
     def index_name(self) -> str:
@@ -342,13 +361,15 @@ class Dataset:
             block=block,
             lanes=lanes,
         )
+        counts, units = self.order_counts(shuffle_name(shuffle))
         return Order(
-            self.counts,
+            counts,
             seed=seed,
             epoch=epoch,
             block=chosen["block"],
             lanes=chosen["lanes"],
             shuffle=shuffle,
+            units=units,
         )
 
     def choose(self, **given: Any) -> dict[str, Any]:

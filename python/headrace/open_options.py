@@ -51,7 +51,7 @@ _TRUTHS = (
     "use_dualstack_endpoint",
     "use_fips_endpoint",
 )
-FORMATS = ("webdataset", "mds")
+FORMATS = ("webdataset", "mds", "parquet")
 
 
 def core_options(options: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "fetch/batch_plan.h"
 #include "fetch/piece.h"
+#include "fetch/unit_source.h"
 #include "format/dataset_index.h"
 #include "plan/shard_counts.h"
 #include "store/object_store.h"
@@ -36,6 +37,7 @@ struct FetchedRow {
 
 struct FetchedBatch {
   uint64_t number = 0;  // from 0 in this pass
+  std::shared_ptr<SampleBatchView> unit_samples;  // of rows whose piece is a unit: put together by whoever assembles the batch
   std::vector<FetchedRow> rows;
   PlanPoint after;
 };
@@ -71,6 +73,8 @@ struct FetchSource {
   std::shared_ptr<const Cutter> cutter;
   std::string key_prefix;    // + ShardEntry::key = the object's key
   bool pin_versions = true;  // If-Match with the index's ETag
+  std::shared_ptr<const UnitSource> units = nullptr;  // of formats that are decoded in units: instead of a cutter
+  bool keep_units = false;   // all units fit in memory: what was decoded stays until the end of the pass
   bool in_memory = false;    // the store keeps what it read: its reads are not counted as bytes received
 
   uint64_t sample_bytes_mean() const;  // >= 1

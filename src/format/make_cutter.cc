@@ -16,6 +16,8 @@ Result<std::shared_ptr<const Cutter>> make_cutter(const DatasetIndex& index) {
       HR_TRY_ASSIGN(MdsSchema schema, MdsSchema::from_json(index.schema_json()));
       return std::shared_ptr<const Cutter>(std::make_shared<MdsCutter>(std::move(schema)));
     }
+    case Format::kParquet:
+      return std::shared_ptr<const Cutter>();  // decoded in units: fetch/unit_source.h
   }
   return unsupported("open data set: no reader for format number " +
                      std::to_string(static_cast<uint32_t>(index.format())));

@@ -43,6 +43,7 @@ struct BatchStream::Impl {
   // A data set with what this stream holds of it.
   struct Source {
     std::shared_ptr<Dataset> dataset;
+    std::shared_ptr<const TableSource> units;  // of formats that are decoded in units
     std::shared_ptr<KeepStore> keep;  // null: samples are read where they are
     uint64_t kept_before = 0;         // bytes it had asked of the store
     bool counts = true;               // false: another source of the stream is the same data set
@@ -73,6 +74,8 @@ struct BatchStream::Impl {
   Status check_batch_fits(const BatchAssembler& assembler) const;
   Result<std::shared_ptr<Fetcher>> make_stream_engine(FetchDeps deps) const;
   void keep_small_sources();
+  Status open_units();
+  bool keeps_units(size_t source) const;
   void size_window(const BatchAssembler& assembler);
   void count_wait(TimePoint since);
   void count_delivery(const AssemblyLine::Finished& finished);
@@ -80,7 +83,7 @@ struct BatchStream::Impl {
 
 void BatchStream::Impl::take_sources() {
   for (const StreamSource& given : options.sources) {
-    Source source{given.dataset, nullptr, 0, true, StoreCounts::of(*given.dataset)};
+    Source source{given.dataset, nullptr, nullptr, 0, true, StoreCounts::of(*given.dataset)};
     for (const Source& other : sources) source.counts = source.counts && other.dataset != source.dataset;
     sample_bytes = std::max(sample_bytes, given.dataset->sample_bytes_mean());
     sources.push_back(std::move(source));
@@ -93,6 +96,7 @@ void BatchStream::Impl::keep_small_sources() {
   uint64_t left = budget->bytes_max() / 2;
   for (size_t i = 0; i < sources.size(); ++i) {
     const DatasetIndex& index = sources[i].dataset->index();
+    if (index.units()) continue;
     const StreamSource& given = options.sources[i];
     const bool small_reads = (given.block == 1 || !given.draws.empty()) && mean_bytes(index) < kSingleSampleBytes;
     if (!small_reads || index.sample_bytes() > left) continue;
@@ -103,11 +107,43 @@ void BatchStream::Impl::keep_small_sources() {
   }
 }
 
+Status BatchStream::Impl::open_units() {
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (!sources[i].dataset->unit_counts()) continue;
+    std::vector<std::string> fields;
+    for (const FieldDecode& field : options.sources[i].fields) fields.push_back(field.field);
+    HR_TRY_ASSIGN(sources[i].units, sources[i].dataset->unit_source(fields));
+    sample_bytes = std::max(sample_bytes, sources[i].units->sample_bytes_mean());
+    const TableSource& units = *sources[i].units;
+    if (keeps_units(i) && units.decoded_bytes() > budget->bytes_max() / 2) {
+      return exhausted("iterate: " + sources[i].dataset->url() + " is decoded in units of many samples; reading single " +
+                       "samples of it (shuffle=\"global\", weights=) keeps all of them in memory, " +
+                       std::to_string(units.decoded_bytes()) + " bytes of the wanted columns, and half of " +
+                       budget->name() + " is " + std::to_string(budget->bytes_max() / 2) +
+                       "; raise memory=, name fewer columns, or use shuffle=True");
+    }
+    if (units.unit_bytes_max() > budget->bytes_max() / 2) {
+      return exhausted("iterate: " + sources[i].dataset->url() + ": a unit takes " +
+                       std::to_string(units.unit_bytes_max()) + " bytes once decoded, and half of " + budget->name() +
+                       " is " + std::to_string(budget->bytes_max() / 2) + "; " + units.smaller_units_hint() +
+                       ", raise memory=, or name fewer columns");
+    }
+  }
+  return {};
+}
+
+// Single samples are asked for, and a unit gives many.
+bool BatchStream::Impl::keeps_units(size_t source) const {
+  const StreamSource& given = options.sources[source];
+  return given.shuffle == Shuffle::kGlobal || !given.draws.empty();
+}
+
 Result<BatchPlan> BatchStream::Impl::make_plan() const {
   BatchPlanSpec spec;
   for (const StreamSource& source : options.sources) {
     SourceSpec one;
     one.counts = source.dataset->counts();
+    if (source.shuffle != Shuffle::kGlobal && source.draws.empty()) one.units = source.dataset->unit_counts();
     one.order = {source.seed, 0, source.block, source.lanes, source.shuffle};
     one.selection = source.selection;
     one.draws = source.draws;
@@ -160,6 +196,7 @@ Status BatchStream::Impl::build() {
                ? Budget::child(runtime->budget(), "the loader's memory", options.memory_bytes)
                : runtime->budget();
   buffers = std::make_shared<BufferPool>(budget, *runtime->buffers());
+  HR_TRY(open_units());
   HR_TRY_ASSIGN(std::shared_ptr<BatchAssembler> assembler, make_assembler());
   HR_TRY(check_batch_fits(*assembler));
   if (!options.streams) keep_small_sources();
@@ -171,6 +208,7 @@ Status BatchStream::Impl::build() {
     const Dataset& dataset = *sources[i].dataset;
     deps.sources.push_back({sources[i].keep ? sources[i].keep : dataset.store_ptr(), dataset.index_ptr(),
                             dataset.counts(), dataset.cutter_ptr(), dataset.key_prefix(), dataset.pin_versions(),
+                            sources[i].units, sources[i].units != nullptr && keeps_units(i),
                             sources[i].keep != nullptr});
     line_sources.push_back({dataset.index_ptr(), options.sources[i].seed});
   }

@@ -6,6 +6,7 @@
 
 #include "format/decoder.h"
 #include "format/index_file.h"
+#include "format/unit_table.h"
 #include "loader/find_shards.h"
 #include "loader/index_build.h"
 #include "loader/index_place.h"
@@ -78,7 +79,7 @@ class DatasetOpener {
     std::vector<std::string> keys;
     for (const DataUrl& url : urls_) keys.push_back(url.key);
     std::string root = keys.size() > 1 ? common_folder(keys) : keys[0];
-    if (keys.size() == 1 && (root.ends_with(".tar") || root.ends_with("index.json"))) root = common_folder(keys);
+    if (keys.size() == 1 && (root.ends_with(".tar") || root.ends_with(".parquet") || root.ends_with("index.json"))) root = common_folder(keys);
     if (!root.empty() && !root.ends_with('/')) root += '/';
     const ShardEntry& shard = index.shards()[0];
     Result<ObjectMeta> meta = head_now(out_->store(), root + shard.key, stop_);
@@ -124,7 +125,7 @@ class DatasetOpener {
     spec.shards = found_.shards;
     spec.key_prefix = found_.root;
     spec.mds = found_.mds;
-    spec.crc = found_.format == Format::kWebDataset || options_.verify;
+    spec.crc = found_.format == Format::kWebDataset || (options_.verify && found_.format != Format::kParquet);
     spec.check_hashes = options_.verify;
     spec.parts_dir = out_->index_dir_ + "/" + out_->listing_hash_ + "/parts";
     spec.progress = options_.progress;
@@ -163,7 +164,7 @@ class DatasetOpener {
     HR_TRY(check_listing(*loaded.index, found_.shards, options_.trust_copy)
                .with_context("index " + loaded.where));
     if (options_.trust_copy) out_->pin_versions_ = false;
-    if (options_.verify && !loaded.index->has_crc()) return std::optional<LoadedIndex>();
+    if (options_.verify && !loaded.index->has_crc() && !loaded.index->units()) return std::optional<LoadedIndex>();
     return std::optional<LoadedIndex>(std::move(loaded));
   }
 
@@ -181,7 +182,7 @@ class DatasetOpener {
       log_line(LogLevel::kWarning, "index " + path + ": " + s.message() + "; it is built anew");
       return std::nullopt;
     }
-    if (options_.verify && !loaded->index->has_crc()) return std::nullopt;
+    if (options_.verify && !loaded->index->has_crc() && !loaded->index->units()) return std::nullopt;
     if (options_.trust_copy) out_->pin_versions_ = false;
     return *std::move(loaded);
   }
@@ -224,6 +225,12 @@ class DatasetOpener {
     out_->index_source_ = std::move(loaded.where);
     HR_TRY_ASSIGN(ShardCounts counts, ShardCounts::make(out_->index_->counts()));
     out_->counts_ = std::make_shared<const ShardCounts>(std::move(counts));
+    if (const auto& units = out_->index_->units()) {
+      HR_TRY_ASSIGN(ShardCounts by_unit, ShardCounts::make(units->counts()));
+      out_->unit_counts_ = std::make_shared<const ShardCounts>(std::move(by_unit));
+      HR_TRY(out_->unit_source({}).status());
+      return out_;
+    }
     HR_TRY_ASSIGN(out_->cutter_, make_cutter(*out_->index_));
     return out_;
   }
@@ -314,11 +321,17 @@ Result<SampleExtent> Dataset::extent(uint64_t i) const {
     return invalid_argument("sample " + std::to_string(i) + ": the data set has " + std::to_string(samples()));
   }
   const ShardCounts::At at = counts_->locate(i);
+  if (unit_counts_) {
+    const UnitTable::Unit& unit = index_->units()->unit(unit_counts_->locate(i).shard);
+    const ByteRange range = index_->units()->group_range(unit);
+    return SampleExtent{index_->shards()[unit.file].key, range.begin, range.size()};
+  }
   const ByteRange range = index_->range_of_rows(at.shard, at.row, at.row + 1);
   return SampleExtent{index_->shards()[at.shard].key, range.begin, range.size()};
 }
 
 Result<RawSample> Dataset::raw(uint64_t i, std::stop_token stop) const {
+  if (unit_counts_) return unit_sample(i, std::move(stop));
   HR_TRY_ASSIGN(SampleExtent extent, this->extent(i));
   const ShardCounts::At at = counts_->locate(i);
   const uint64_t stride = index_->stride_of_row(at.row);

@@ -25,7 +25,7 @@ std::string_view kind_of(std::string_view key) {
   if (ends_with_any(key, {".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"})) return "webdataset";
   if (ends_with_any(key, {".tar.bz2", ".tar.xz"})) return "compressed tar";
   if (key.ends_with(".mds")) return "mds";
-  if (ends_with_any(key, {".parquet"})) return "Parquet";
+  if (ends_with_any(key, {".parquet", ".parq"})) return "parquet";
   if (ends_with_any(key, {".tfrecord", ".tfrecords"})) return "TFRecord";
   if (ends_with_any(key, {".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson"})) return "JSONL";
   if (ends_with_any(key, {".arrow"})) return "Arrow";
@@ -49,7 +49,7 @@ class Finder {
     if (key == kMdsIndexName || key.ends_with("/" + std::string(kMdsIndexName))) {
       return mds(key.substr(0, key.size() - kMdsIndexName.size()));
     }
-    if (kind_of(key) == "webdataset" || format_ == "webdataset") {
+    if (kind_of(key) == "webdataset" || kind_of(key) == "parquet" || format_ == "webdataset" || format_ == "parquet") {
       if (!key.ends_with('/')) return listed_shards();
     }
     return under_prefix(key);
@@ -62,6 +62,7 @@ class Finder {
     for (const DataUrl& url : urls_) keys.push_back(url.key);
     HR_TRY(one_format(keys));
     FoundShards found;
+    found.format = format_of(keys);
     found.root = common_folder(keys);
     auto [low, high] = std::ranges::minmax(keys);
     const size_t same = static_cast<size_t>(std::ranges::mismatch(low, high).in1 - low.begin());
@@ -151,6 +152,7 @@ class Finder {
     }
     HR_TRY(one_format(keys));
     FoundShards found;
+    found.format = format_of(keys);
     found.root = common_folder(keys);
     for (const ObjectMeta* object : inside) {
       if (std::ranges::binary_search(keys, object->key)) found.shards.push_back(entry_of(*object, found.root));
@@ -158,8 +160,14 @@ class Finder {
     return found;
   }
 
+  // Of keys that one_format() has passed.
+  Format format_of(const std::vector<std::string>& keys) const {
+    const bool parquet = format_ == "parquet" || (format_.empty() && kind_of(keys[0]) == "parquet");
+    return parquet ? Format::kParquet : Format::kWebDataset;
+  }
+
   Status one_format(const std::vector<std::string>& keys) const {
-    if (format_ == "webdataset") return {};
+    if (format_ == "webdataset" || format_ == "parquet") return {};
     std::map<std::string_view, std::string_view> example;
     for (const std::string& key : keys) example.emplace(kind_of(key), key);
     if (example.size() > 1) {
@@ -170,15 +178,15 @@ class Finder {
       return invalid_argument(text + "; open one kind at a time, or give format=");
     }
     const std::string_view kind = example.begin()->first;
-    if (kind == "webdataset") return {};
+    if (kind == "webdataset" || kind == "parquet") return {};
     if (kind == "mds") {
       return invalid_argument("open " + store_.name() + "/" + keys[0] +
                               ": MDS shards are opened by their folder or index.json, not one by one");
     }
     return unsupported("open " + store_.name() + "/" + keys[0] + ": " +
                        std::string(kind.empty() ? "this kind of object" : kind) +
-                       " is not read by this version (WebDataset .tar, .tar.gz and .tar.zst, and uncompressed MDS "
-                       "are)");
+                       " is not read by this version (WebDataset .tar, .tar.gz and .tar.zst, Parquet, and "
+                       "uncompressed MDS are)");
   }
 
   Result<FoundShards> mds(const std::string& root, const std::vector<ObjectMeta>* objects = nullptr) {

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "format/index_file.h"
+#include "format/parquet.h"
 #include "format/webdataset.h"
 
 namespace headrace {
@@ -135,7 +136,8 @@ class Build {
     IndexerOptions options;
     options.crc = spec_.crc;
     std::unique_ptr<Indexer> indexer =
-        spec_.format == Format::kMds
+        spec_.format == Format::kParquet ? make_parquet_indexer(entry.size)
+        : spec_.format == Format::kMds
             ? make_mds_indexer(spec_.mds.shards[shard], spec_.mds.schema, entry.size, options)
             : make_tar_indexer(entry.size, options);
     auto named = [&](Status s) { return s.with_context("index " + object(shard)); };

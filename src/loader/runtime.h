@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "net/epoll_transport.h"
@@ -41,6 +42,9 @@ class Runtime {
   EventLoop& loop(size_t i = 0) { return *loops_[i]; }
   size_t loops() const { return loops_.size(); }
   ThreadPool& workers() { return *workers_; }
+  // Threads that may take the GIL: units are decoded on them (loader/arrow_decoder.h). Made at first use, as many as
+  // workers.
+  ThreadPool& decoders();
   const std::shared_ptr<Budget>& budget() { return budget_; }
   const std::shared_ptr<BufferPool>& buffers() { return buffers_; }
   pid_t pid() const { return pid_; }
@@ -56,6 +60,8 @@ class Runtime {
   std::shared_ptr<BufferPool> buffers_;
   std::vector<std::unique_ptr<EventLoop>> loops_;
   std::unique_ptr<ThreadPool> workers_;
+  std::mutex decoders_mutex_;
+  std::unique_ptr<ThreadPool> decoders_;
 };
 
 }  // namespace headrace
