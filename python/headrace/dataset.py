@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from headrace import _core, columns, selection
+from headrace import _core, columns, parquet, selection  # noqa: F401: parquet is the core's
 from headrace._log import flush_log
 from headrace.choose import choose_order
 from headrace.describe import describe
 from headrace.errors import Error, UncountedError, UnsupportedError
 from headrace.open_options import FORMATS, core_options
 from headrace.order import Order, Shuffle, shuffle_name
-from headrace.parquet import offer_pyarrow, use_pyarrow
 from headrace.plan import DatasetPlanner, Planner
 from headrace.stream_plan import StreamPlanner
 from headrace.urls import Location, locate
@@ -93,10 +92,6 @@ class Dataset:
                 f"headrace reads {' and '.join(FORMATS)}"
             )
         self._pid = os.getpid()
-        if "parquet" in (self._location.format, self._options.get("format")):
-            use_pyarrow(self._location.urls()[0])
-        else:
-            offer_pyarrow()  # a folder may hold anything
         try:
             self._core_dataset: _core.Dataset | None = _core.open_dataset(
                 self._location.urls(), self._options, progress

@@ -117,7 +117,8 @@ def integer(dtype: str = "int64", *, null: int | None = None) -> Decode:
     """A whole number: ASCII digits in a tar, or an MDS or Parquet integer. [B] of ``dtype``.
 
     Args:
-        null: what stands for null in a Parquet column; without it a null is an error.
+        null: what stands for null in a Parquet column; without it a null is an error. A column of
+            bool is then int8: 0, 1 and this.
     """
     return Decode("int", {"dtype": str(dtype), **({} if null is None else {"null": null})})
 

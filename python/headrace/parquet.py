@@ -3,61 +3,53 @@
 
 The core finds the bytes, reads them, and makes of a row group's or a few pages' bytes a file of
 their own (docs/formats/parquet.md); pyarrow decodes it without the GIL, and the columns go back
-through the Arrow C data interface. Nothing here is done for a row.
+through the Arrow C data interface. Nothing here is done for a row. pyarrow is imported when the
+first Parquet data set is opened.
 """
 
 from __future__ import annotations
 
-import contextlib
+from typing import Any
 
 from headrace import _core
-from headrace.errors import UnsupportedError
 
-__all__ = ["offer_pyarrow", "use_pyarrow"]
+__all__ = ["decode", "prepare"]
 
-_ready = False
-
-
-def offer_pyarrow() -> None:
-    """As :func:`use_pyarrow` where pyarrow is imported already; else opening says what is missing,
-    if it is."""
-    with contextlib.suppress(UnsupportedError):
-        use_pyarrow("")
+_pyarrow: Any = None
+_file: Any = None
 
 
-def use_pyarrow(url: str) -> None:
-    """Gives the core its decoder, once a process.
-
-    Args:
-        url: what is opened, for the error.
+def prepare() -> None:
+    """Imports pyarrow.
 
     Raises:
-        UnsupportedError: pyarrow is not installed.
+        ImportError: saying what to install.
     """
-    global _ready
-    if _ready:
+    global _pyarrow, _file
+    if _file is not None:
         return
     try:
-        import pyarrow as pa
+        import pyarrow
         from pyarrow.parquet import ParquetFile
     except ImportError as cause:
-        raise UnsupportedError(
-            f"open {url}: Parquet is decoded by pyarrow, which cannot be imported ({cause}): "
+        raise ImportError(
+            f"Parquet is decoded by pyarrow, which cannot be imported ({cause}): "
             "pip install 'headrace[parquet]'"
         ) from cause
+    _pyarrow, _file = pyarrow, ParquetFile
 
-    def decode(address: int, size: int, array: int, schema: int) -> None:
-        # A buffer without an owner: the core keeps the bytes until this returns, and the columns
-        # that come out of Parquet are copies.
-        source = pa.BufferReader(pa.foreign_buffer(address, size))
-        with ParquetFile(source, pre_buffer=False, page_checksum_verification=True) as file:
-            table = file.read(use_threads=False).combine_chunks()
-        batches = table.to_batches()
-        if not batches:
-            batches = [pa.RecordBatch.from_pylist([], schema=table.schema)]
-        if len(batches) > 1:
-            raise ValueError(f"a column of more than 2 GiB in {len(batches)} parts")
-        batches[0]._export_to_c(array, schema)
 
-    _core.set_arrow_decoder(decode)
-    _ready = True
+def decode(address: int, size: int, array: int, schema: int) -> None:
+    """The table of a Parquet file in memory, as a struct array: to Arrow's two C structs."""
+    # A buffer without an owner: the core keeps the bytes until this returns, and the columns that
+    # come out of Parquet are copies.
+    source = _pyarrow.BufferReader(_pyarrow.foreign_buffer(address, size))
+    with _file(source, pre_buffer=False, page_checksum_verification=True) as file:
+        table = file.read(use_threads=False).combine_chunks()
+    batches = table.to_batches() or [_pyarrow.RecordBatch.from_pylist([], schema=table.schema)]
+    if len(batches) > 1:
+        raise ValueError(f"a column of more than 2 GiB, in {len(batches)} parts")
+    batches[0]._export_to_c(array, schema)
+
+
+_core.set_arrow_decoder(prepare, decode)

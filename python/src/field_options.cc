@@ -52,7 +52,7 @@ void store_number(nb::handle value, std::array<std::byte, 8>& out) {
 std::array<std::byte, 8> null_value(nb::handle value, Dtype dtype) {
   std::array<std::byte, 8> out{};
   switch (dtype) {
-    case Dtype::kBool: store_number<bool>(value, out); break;
+    case Dtype::kBool:
     case Dtype::kU8: store_number<uint8_t>(value, out); break;
     case Dtype::kI8: store_number<int8_t>(value, out); break;
     case Dtype::kU16: store_number<uint16_t>(value, out); break;
@@ -75,7 +75,10 @@ FieldDecode wished(const nb::dict& spec, FieldDecode natural) {
   const bool stored_number = natural.kind == FieldKind::kScalar;
   if (kind == "auto" || ((kind == "int" || kind == "float") && stored_number) ||
       (kind == "npy" && natural.kind == FieldKind::kMdsArray)) {
-    if (spec.contains("null") && natural.dtype) natural.null_value = null_value(spec["null"], *natural.dtype);
+    if (spec.contains("null") && natural.dtype) {
+      if (natural.dtype == Dtype::kBool) natural.dtype = Dtype::kI8;  // 0, 1, and what stands for null
+      natural.null_value = null_value(spec["null"], *natural.dtype);
+    }
     return natural;
   }
   FieldDecode out{.field = natural.field, .column = natural.column};

@@ -46,6 +46,8 @@ class Numbers {
     rest_ = rest_.subspan(n);
     return text;
   }
+  // At least so many bytes follow.
+  bool has(uint64_t bytes) const { return !failed_ && bytes <= rest_.size(); }
   bool failed() const { return failed_; }
   bool at_end() const { return rest_.empty(); }
 
@@ -80,7 +82,8 @@ Status take_chunk(Numbers& in, uint64_t size, uint64_t rows, UnitChunk& chunk) {
   chunk.decoded_bytes = in.take();
   chunk.values = in.take();
   chunk.codec = static_cast<int32_t>(static_cast<uint32_t>(in.take()));
-  const uint64_t pages = in.take_count(2);
+  const uint64_t pages = in.take();
+  if (pages > 0 && !in.has((pages - 1) * 2)) return bad("pages of a column chunk");
   const auto head = checked_add(chunk.begin, chunk.dict_bytes);
   const auto end = head ? checked_add(*head, chunk.data_bytes) : std::nullopt;
   if (in.failed() || !end || *end > size || (rows > 0 && chunk.data_bytes == 0)) return bad("a column chunk outside its object");

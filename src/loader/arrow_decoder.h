@@ -16,6 +16,8 @@ namespace headrace {
 class ArrowDecoder {
  public:
   virtual ~ArrowDecoder() = default;
+  // Loads the library. kUnsupported, saying what to install, where it is not there. Before the first decode.
+  virtual Status prepare() const = 0;
   // The table of a whole small Parquet file, as one struct array, its columns copied out of `file`. May take the GIL
   // and be called from several threads. kCorrupt where the bytes are wrong.
   virtual Result<ArrowTable> decode_parquet(Bytes file) const = 0;

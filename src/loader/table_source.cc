@@ -82,7 +82,7 @@ uint64_t TableSource::decoded_guess(const UnitTable::Unit& unit) const {
                                                : pages_of_rows(group, chunk, unit.row_begin, unit.row_end);
       const double share = static_cast<double>(pages.row_end - pages.row_begin) / static_cast<double>(group.rows);
       const auto all = static_cast<double>(chunk.decoded_bytes + chunk.values * kValueBytes);
-      bytes += static_cast<uint64_t>(share * all) + chunk.dict_bytes;
+      bytes += static_cast<uint64_t>(share * all);
     }
   }
   return bytes;
