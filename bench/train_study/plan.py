@@ -145,6 +145,15 @@ def exploratory(cnn: Part, text: Part) -> list[Part]:
         lanes=text.buffer * 100 // (56 * 4),
         global_of="c",
     )
+    finer_defaults = replace(
+        text,
+        name="h",
+        what="exploratory: as c, with what the defaults choose since they heed the bound of D(32)",
+        orders=("stratified",),
+        block=2,
+        lanes=256,
+        global_of="c",
+    )
     gentle = replace(
         cnn,
         name="f",
@@ -160,4 +169,4 @@ def exploratory(cnn: Part, text: Part) -> list[Part]:
         buffer_share=8 * LANE_SHARE,
         global_of="a",
     )
-    return [small_blocks, gentle, more_memory]
+    return [small_blocks, gentle, more_memory, finer_defaults]

@@ -211,6 +211,7 @@ TRAIN = {
     "c": train_text,
     "d": train_cnn,
     "e": train_text,
+    "h": train_text,
     "f": train_cnn,
     "g": train_cnn,
 }

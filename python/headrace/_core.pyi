@@ -263,3 +263,24 @@ class Stream:
     def stats(self) -> dict[str, int]: ...
 
     def close(self) -> None: ...
+
+class RangeProbe:
+    """Sends range reads and times the answers; see headrace.probe."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def has_more(self) -> bool:
+        """More objects lie there than were listed."""
+
+    def objects(self) -> list[tuple[str, int]]:
+        """(key, bytes) of each that was found."""
+
+    def run(self, target: NDArray[np.uint64], begin: NDArray[np.uint64], bytes: NDArray[np.uint64], in_flight: int, send_seconds: float, drain_seconds: float) -> dict[str, Any]:
+        """
+        Reads ranges, in order. For each: sent and done (seconds since the start), first_byte (seconds since it was
+        sent), end (0 not sent, 1 whole, 2 throttled, 3 failed, 4 cut off); and the first failure's text.
+        """
+
+def open_probe(urls: Sequence[str], options: dict[str, Any]) -> RangeProbe: ...

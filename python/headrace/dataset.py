@@ -61,8 +61,10 @@ def open(source: Source, *, progress: ProgressSink | None = None, **options: Any
         rebuild: make a new index even where one is found.
         order: ``"stream"`` reads tars from front to back without an index: training starts at once
             (docs/ordering.md, "Stream order"). Compressed tars are always read so.
-        format: ``"webdataset"`` or ``"mds"`` when the names do not say it.
+        format: ``"webdataset"``, ``"mds"`` or ``"jsonl"`` when the names do not say it.
         connections_max, attempts_max, retry_seconds_max: limits of the store client.
+        connect_timeout, read_timeout: seconds, as botocore's: until a connection stands (3), and
+            without a byte (30 before an answer's first, 5 inside it).
 
     Raises:
         OptionError, NotFoundError, AccessError, MismatchError, CorruptError, ...: see errors.py.

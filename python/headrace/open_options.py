@@ -33,6 +33,8 @@ _OPTIONS = {
     "connections_max": "connections_max",
     "attempts_max": "attempts_max",
     "retry_seconds_max": "retry_seconds_max",
+    "connect_timeout": "connect_timeout_s",
+    "read_timeout": "read_timeout_s",
     "index": "index",
     "build": "build",
     "save": "save",
@@ -51,7 +53,7 @@ _TRUTHS = (
     "use_dualstack_endpoint",
     "use_fips_endpoint",
 )
-FORMATS = ("webdataset", "mds", "parquet")
+FORMATS = ("webdataset", "mds", "jsonl", "parquet")
 
 
 def core_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -82,6 +84,8 @@ def core_options(options: dict[str, Any]) -> dict[str, Any]:
             core[name] = _base64_key(value)
         elif name in _TRUTHS:
             core[_OPTIONS[name]] = bool(value)
+        elif name.endswith("_timeout"):
+            core[_OPTIONS[name]] = _seconds(name, value, faults)
         elif name.endswith("_max"):
             core[_OPTIONS[name]] = faults.count(name, value, least=1)
         else:
@@ -96,6 +100,14 @@ def core_options(options: dict[str, Any]) -> dict[str, Any]:
     if core.get("verify_tls", True) and "ca_file" not in core and not _core.knows_trusted_cas():
         core.update(_certifi_bundle())
     return core
+
+
+def _seconds(name: str, value: Any, faults: Faults) -> float | None:
+    """A time limit in (0, an hour]."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 3600:
+        faults.add(f"{name}={value!r} is not a number of seconds in (0, 3600]")
+        return None
+    return float(value)
 
 
 def _base64_key(value: str | bytes) -> str:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import ssl
 import subprocess
 import tempfile
 import time
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,8 @@ __all__ = ["Server", "server_program"]
 # The server's built-in credentials (docs/serve.md): it listens on the loopback interface only.
 ACCESS_KEY, SECRET_KEY = "headrace", "headrace-secret"
 _START_SECONDS_MAX = 20.0
+
+FaultRules = Sequence[Mapping[str, Any]] | str | os.PathLike[str]
 
 
 def server_program() -> Path:
@@ -38,6 +42,10 @@ def server_program() -> Path:
     return path
 
 
+def _rules_json(faults: Sequence[Mapping[str, Any]]) -> str:
+    return json.dumps({"rules": [dict(rule) for rule in faults]})
+
+
 class Server:
     """A headrace-serve process on a free port of the loopback interface, ended by ``close()``.
 
@@ -45,6 +53,8 @@ class Server:
         root: folder whose sub-folders are the buckets; None with ``--synthetic`` in ``words``.
         profile: latency profile, ``"zero"`` or ``"s3"``.
         anonymous: do not check signatures.
+        tls: HTTPS with a certificate of its own, which ``options`` and ``environment`` name.
+        faults: fault rules (docs/serve.md), as dictionaries or the path of a JSON file.
         words: more words for the program's command line (docs/serve.md).
     """
 
@@ -54,20 +64,32 @@ class Server:
         *,
         profile: str = "zero",
         anonymous: bool = False,
+        tls: bool = False,
+        faults: FaultRules | None = None,
         words: list[str] | None = None,
     ) -> None:
         command = [str(server_program())]
         command += [] if root is None else [os.fspath(root)]
-        with tempfile.TemporaryDirectory(prefix="headrace-serve-") as folder:
-            port_file = Path(folder, "port")
-            command += ["--port", "0", "--port-file", str(port_file), "--profile", profile]
-            command += ["--anonymous"] * anonymous + (words or [])
-            self._log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
-            )
-            self.port = self._wait_for(port_file)
+        self._folder = tempfile.TemporaryDirectory(prefix="headrace-serve-")
+        port_file = Path(self._folder.name, "port")
+        command += ["--port", "0", "--port-file", str(port_file), "--profile", profile]
+        command += ["--anonymous"] * anonymous
+        self.ca_file = str(Path(self._folder.name, "ca.pem")) if tls else ""
+        command += ["--tls", "--tls-out", self.ca_file] if tls else []
+        command += [] if faults is None else ["--faults", self._rules_file(faults)]
+        self._log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            command + (words or []), stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
+        )
+        self.port = self._wait_for(port_file)
         self.anonymous = anonymous
+
+    def _rules_file(self, faults: FaultRules) -> str:
+        if isinstance(faults, str | os.PathLike):
+            return os.fspath(faults)
+        path = Path(self._folder.name, "faults.json")
+        path.write_text(_rules_json(faults))
+        return str(path)
 
     def _wait_for(self, port_file: Path) -> int:
         deadline = time.monotonic() + _START_SECONDS_MAX
@@ -83,16 +105,18 @@ class Server:
 
     @property
     def endpoint_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.ca_file else ''}://127.0.0.1:{self.port}"
 
     @property
     def options(self) -> dict[str, Any]:
         """Options for :func:`headrace.open`."""
+        place: dict[str, Any] = {"endpoint_url": self.endpoint_url, "region": "us-east-1"}
+        if self.ca_file:
+            place["verify"] = self.ca_file
         if self.anonymous:
-            return {"endpoint_url": self.endpoint_url, "region": "us-east-1", "anonymous": True}
+            return {**place, "anonymous": True}
         return {
-            "endpoint_url": self.endpoint_url,
-            "region": "us-east-1",
+            **place,
             "aws_access_key_id": ACCESS_KEY,
             "aws_secret_access_key": SECRET_KEY,
         }
@@ -101,6 +125,7 @@ class Server:
     def environment(self) -> dict[str, str]:
         """The same as environment variables, for another process."""
         return {
+            **({"AWS_CA_BUNDLE": self.ca_file} if self.ca_file else {}),
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,
@@ -114,9 +139,19 @@ class Server:
             self._control("DELETE", "stats")
         return counters
 
-    def _control(self, method: str, what: str) -> bytes:
-        request = urllib.request.Request(f"{self.endpoint_url}/-/{what}", method=method)
-        with urllib.request.urlopen(request, timeout=10) as reply:
+    def set_faults(self, faults: Sequence[Mapping[str, Any]]) -> None:
+        """Puts these rules in place of those in force; counts and time windows begin anew."""
+        self._control("POST", "faults", _rules_json(faults).encode())
+
+    def fault_counts(self) -> list[dict[str, Any]]:
+        """For each rule kind, op, key and how often it ``matched`` and ``fired``."""
+        rules: list[dict[str, Any]] = json.loads(self._control("GET", "faults"))["rules"]
+        return rules
+
+    def _control(self, method: str, what: str, body: bytes | None = None) -> bytes:
+        request = urllib.request.Request(f"{self.endpoint_url}/-/{what}", body, method=method)
+        trust = ssl.create_default_context(cafile=self.ca_file) if self.ca_file else None
+        with urllib.request.urlopen(request, timeout=10, context=trust) as reply:
             content: bytes = reply.read()
         return content
 
@@ -129,6 +164,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 self._process.kill()
                 self._process.wait()
+        self._folder.cleanup()
 
     def __enter__(self) -> Server:
         return self

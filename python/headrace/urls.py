@@ -32,7 +32,9 @@ _SHARD_FORMATS = {
     ".parquet": "parquet",
     ".tfrecord": "tfrecord",
     ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
 }
+_COMPRESSIONS = (".gz", ".zst", ".zstd", ".bz2", ".br", ".snappy")
 _SCHEMES = ("s3", "gs", "file", "http", "https")
 
 
@@ -231,7 +233,10 @@ def _format_of(key: str) -> str:
     base = key.rsplit("/", 1)[-1]
     if base == "index.json":
         return "mds"
-    return _SHARD_FORMATS.get(os.path.splitext(base)[1].lower(), "")
+    name, ending = os.path.splitext(base)
+    if ending.lower() in _COMPRESSIONS:
+        ending = os.path.splitext(name)[1]
+    return _SHARD_FORMATS.get(ending.lower(), "")
 
 
 def _folder_of(key: str) -> str | None:

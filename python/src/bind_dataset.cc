@@ -6,15 +6,14 @@
 #include <nanobind/stl/pair.h>
 
 #include <algorithm>
-#include <future>
 #include <mutex>
 #include <optional>
-#include <thread>
 
 #include "dataset_handle.h"
 #include "format/unit_table.h"
 #include "loader/field_defaults.h"
 #include "loader/open_store.h"
+#include "run_with_signals.h"
 #include "sample_value.h"
 
 namespace headrace::python {
@@ -29,10 +28,10 @@ void take(const nb::dict& options, const char* name, T& into) {
   if (options.contains(name)) into = nb::cast<T>(options[name]);
 }
 
-// Names are checked in Python (headrace.dataset), where the nearest one can be suggested.
-OpenOptions open_options(const nb::dict& given) {
-  OpenOptions out;
-  StoreOptions& store = out.store;
+}  // namespace
+
+StoreOptions store_options(const nb::dict& given) {
+  StoreOptions store;
   take(given, "endpoint_url", store.endpoint_url);
   take(given, "region", store.region);
   take(given, "profile", store.profile);
@@ -51,6 +50,18 @@ OpenOptions open_options(const nb::dict& given) {
   take(given, "connections_max", store.connections_max);
   take(given, "attempts_max", store.attempts_max);
   take(given, "retry_seconds_max", store.retry_seconds_max);
+  take(given, "hedge", store.hedge);
+  take(given, "connect_timeout_s", store.connect_timeout_s);
+  take(given, "read_timeout_s", store.read_timeout_s);
+  return store;
+}
+
+namespace {
+
+// Names are checked in Python (headrace.dataset), where the nearest one can be suggested.
+OpenOptions open_options(const nb::dict& given) {
+  OpenOptions out;
+  out.store = store_options(given);
   take(given, "index", out.index);
   take(given, "build", out.build);
   take(given, "save", out.save);
@@ -77,31 +88,6 @@ struct LatestProgress {
     return std::exchange(said, std::nullopt);
   }
 };
-
-// Runs `work(stop)` on another thread until it is done; meanwhile answers signals and calls `tick` with the GIL.
-template <class T, class Work, class Tick>
-T run_with_signals(Work work, Tick tick) {
-  std::stop_source stop;
-  std::promise<Result<T>> promise;
-  auto future = promise.get_future();
-  std::jthread worker([&] { promise.set_value(work(stop.get_token())); });
-  try {
-    for (bool done = false; !done;) {
-      {
-        nb::gil_scoped_release unlocked;
-        done = future.wait_for(kWaitSlice) == std::future_status::ready;
-      }
-      check_signals();
-      tick();
-    }
-  } catch (...) {
-    stop.request_stop();
-    nb::gil_scoped_release unlocked;
-    worker.join();
-    throw;
-  }
-  return unwrap(future.get());
-}
 
 DatasetHandle open_dataset(const std::vector<std::string>& urls, const nb::dict& options,
                            const nb::object& progress) {

@@ -14,6 +14,7 @@
 #include "field_options.h"
 #include "loader/batch_stream.h"
 #include "sampling.h"
+#include "shared_slots.h"
 #include "streams.h"
 
 namespace headrace::python {
@@ -71,6 +72,7 @@ StreamOptions stream_options(const nb::list& sources, const nb::dict& given) {
     out.streams = stream_job(streams, out.rank, out.world);
     out.chunk_bytes = option<uint64_t>(streams, "chunk_bytes");
   }
+  if (given.contains("shared")) out.shared = option<const SharedMemory&>(given, "shared").arena;
   return out;
 }
 
@@ -79,6 +81,7 @@ class Stream {
  public:
   Stream(const nb::list& sources, const nb::dict& options) : pid_(getpid()) {
     StreamOptions checked = stream_options(sources, options);
+    shared_ = checked.shared;
     nb::gil_scoped_release unlocked;
     auto started = BatchStream::start(std::move(checked));
     if (started.ok()) {
@@ -100,6 +103,7 @@ class Stream {
   Stream(const Stream&) = delete;
 
   nb::object next(double wait_seconds);
+  nb::object take_shared(uint64_t bytes) { return shared_slot(stream_->take_shared(bytes), *shared_); }
   nb::dict stats() const;
   void close() {
     if (pid_ != getpid()) return;
@@ -109,6 +113,7 @@ class Stream {
 
  private:
   pid_t pid_;
+  std::shared_ptr<MemfdArena> shared_;
   std::unique_ptr<BatchStream> stream_;
 };
 
@@ -213,6 +218,9 @@ void bind_stream(nb::module_& m) {
            nb::sig("def __init__(self, sources: list[dict[str, Any]], options: dict[str, Any]) -> None"))
       .def("next", &Stream::next, "wait_seconds"_a, "A batch, None at the end, False: not there yet.",
            nb::sig("def next(self, wait_seconds: float) -> dict[str, Any] | Literal[False] | None"))
+      .def("take_shared", &Stream::take_shared, "bytes"_a,
+           "With the option shared: memory that counts in the loader's; None where that is full.",
+           nb::sig("def take_shared(self, bytes: int) -> SharedSlot | None"))
       .def("stats", &Stream::stats, nb::sig("def stats(self) -> dict[str, int]"))
       .def("close", &Stream::close);
 }

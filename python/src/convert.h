@@ -53,8 +53,10 @@ nb::object to_numpy(std::vector<T> values) {
 void bind_order(nb::module_& m);
 void bind_schedule(nb::module_& m);
 void bind_dataset(nb::module_& m);
+void bind_shared(nb::module_& m);
 void bind_stream(nb::module_& m);
 void bind_streams(nb::module_& m);
 void bind_sampling(nb::module_& m);
+void bind_probe(nb::module_& m);
 
 }  // namespace headrace::python

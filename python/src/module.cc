@@ -60,6 +60,8 @@ NB_MODULE(_core, m) {
   bind_dataset(m);
   bind_streams(m);
   bind_arrow_decode(m);
+  bind_shared(m);
   bind_stream(m);
+  bind_probe(m);
 #endif
 }

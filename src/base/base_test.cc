@@ -10,6 +10,7 @@
 #include "base/folded_crc.h"
 #include "base/hash.h"
 #include "base/result.h"
+#include "base/stream_copy.h"
 #include "base/unique_function.h"
 
 namespace headrace {
@@ -93,6 +94,21 @@ TEST(FoldedCrc, IsTheSameInOnePieceAndInMany) {
     }
     ASSERT_EQ(crc64nvme(as_bytes(part)), c64) << size;
     ASSERT_EQ(crc32_ieee(as_bytes(part)), c32) << size;
+  }
+}
+
+// Sizes around the lines, pages and steps in which it copies, every alignment of the target, nothing beside it touched.
+TEST(StreamCopy, CopiesWhatMemcpyWould) {
+  std::string source(300'000, '\0');
+  for (size_t i = 0; i < source.size(); ++i) source[i] = static_cast<char>(i * 131 + (i >> 7));
+  for (size_t size : {0u, 1u, 65'535u, 65'536u, 65'537u, 81'919u, 81'984u, 115'000u, 262'143u}) {
+    for (size_t at = 0; at < 67; at += size < 1000 ? 1 : 11) {
+      std::string target(at + size + 64, '#');
+      stream_copy(reinterpret_cast<std::byte*>(target.data()) + at, as_bytes(source).data() + at % 13, size);
+      ASSERT_EQ(target.substr(at, size), source.substr(at % 13, size)) << size << " at " << at;
+      ASSERT_EQ(target.substr(0, at), std::string(at, '#'));
+      ASSERT_EQ(target.substr(at + size), std::string(64, '#'));
+    }
   }
 }
 

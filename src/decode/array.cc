@@ -2,6 +2,9 @@
 #include "decode/array.h"
 
 #include <algorithm>
+#include <cstring>
+
+#include "base/stream_copy.h"
 
 namespace headrace {
 namespace {
@@ -49,7 +52,7 @@ void copy_array(const ArrayView& array, MutableBytes out) {
       copy_element(array.values.data() + at, out.data() + at, size, true);
     }
   } else {
-    std::memcpy(out.data(), array.values.data(), out.size());
+    stream_copy(out.data(), array.values.data(), out.size());
   }
 }
 

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/endian.h"
+#include "base/stream_copy.h"
 #include "decode/json_text.h"
 #include "decode/npy.h"
 #include "decode/numbers.h"
@@ -64,7 +65,7 @@ Status decode_scalar(const FieldDecode& decode, Bytes stored, MutableBytes out) 
     return corrupt("decode " + std::string(dtype_name(*decode.dtype)) + ": " +
                    std::to_string(stored.size()) + " bytes, wanted " + std::to_string(out.size()));
   }
-  std::memcpy(out.data(), stored.data(), out.size());
+  stream_copy(out.data(), stored.data(), out.size());
   return {};
 }
 
@@ -200,7 +201,7 @@ Status decode_field(const FieldDecode& decode, Bytes stored, uint64_t random_key
       break;
   }
   HR_ASSERT(stored.size() == out.size());
-  if (!out.empty()) std::memcpy(out.data(), stored.data(), out.size());
+  stream_copy(out.data(), stored.data(), out.size());
   return {};
 }
 

@@ -24,6 +24,8 @@
 
 namespace headrace {
 
+class ShardFormat;
+
 // One row of a batch, with the memory that holds its sample.
 struct FetchedRow {
   std::shared_ptr<const Piece> piece;
@@ -73,9 +75,10 @@ struct FetchSource {
   std::shared_ptr<const Cutter> cutter;
   std::string key_prefix;    // + ShardEntry::key = the object's key
   bool pin_versions = true;  // If-Match with the index's ETag
+  bool in_memory = false;    // the store keeps what it read: its reads are not counted as bytes received
+  std::shared_ptr<const ShardFormat> shard_format = nullptr;  // stream order: how shards are read from front to back
   std::shared_ptr<const UnitSource> units = nullptr;  // of formats that are decoded in units: instead of a cutter
   bool keep_units = false;   // all units fit in memory: what was decoded stays until the end of the pass
-  bool in_memory = false;    // the store keeps what it read: its reads are not counted as bytes received
 
   uint64_t sample_bytes_mean() const;  // >= 1
 };

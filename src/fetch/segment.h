@@ -11,6 +11,7 @@
 
 #include "base/bytes.h"
 #include "fetch/piece.h"
+#include "fetch/stride_watch.h"
 #include "format/dataset_index.h"
 #include "format/parquet_unit.h"
 #include "plan/shard_counts.h"
@@ -38,6 +39,7 @@ struct Part {
   uint32_t rereads = 0;
   bool sent = false;
   TimePoint sent_at{};
+  std::shared_ptr<StrideWatch> watch;  // of the read under way
   std::vector<std::shared_ptr<Piece>> pieces;
   std::vector<Buffer> holes;      // of a scattered part: where bytes between wanted samples go, in order
   std::vector<uint64_t> waiting;  // batches (by number) that have rows here, each once

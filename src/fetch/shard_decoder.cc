@@ -4,8 +4,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "format/webdataset.h"
-
 namespace headrace {
 namespace {
 
@@ -42,22 +40,27 @@ Result<std::unique_ptr<ShardDecoder>> ShardDecoder::make(ShardDecoderSpec spec, 
   }
   if (!status.ok()) return status.with_context("read " + spec.name);
   HR_TRY_ASSIGN(std::unique_ptr<Decoder> decoder, make_decoder(spec.compression, spec.decoder, from));
-  return std::unique_ptr<ShardDecoder>(
-      new ShardDecoder(std::move(spec), start, std::move(decoder), std::move(buffers), std::move(cutter)));
+  auto scanner = spec.shard_format->scanner(spec.shard, {start.offset, start.row, spec.sample_bytes_max});
+  return std::unique_ptr<ShardDecoder>(new ShardDecoder(std::move(spec), start, std::move(decoder), std::move(scanner),
+                                                        std::move(buffers), std::move(cutter)));
 }
 
 ShardDecoder::ShardDecoder(ShardDecoderSpec spec, const ShardStart& start, std::unique_ptr<Decoder> decoder,
-                           std::shared_ptr<BufferSource> buffers, std::shared_ptr<const Cutter> cutter)
+                           std::unique_ptr<SampleScanner> scanner, std::shared_ptr<BufferSource> buffers,
+                           std::shared_ptr<const Cutter> cutter)
     : spec_(std::move(spec)),
       buffers_(std::move(buffers)),
       cutter_(std::move(cutter)),
       decoder_(std::move(decoder)),
-      scanner_(start.offset, spec_.sample_bytes_max),
+      scanner_(std::move(scanner)),
       base_(point_of(start, spec_.compression).plain),
       row_(start.row),
       stored_at_(first_stored(start, spec_.compression)) {
   if (!spec_.index || spec_.compression != Compression::kNone || start.offset != 0 || spec_.size == 0) return;
-  indexer_ = make_tar_indexer(spec_.size);
+  if (!spec_.shard_format->indexed_by_reading()) return;
+  ShardEntry entry;
+  entry.size = spec_.size;
+  indexer_ = spec_.shard_format->indexer(spec_.shard, entry, {});
   if (!indexer_->next({}).ok()) indexer_ = nullptr;
 }
 
@@ -90,8 +93,7 @@ Result<ShardDecoder::Stop> ShardDecoder::run(Bytes& stored, bool last, size_t sa
     HR_ASSERT(stored.empty());  // the decoder had bytes and room
     if (!last) return Stop::kInput;
     if (Status status = decoder_->finish(); !status.ok()) return named(status);
-    if (spec_.size == 0) return named(corrupt("the object is empty, a tar has at least its end blocks"));
-    Result<std::optional<ByteRange>> rest = scanner_.finish();
+    Result<std::optional<ByteRange>> rest = scanner_->finish();
     if (!rest.ok()) return named(rest.status());
     found_ = *rest;
     ended_ = true;
@@ -100,12 +102,12 @@ Result<ShardDecoder::Stop> ShardDecoder::run(Bytes& stored, bool last, size_t sa
 
 // Looks at the plain bytes that it has not seen yet, up to the next complete sample.
 Status ShardDecoder::scan() {
-  if (base_ + filled_ < scanner_.at()) {  // between the restart point and the first sample
+  if (base_ + filled_ < scanner_->at()) {  // between the restart point and the first sample
     base_ += std::exchange(filled_, 0);
     return {};
   }
-  while (!found_ && scanner_.at() < base_ + filled_) {
-    Result<TarScanner::Step> step = scanner_.next(held(scanner_.at(), base_ + filled_));
+  while (!found_ && scanner_->at() < base_ + filled_) {
+    Result<SampleScanner::Step> step = scanner_->next(held(scanner_->at(), base_ + filled_));
     if (!step.ok()) return named(step.status());
     found_ = step->sample;
   }
@@ -145,7 +147,7 @@ bool ShardDecoder::make_room() {
   }
   const uint64_t size = room_.bytes().size();
   if (filled_ < size) return true;
-  const uint64_t keep = std::clamp(scanner_.keep_from(), base_, base_ + filled_), kept = base_ + filled_ - keep;
+  const uint64_t keep = std::clamp(scanner_->keep_from(), base_, base_ + filled_), kept = base_ + filled_ - keep;
   if (kept > size / 2) {
     Buffer larger = buffers_->take(size * 2);
     if (!larger) return false;

@@ -17,7 +17,7 @@
 #include "format/dataset_index.h"
 #include "format/decoder.h"
 #include "format/indexer.h"
-#include "format/tar_stream.h"
+#include "format/shard_format.h"
 #include "sys/buffer_source.h"
 
 namespace headrace {
@@ -42,6 +42,7 @@ class SkipList {
 };
 
 struct ShardDecoderSpec {
+  std::shared_ptr<const ShardFormat> shard_format;
   std::string name;  // for messages: the object's
   uint64_t shard = 0;
   uint64_t size = 0;  // stored bytes
@@ -85,7 +86,8 @@ class ShardDecoder {
 
  private:
   ShardDecoder(ShardDecoderSpec spec, const ShardStart& start, std::unique_ptr<Decoder> decoder,
-               std::shared_ptr<BufferSource> buffers, std::shared_ptr<const Cutter> cutter);
+               std::unique_ptr<SampleScanner> scanner, std::shared_ptr<BufferSource> buffers,
+               std::shared_ptr<const Cutter> cutter);
   bool make_room();
   bool hand_over(SkipList& skips, std::vector<StreamSample>& out);
   Status scan();
@@ -98,7 +100,7 @@ class ShardDecoder {
   const std::shared_ptr<BufferSource> buffers_;
   const std::shared_ptr<const Cutter> cutter_;
   std::unique_ptr<Decoder> decoder_;
-  TarScanner scanner_;
+  const std::unique_ptr<SampleScanner> scanner_;
   std::unique_ptr<Indexer> indexer_;
   std::optional<ShardIndex> index_;
   std::vector<std::shared_ptr<const RestartPoint>> points_;

@@ -91,6 +91,7 @@ Status StreamEngine::build() {
   source->name_prefix = source_.store->name() + "/" + source_.key_prefix;
   source->buffers = std::make_shared<FrugalSource>(deps_.buffers, deps_.budget, options_.headroom_bytes);
   source->cutter = source_.cutter;
+  source->shard_format = source_.shard_format;
   source->decoder = options_.decoder;
   source->sample_bytes_max = options_.sample_bytes_max;
   source->chunk_bytes = options_.chunk_bytes;

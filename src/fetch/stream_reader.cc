@@ -102,6 +102,7 @@ StreamReader::Work StreamReader::work(size_t samples_max) {
 Status StreamReader::open(const StreamChunk& chunk) {
   const ShardEntry& shard = source_->index->shards()[chunk.shard];
   ShardDecoderSpec spec;
+  spec.shard_format = source_->shard_format;
   spec.name = source_->name_prefix + shard.key;
   spec.shard = chunk.shard;
   spec.size = shard.size;

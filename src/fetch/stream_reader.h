@@ -27,6 +27,7 @@ struct StreamInput {
   std::string name_prefix;                    // of objects in messages: the store's name and the key prefix
   std::shared_ptr<BufferSource> buffers;
   std::shared_ptr<const Cutter> cutter;
+  std::shared_ptr<const ShardFormat> shard_format;
   DecoderOptions decoder;
   uint64_t sample_bytes_max = 0;
   uint64_t chunk_bytes = 1 << 20;

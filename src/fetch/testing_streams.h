@@ -123,7 +123,7 @@ struct Bench {
   }
 
   std::shared_ptr<const DatasetIndex> index() const {
-    return DatasetIndexBuilder::uncounted(Format::kWebDataset, entries, {});
+    return DatasetIndexBuilder::uncounted(Format::kWebDataset, entries, "", {});
   }
 
   void stop() {
@@ -149,6 +149,7 @@ struct Bench {
     FetchSource source;
     source.store = store;
     source.index = index();
+    source.shard_format = make_webdataset_format();
     source.cutter = std::make_shared<WebDatasetCutter>(std::vector<FieldEntry>{{"x", 0}});
     FetchDeps deps{{source}, workers, buffers, budget};
     sink = std::make_shared<Collector>();

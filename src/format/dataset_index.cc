@@ -25,24 +25,7 @@ uint64_t strides_for(uint64_t samples, uint64_t stride) { return (samples + stri
 
 }  // namespace
 
-std::string_view format_name(Format format) {
-  switch (format) {
-    case Format::kWebDataset:
-      return "webdataset";
-    case Format::kMds:
-      return "mds";
-    case Format::kParquet:
-      return "parquet";
-  }
-  return "unknown";
-}
-
-Result<Format> format_from_name(std::string_view name) {
-  for (Format f : {Format::kWebDataset, Format::kMds, Format::kParquet}) {
-    if (name == format_name(f)) return f;
-  }
-  return invalid_argument("format \"" + std::string(name) + "\": not one of webdataset, mds, parquet");
-}
+std::string crc32c_text(uint32_t crc) { return "crc32c:" + hex32(crc); }
 
 uint64_t stride_for_mean_bytes(uint64_t mean_bytes) {
   return std::clamp(std::bit_floor(kStrideBytes / std::max<uint64_t>(mean_bytes, 1)), uint64_t{1},

@@ -25,10 +25,13 @@ struct UnitFile;   // format/unit_table.h
 class UnitTable;
 
 // The numbers are part of index files and of the order hash: never reuse one.
-enum class Format : uint32_t { kWebDataset = 1, kMds = 2, kParquet = 16 };
+enum class Format : uint32_t { kWebDataset = 1, kMds = 2, kJsonl = 3, kParquet = 16 };
 
-std::string_view format_name(Format format);  // "webdataset", "mds"
+std::string_view format_name(Format format);  // "webdataset", "mds", "jsonl"; "unknown"
 Result<Format> format_from_name(std::string_view name);
+
+// ShardEntry::checksum of a CRC-32C: "crc32c:1a2b3c4d".
+std::string crc32c_text(uint32_t crc);
 
 struct ShardEntry {
   std::string key;  // relative to the data set's root
@@ -178,6 +181,7 @@ class DatasetIndexBuilder {
   // no samples. `fields`: those that are known.
   static std::shared_ptr<const DatasetIndex> uncounted(Format format,
                                                        std::vector<ShardEntry> shards,
+                                                       std::string schema_json,
                                                        std::vector<FieldEntry> fields);
 
  private:

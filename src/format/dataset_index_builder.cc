@@ -166,9 +166,11 @@ Result<std::shared_ptr<const DatasetIndex>> DatasetIndexBuilder::finish_units() 
 
 std::shared_ptr<const DatasetIndex> DatasetIndexBuilder::uncounted(Format format,
                                                                    std::vector<ShardEntry> shards,
+                                                                   std::string schema_json,
                                                                    std::vector<FieldEntry> fields) {
   DatasetIndex index;
   index.format_ = format;
+  index.schema_json_ = std::move(schema_json);
   index.fields_ = std::move(fields);
   index.shards_ = std::move(shards);
   index.borders_.assign(index.shards_.size(), 0);

@@ -2,6 +2,7 @@
 #include "format/decoder.h"
 
 #include <algorithm>
+#include <array>
 
 namespace headrace {
 namespace {
@@ -21,8 +22,29 @@ class PlainDecoder final : public Decoder {
   uint64_t memory_bytes() const override { return 0; }
 };
 
-bool ends_with_any(std::string_view key, std::initializer_list<std::string_view> ends) {
-  return std::ranges::any_of(ends, [&](std::string_view end) { return key.ends_with(end); });
+constexpr uint64_t kSlack = 64 << 20;  // plain bytes before the ratio counts
+
+struct Ending {
+  std::string_view text;
+  Compression compression;
+  std::string_view instead;  // what the name without compression ends in
+};
+constexpr std::array<Ending, 10> kEndings = {{
+    {".gz", Compression::kGzip, ""},
+    {".tgz", Compression::kGzip, ".tar"},
+    {".zst", Compression::kZstd, ""},
+    {".zstd", Compression::kZstd, ""},
+    {".tzst", Compression::kZstd, ".tar"},
+    {".bz2", Compression::kBzip2, ""},
+    {".tbz2", Compression::kBzip2, ".tar"},
+    {".tbz", Compression::kBzip2, ".tar"},
+    {".br", Compression::kBrotli, ""},
+    {".snappy", Compression::kSnappy, ""},
+}};
+
+const Ending* ending_of(std::string_view key) {
+  const auto found = std::ranges::find_if(kEndings, [&](const Ending& e) { return key.ends_with(e.text); });
+  return found == kEndings.end() ? nullptr : &*found;
 }
 
 }  // namespace
@@ -33,6 +55,12 @@ std::string_view compression_name(Compression compression) {
       return "gzip";
     case Compression::kZstd:
       return "zstd";
+    case Compression::kBzip2:
+      return "bzip2";
+    case Compression::kBrotli:
+      return "brotli";
+    case Compression::kSnappy:
+      return "snappy";
     case Compression::kNone:
       break;
   }
@@ -40,9 +68,18 @@ std::string_view compression_name(Compression compression) {
 }
 
 Compression compression_of_key(std::string_view key) {
-  if (ends_with_any(key, {".gz", ".tgz"})) return Compression::kGzip;
-  if (ends_with_any(key, {".zst", ".tzst", ".zstd"})) return Compression::kZstd;
-  return Compression::kNone;
+  const Ending* ending = ending_of(key);
+  return ending == nullptr ? Compression::kNone : ending->compression;
+}
+
+std::string without_compression(std::string_view key) {
+  const Ending* ending = ending_of(key);
+  if (ending == nullptr) return std::string(key);
+  return std::string(key.substr(0, key.size() - ending->text.size())) + std::string(ending->instead);
+}
+
+bool is_bomb(const DecoderOptions& options, uint64_t stored, uint64_t plain) {
+  return plain > kSlack && plain / options.ratio_max > stored;
 }
 
 Status check_restart_point(const RestartPoint& point, Compression compression,
@@ -56,6 +93,10 @@ Status check_restart_point(const RestartPoint& point, Compression compression,
   }
   if (compression == Compression::kNone && point.stored != point.plain)
     return wrong("two different offsets");
+  if ((compression == Compression::kBrotli || compression == Compression::kSnappy) &&
+      (point.stored != 0 || point.plain != 0)) {
+    return wrong("such an object can only be read from its front");
+  }
   if (!point.inside) return {};
   if (compression != Compression::kGzip) return wrong("inside a member of an object that has none");
   if (point.bits > 7) return wrong(number(point.bits) + " bits of a byte");
@@ -77,6 +118,12 @@ Result<std::unique_ptr<Decoder>> make_decoder(Compression compression,
       return make_gzip_decoder(options, from);
     case Compression::kZstd:
       return make_zstd_decoder(options, from);
+    case Compression::kBzip2:
+      return make_bzip2_decoder(options, from);
+    case Compression::kBrotli:
+      return make_brotli_decoder(options);
+    case Compression::kSnappy:
+      return make_snappy_decoder(options);
     case Compression::kNone:
       break;
   }

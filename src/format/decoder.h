@@ -5,7 +5,8 @@
 // and how the bytes are cut into calls never changes the result. gzip: any number of members, each
 // one's CRC-32 and length checked at its end, so that a byte that was flipped is noticed there at
 // the latest, but after the member's earlier samples were given out. zstd: any number of frames,
-// the checksum checked where the writer put one.
+// the checksum checked where the writer put one. bzip2: any number of streams, each block's CRC
+// checked before its bytes come out. brotli (RFC 7932) and raw snappy: one stream, no checksum.
 #pragma once
 
 #include <cstdint>
@@ -18,10 +19,12 @@
 
 namespace headrace {
 
-enum class Compression { kNone, kGzip, kZstd };
-std::string_view compression_name(Compression compression);  // "none", "gzip", "zstd"
-// By the end of the name: .gz .tgz, .zst .tzst .zstd; else none.
+enum class Compression { kNone, kGzip, kZstd, kBzip2, kBrotli, kSnappy };
+std::string_view compression_name(Compression compression);  // "none", "gzip", "zstd", "bzip2", ...
+// By the end of the name: .gz .tgz, .zst .tzst .zstd, .bz2 .tbz2, .br, .snappy; else none.
 Compression compression_of_key(std::string_view key);
+// The name of the plain bytes: "a.tgz" is "a.tar".
+std::string without_compression(std::string_view key);
 
 inline constexpr uint64_t kGzipWindow = 32'768;
 
@@ -47,12 +50,16 @@ struct DecoderOptions {
   // Plain bytes between restart points, at least. 2 MiB are about 5 ms of inflating, and a point of
   // 32 KiB is 1/64.
   uint64_t point_every = 2 << 20;
-  // A zstd frame that needs a larger window is refused, because each stream would hold one.
+  // A zstd frame that needs a larger window is refused, because each stream would hold one. (The
+  // others' windows are fixed: 32 KiB gzip, 16 MiB brotli, 64 KiB snappy; a block of bzip2 900 kB.)
   uint64_t window_bytes_max = 128 << 20;
   // Plain bytes a stored byte may become, beyond the first 64 MiB: above that it is a bomb. Deflate
   // itself ends at 1,032; a tar of constant images reaches some thousands with zstd.
   uint64_t ratio_max = 10'000;
 };
+
+// Whether so many plain bytes of so many stored ones are a bomb.
+bool is_bomb(const DecoderOptions& options, uint64_t stored, uint64_t plain);
 
 class Decoder {
  public:
@@ -72,7 +79,8 @@ class Decoder {
   virtual uint64_t memory_bytes() const = 0;
 };
 
-// Begins at the object's front, or at `from` (checked; kNone and kZstd use only its offsets).
+// Begins at the object's front, or at `from` (checked; all but kGzip use only its offsets, and
+// kBrotli and kSnappy begin nowhere but at the front).
 Result<std::unique_ptr<Decoder>> make_decoder(Compression compression,
                                               const DecoderOptions& options,
                                               const RestartPoint& from = {});
@@ -80,5 +88,8 @@ Result<std::unique_ptr<Decoder>> make_decoder(Compression compression,
 // One implementation each.
 std::unique_ptr<Decoder> make_gzip_decoder(const DecoderOptions& options, const RestartPoint& from);
 std::unique_ptr<Decoder> make_zstd_decoder(const DecoderOptions& options, const RestartPoint& from);
+std::unique_ptr<Decoder> make_bzip2_decoder(const DecoderOptions& options, const RestartPoint& from);
+std::unique_ptr<Decoder> make_brotli_decoder(const DecoderOptions& options);
+std::unique_ptr<Decoder> make_snappy_decoder(const DecoderOptions& options);
 
 }  // namespace headrace

@@ -12,6 +12,7 @@
 #include <random>
 
 #include "format/testing_compress.h"
+#include "format/testing_decode.h"
 
 namespace headrace {
 namespace {
@@ -20,50 +21,20 @@ using testing::gzip_of;
 using testing::text_like;
 using testing::zstd_of;
 
-struct Decoded {
-  std::string plain;
-  std::vector<RestartPoint> points;
-  Status status;
-};
-
-// Decodes `stored` from `from` on, given in pieces of `in_step` into room of `out_step`.
-Decoded decode(Compression compression, const std::string& stored, size_t in_step, size_t out_step,
-               DecoderOptions options = {}, const RestartPoint& from = {}) {
-  Decoded out;
-  auto made = make_decoder(compression, options, from);
-  if (!made.ok()) {
-    out.status = made.status();
-    return out;
-  }
-  Decoder& decoder = **made;
-  size_t at = from.stored;
-  size_t given = 0;
-  std::string room(out_step, '?');
-  for (;;) {
-    given = std::min(stored.size() - at, in_step);
-    auto step = decoder.step(as_bytes(std::string_view(stored).substr(at, given)),
-                             {reinterpret_cast<std::byte*>(room.data()), room.size()});
-    if (!step.ok()) {
-      out.status = step.status();
-      return out;
-    }
-    at += step->used;
-    out.plain.append(room, 0, step->made);
-    if (auto point = decoder.take_point()) out.points.push_back(*point);
-    if (step->used == 0 && step->made == 0) {
-      EXPECT_EQ(given, 0u) << "no progress with bytes to read and room to write";
-      if (at == stored.size()) break;
-    }
-  }
-  out.status = decoder.finish();
-  return out;
-}
+using testing::decode;
+using testing::Decoded;
 
 TEST(Decoder, NamesTellTheCompression) {
   EXPECT_EQ(compression_of_key("a/b.tar"), Compression::kNone);
   EXPECT_EQ(compression_of_key("a.tar.gz"), Compression::kGzip);
   EXPECT_EQ(compression_of_key("a.tgz"), Compression::kGzip);
   EXPECT_EQ(compression_of_key("a.tar.zst"), Compression::kZstd);
+  EXPECT_EQ(compression_of_key("a.jsonl.bz2"), Compression::kBzip2);
+  EXPECT_EQ(compression_of_key("shard.00000.mds.br"), Compression::kBrotli);
+  EXPECT_EQ(compression_of_key("shard.00000.mds.snappy"), Compression::kSnappy);
+  EXPECT_EQ(without_compression("a/b.jsonl.zst"), "a/b.jsonl");
+  EXPECT_EQ(without_compression("a/b.tgz"), "a/b.tar");
+  EXPECT_EQ(without_compression("a/b.mds"), "a/b.mds");
   EXPECT_EQ(compression_name(Compression::kZstd), "zstd");
 }
 

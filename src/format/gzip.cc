@@ -17,7 +17,6 @@ namespace {
 
 std::string number(uint64_t n) { return std::to_string(n); }
 
-constexpr uint64_t kSlack = 64 << 20;  // plain bytes before the ratio counts
 constexpr uint64_t kHeaderMax =
     64 << 10;  // of a member's header: name and comment are not bounded by the RFC
 constexpr uint8_t kCrcFlag = 2, kExtraFlag = 4, kNameFlag = 8, kCommentFlag = 16;
@@ -201,8 +200,7 @@ class GzipDecoder final : public Decoder {
     if (code != Z_OK && code != Z_STREAM_END && code != Z_BUF_ERROR) {
       return fail(Code::kCorrupt, std::string("not deflate data: ") + (z_.msg ? z_.msg : "?"));
     }
-    const uint64_t plain = plain_ - start_plain_;
-    if (plain > kSlack && plain / options_.ratio_max > stored_ - start_stored_) {
+    if (is_bomb(options_, stored_ - start_stored_, plain_ - start_plain_)) {
       return fail(Code::kExhausted,
                   "more than " + number(options_.ratio_max) + " bytes out of each stored one");
     }

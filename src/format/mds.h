@@ -2,8 +2,8 @@
 //
 // MDS, the format of mosaicml-streaming (docs/formats/mds.md): an index.json over shards; a shard
 // is a table of offsets and concatenated samples; a sample is the sizes of its variable columns,
-// then the columns. Uncompressed MDS shards only. Turning column bytes into values is decode/'s
-// work; what the bytes are is said by MdsEncoding.
+// then the columns. Compressed shards are read whole, in the stream order. Turning column bytes into
+// values is decode/'s work; what the bytes are is said by MdsEncoding.
 #pragma once
 
 #include <array>
@@ -18,6 +18,7 @@
 #include "format/dataset_index.h"
 #include "format/indexer.h"
 #include "format/sample.h"
+#include "format/sample_scanner.h"
 
 namespace headrace {
 
@@ -97,6 +98,10 @@ struct MdsShard {
   uint64_t bytes = 0;
   uint64_t samples = 0;
   std::vector<MdsFileHash> hashes;
+  // The object that is there when the shard is compressed (its name says how); else empty.
+  std::string zip_basename;
+  uint64_t zip_bytes = 0;
+  std::vector<MdsFileHash> zip_hashes;
 };
 struct MdsIndex {
   MdsSchema schema;  // the same in all shards
@@ -109,16 +114,22 @@ inline constexpr uint64_t kMdsColumnsMax = 1'024;
 inline constexpr uint64_t kMdsJsonDepthMax = 16;
 
 // index.json, version 2. kCorrupt names the shard (from 0) and the key; kUnsupported: another
-// version, compressed shards, json/csv shards, shards with different columns.
+// version, an unknown compression, json/csv shards, shards with different columns.
 Result<MdsIndex> parse_mds_index(Bytes json);
 
-// The shards as DatasetIndexBuilder wants them, without ETags.
+// The shards' objects as DatasetIndexBuilder wants them, without ETags.
 std::vector<ShardEntry> mds_shard_entries(const MdsIndex& index);
 
 // Indexes an MDS shard of `object_size` bytes that index.json says has `shard.samples` samples:
 // reads the table of offsets, with options.crc the whole shard.
 std::unique_ptr<Indexer> make_mds_indexer(const MdsShard& shard, const MdsSchema& schema,
                                           uint64_t object_size, IndexerOptions options = {});
+
+// The samples of a shard from front to back, from their column sizes; the shard's own table of
+// offsets is passed over. Checks their number, the shard's size and, from the front, the first of
+// its hashes that can be checked: at the end, when the samples were given out.
+std::unique_ptr<SampleScanner> make_mds_scanner(const MdsShard& shard, const MdsSchema& schema,
+                                                const ScanStart& start);
 
 class MdsCutter final : public Cutter {
  public:
@@ -141,5 +152,7 @@ class MdsHashCheck {
   virtual void update(Bytes bytes) = 0;
   virtual Status finish() = 0;  // kCorrupt names both
 };
+// For the first of the hashes that can be checked; null: none can.
+std::unique_ptr<MdsHashCheck> make_hash_check(const std::vector<MdsFileHash>& hashes);
 
 }  // namespace headrace

@@ -98,4 +98,11 @@ Result<std::unique_ptr<MdsHashCheck>> MdsHashCheck::make(const MdsFileHash& expe
                      "\": only xxh32, xxh64, xxh3_64 and xxh3_128 are built in");
 }
 
+std::unique_ptr<MdsHashCheck> make_hash_check(const std::vector<MdsFileHash>& hashes) {
+  for (const MdsFileHash& listed : hashes) {
+    if (auto check = MdsHashCheck::make(listed); check.ok()) return *std::move(check);
+  }
+  return nullptr;
+}
+
 }  // namespace headrace

@@ -4,9 +4,11 @@
 // shard: a shard's object is turned into an MdsShard when its closing brace comes and thrown away;
 // the schema is kept once.
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "format/decoder.h"
 #include "format/mds.h"
 
 namespace headrace {
@@ -64,7 +66,7 @@ Status check_basename(const std::string& name) {
     at = slash + 1;
   }
   if (good) return {};
-  return corrupt("/raw_data/basename: " + printable(name) + " is not a plain relative path");
+  return corrupt("/basename: " + printable(name) + " is not a plain relative path");
 }
 
 Result<std::vector<std::string>> texts_at(const Json& shard, const char* key) {
@@ -112,20 +114,18 @@ Result<MdsSchema> schema_of(const Json& shard) {
   return schema;
 }
 
-Status read_hashes(const Json& raw, MdsShard& shard) {
-  const auto hashes = raw.find("hashes");
-  if (hashes == raw.end() || hashes->is_null()) return {};
-  if (!hashes->is_object() || hashes->size() > kKeysMax) {
-    return corrupt("/raw_data/hashes: an object is needed");
-  }
+Result<std::vector<MdsFileHash>> hashes_of(const Json& file) {
+  std::vector<MdsFileHash> found;
+  const auto hashes = file.find("hashes");
+  if (hashes == file.end() || hashes->is_null()) return found;
+  if (!hashes->is_object() || hashes->size() > kKeysMax) return corrupt("/hashes: an object is needed");
   for (const auto& [algorithm, value] : hashes->items()) {
-    if (!value.is_string() || value.get_ref<const std::string&>().size() > 256 ||
-        algorithm.size() > 32) {
-      return corrupt("/raw_data/hashes: names and hex texts are needed");
+    if (!value.is_string() || value.get_ref<const std::string&>().size() > 256 || algorithm.size() > 32) {
+      return corrupt("/hashes: names and hex texts are needed");
     }
-    shard.hashes.push_back({algorithm, value.get<std::string>()});
+    found.push_back({algorithm, value.get<std::string>()});
   }
-  return {};
+  return found;
 }
 
 Status check_readable(const Json& shard) {
@@ -140,27 +140,68 @@ Status check_readable(const Json& shard) {
   if (format != "mds") {
     return corrupt("/format: " + printable(format) + " is no format of mosaicml-streaming");
   }
-  if (is_null_or_absent(shard, "compression") && is_null_or_absent(shard, "zip_data")) return {};
-  const auto compression = shard.find("compression");
-  const std::string how = compression != shard.end() && compression->is_string()
-                              ? compression->get<std::string>()
-                              : "?";
-  return unsupported("/compression: shards are compressed (" + printable(how) +
-                     "), which cannot be read by ranges; write the data set with compression=None");
+  return {};
+}
+
+// What index.json says of one file of a shard ("raw_data", "zip_data").
+struct FileFacts {
+  std::string basename;
+  uint64_t bytes = 0;
+  std::vector<MdsFileHash> hashes;
+};
+Result<FileFacts> file_of(const Json& shard, const char* key) {
+  const auto fail = [&](const Status& status) -> Status {
+    return {status.code(), std::string("/") + key + status.message()};  // a JSON pointer
+  };
+  const auto file = shard.find(key);
+  if (file == shard.end() || !file->is_object()) return corrupt(std::string("/") + key + ": an object is needed");
+  FileFacts facts;
+  Result<std::string> name = text_at(*file, "basename");
+  if (!name.ok()) return fail(name.status());
+  facts.basename = *std::move(name);
+  if (Status status = check_basename(facts.basename); !status.ok()) return fail(status);
+  const Result<uint64_t> bytes = number_at(*file, "bytes");
+  if (!bytes.ok()) return fail(bytes.status());
+  facts.bytes = *bytes;
+  Result<std::vector<MdsFileHash>> hashes = hashes_of(*file);
+  if (!hashes.ok()) return fail(hashes.status());
+  facts.hashes = *std::move(hashes);
+  return facts;
+}
+
+// "zstd:5" and a file that is named so.
+Status check_compression(const Json& shard, const std::string& zip_basename) {
+  HR_TRY_ASSIGN(const std::string how, text_at(shard, "compression"));
+  const std::string kind = how.substr(0, how.find(':'));
+  constexpr std::array<std::pair<std::string_view, Compression>, 5> kKinds = {{{"br", Compression::kBrotli},
+                                                                               {"bz2", Compression::kBzip2},
+                                                                               {"gz", Compression::kGzip},
+                                                                               {"snappy", Compression::kSnappy},
+                                                                               {"zstd", Compression::kZstd}}};
+  for (const auto& [name, compression] : kKinds) {
+    if (kind != name) continue;
+    if (compression_of_key(zip_basename) == compression) return {};
+    return corrupt("/zip_data/basename: " + printable(zip_basename) + " is not named as " + kind + " files are");
+  }
+  return unsupported("/compression: " + printable(how) + ", known are br, bz2, gz, snappy and zstd");
 }
 
 Result<MdsShard> shard_of(const Json& json) {
-  const auto raw = json.find("raw_data");
-  if (raw == json.end() || !raw->is_object()) return corrupt("/raw_data: an object is needed");
   MdsShard shard;
   HR_TRY_ASSIGN(shard.samples, number_at(json, "samples"));
   if (shard.samples >= kShardSamplesMax) {
     return corrupt("/samples: " + number(shard.samples) + " do not fit a shard");
   }
-  HR_TRY_ASSIGN(shard.basename, text_at(*raw, "basename"));
-  HR_TRY(check_basename(shard.basename));
-  HR_TRY_ASSIGN(shard.bytes, number_at(*raw, "bytes"));
-  HR_TRY(read_hashes(*raw, shard));
+  HR_TRY_ASSIGN(FileFacts raw, file_of(json, "raw_data"));
+  shard.basename = std::move(raw.basename);
+  shard.bytes = raw.bytes;
+  shard.hashes = std::move(raw.hashes);
+  if (is_null_or_absent(json, "compression") && is_null_or_absent(json, "zip_data")) return shard;
+  HR_TRY_ASSIGN(FileFacts zip, file_of(json, "zip_data"));
+  HR_TRY(check_compression(json, zip.basename));
+  shard.zip_basename = std::move(zip.basename);
+  shard.zip_bytes = zip.bytes;
+  shard.zip_hashes = std::move(zip.hashes);
   return shard;
 }
 
@@ -269,10 +310,12 @@ std::vector<ShardEntry> mds_shard_entries(const MdsIndex& index) {
   std::vector<ShardEntry> entries;
   for (const MdsShard& s : index.shards) {
     ShardEntry entry;
-    entry.key = s.basename;
-    entry.size = s.bytes;
+    const bool zip = !s.zip_basename.empty();
+    const std::vector<MdsFileHash>& hashes = zip ? s.zip_hashes : s.hashes;
+    entry.key = zip ? s.zip_basename : s.basename;
+    entry.size = zip ? s.zip_bytes : s.bytes;
     entry.samples = s.samples;
-    if (!s.hashes.empty()) entry.checksum = s.hashes[0].algorithm + ":" + s.hashes[0].hex;
+    if (!hashes.empty()) entry.checksum = hashes[0].algorithm + ":" + hashes[0].hex;
     entries.push_back(std::move(entry));
   }
   return entries;

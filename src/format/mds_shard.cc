@@ -105,13 +105,7 @@ class MdsIndexer final : public Indexer {
   }
 
   Result<IndexStep> finish() {
-    if (options_.crc) {
-      constexpr char digits[] = "0123456789abcdef";
-      found_.checksum = "crc32c:";
-      for (int shift = 28; shift >= 0; shift -= 4) {
-        found_.checksum += digits[object_crc_ >> shift & 15];
-      }
-    }
+    if (options_.crc) found_.checksum = crc32c_text(object_crc_);
     return IndexStep{{size_, size_}, std::move(found_)};
   }
 

@@ -60,11 +60,33 @@ TEST(MdsIndex, OtherVersionsAreRefused) {
   expect_failure(R"({"shards": []})", Code::kCorrupt, "/version");
 }
 
-TEST(MdsIndex, CompressedShardsAreRefusedWithTheWayOut) {
-  expect_failure(IndexText{.compression = "\"zstd:7\""}.text(), Code::kUnsupported,
-                 "compressed (\"zstd:7\")");
-  expect_failure(IndexText{.zip = R"({"basename": "a", "bytes": 1, "hashes": {}})"}.text(),
-                 Code::kUnsupported, "compression=None");
+TEST(MdsIndex, CompressedShardsAreTheirZipFiles) {
+  for (const char* end : {"zstd", "gz", "br", "bz2", "snappy"}) {
+    const std::string name = std::string("shard.00000.mds.") + end;
+    const std::string zip = R"({"basename": ")" + name + R"(", "bytes": 55, "hashes": {"xxh64": "1f"}})";
+    const auto index =
+        parse_mds_index(as_bytes(IndexText{.compression = "\"" + std::string(end) + ":7\"", .zip = zip}.text()));
+    ASSERT_TRUE(index.ok()) << index.status().message();
+    EXPECT_EQ(index->shards[0].basename, "shard.00000.mds");
+    EXPECT_EQ(index->shards[0].zip_basename, name);
+    const auto entries = mds_shard_entries(*index);
+    EXPECT_EQ(entries[0].key, name);
+    EXPECT_EQ(entries[0].size, 55u);
+    EXPECT_EQ(entries[0].samples, 2u);
+    EXPECT_EQ(entries[0].checksum, "xxh64:1f");
+  }
+}
+
+TEST(MdsIndex, CompressionsThatDoNotFitAreRefused) {
+  const auto zip = [](const std::string& name) { return R"({"basename": ")" + name + R"(", "bytes": 1})"; };
+  expect_failure(IndexText{.compression = "\"zstd:7\""}.text(), Code::kCorrupt, "/zip_data");
+  expect_failure(IndexText{.zip = zip("a.zstd")}.text(), Code::kCorrupt, "/compression");
+  expect_failure(IndexText{.compression = "\"lz4\"", .zip = zip("a.lz4")}.text(), Code::kUnsupported,
+                 "/compression: \"lz4\", known are br, bz2, gz, snappy and zstd");
+  expect_failure(IndexText{.compression = "\"gz\"", .zip = zip("a.zstd")}.text(), Code::kCorrupt,
+                 "is not named as gz files are");
+  expect_failure(IndexText{.compression = "\"gz\"", .zip = zip("../a.gz")}.text(), Code::kCorrupt,
+                 "/zip_data/basename");
 }
 
 TEST(MdsIndex, OtherFormatsAreRefused) {

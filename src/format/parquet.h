@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "format/indexer.h"
+#include "format/shard_format.h"
 #include "format/unit_table.h"
 
 namespace headrace {
@@ -32,5 +33,7 @@ Status parse_offset_index(Bytes index, uint64_t rows, UnitChunk& chunk);
 // Reads the tail, the rest of the footer where it is larger, and the offset indexes (one range, where they are not in
 // the tail). ShardIndex::units is set.
 std::unique_ptr<Indexer> make_parquet_indexer(uint64_t object_size);
+
+std::shared_ptr<const ShardFormat> make_parquet_format();
 
 }  // namespace headrace

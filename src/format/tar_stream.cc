@@ -23,7 +23,7 @@ uint64_t TarScanner::keep_from() const {
   return walker_.between_members() && carry_.empty() ? at_ : member_begin_;
 }
 
-Result<TarScanner::Step> TarScanner::next(Bytes bytes) {
+Result<SampleScanner::Step> TarScanner::next(Bytes bytes) {
   Step step;
   while (step.used < bytes.size()) {
     const Bytes rest = bytes.subspan(step.used);
@@ -112,6 +112,7 @@ Result<std::optional<ByteRange>> TarScanner::on_event(const TarEvent& event) {
 
 Result<std::optional<ByteRange>> TarScanner::finish() {
   std::optional<ByteRange> complete;
+  if (at_ == 0) return corrupt("the object is empty, a tar has at least its end blocks");
   if (at_ < walker_.at() || !carry_.empty() || !walker_.between_members()) {
     return corrupt("tar member at byte " + number(member_begin_) +
                    ": the data end inside it, at byte " + number(at_) + ": cut off?");

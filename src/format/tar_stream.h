@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TarScanner: where the samples of a WebDataset tar begin and end, found while its plain bytes come
-// by from front to back, whatever their number. For shards that are read whole; tar_indexer.cc does
-// the same for an index. Groups members as webdataset.h says; strict as the indexer: a cut, a bad
-// checksum, a second archive behind the end blocks are errors. Holds a header at most: whoever
-// feeds it keeps the bytes from keep_from() on.
+// TarScanner: the samples of a WebDataset tar, from their first member's header to their last
+// member's padding. Groups members as webdataset.h says; strict as the indexer: a cut, a bad
+// checksum, a second archive behind the end blocks are errors. A sample is known to be complete
+// behind the next one's first header.
 #pragma once
 
 #include <cstdint>
@@ -13,30 +12,19 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
+#include "format/sample_scanner.h"
 #include "format/tar.h"
 
 namespace headrace {
 
-class TarScanner {
+class TarScanner final : public SampleScanner {
  public:
-  // Begins at plain byte `begin`, where a sample (or the tar) begins. A sample larger than
-  // `sample_bytes_max` is kExhausted as soon as a header says so, before its bytes come.
   TarScanner(uint64_t begin, uint64_t sample_bytes_max);
 
-  struct Step {
-    size_t used = 0;  // of `bytes`
-    std::optional<ByteRange>
-        sample;  // is complete: from its first member's header to its last member's padding
-  };
-  // `bytes`: from at() on. Stops where a sample is known to be complete, which is behind the next
-  // one's first header.
-  Result<Step> next(Bytes bytes);
-  // The tar ends here: its last sample, if that was not given yet. kCorrupt: inside a member.
-  Result<std::optional<ByteRange>> finish();
-
-  uint64_t at() const { return at_; }
-  // Bytes before it are not needed for any sample that is still to come.
-  uint64_t keep_from() const;
+  Result<Step> next(Bytes bytes) override;
+  Result<std::optional<ByteRange>> finish() override;
+  uint64_t at() const override { return at_; }
+  uint64_t keep_from() const override;
 
  private:
   size_t pass_body(Bytes bytes);

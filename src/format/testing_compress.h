@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Test support: compressed bytes as zlib and libzstd write them, and text that compresses like
-// text.
+// Test support: compressed bytes as zlib, libzstd, libbz2 and libbrotlienc write them, and text
+// that compresses like text.
 #pragma once
 
+#include <brotli/encode.h>
+#include <bzlib.h>
 #include <gtest/gtest.h>
 #include <zlib.h>
 #include <zstd.h>
 
 #include <random>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 
 namespace headrace::testing {
 
@@ -54,6 +58,78 @@ inline std::string zstd_of(const std::string& text) {
   EXPECT_EQ(::ZSTD_compressStream2(context, &to, &from, ZSTD_e_end), 0u);
   ::ZSTD_freeCCtx(context);
   out.resize(to.pos);
+  return out;
+}
+
+// One stream; level = hundreds of kB a block.
+inline std::string bzip2_of(const std::string& text, int level = 1) {
+  auto size = static_cast<unsigned>(text.size() + text.size() / 50 + 1000);
+  std::string out(size, '\0');
+  EXPECT_EQ(::BZ2_bzBuffToBuffCompress(out.data(), &size, const_cast<char*>(text.data()),
+                                       static_cast<unsigned>(text.size()), level, 0, 0),
+            BZ_OK);
+  out.resize(size);
+  return out;
+}
+
+inline std::string brotli_of(const std::string& text, int quality = 5) {
+  size_t size = ::BrotliEncoderMaxCompressedSize(text.size()) + 1000;
+  std::string out(size, '\0');
+  EXPECT_TRUE(::BrotliEncoderCompress(quality, BROTLI_DEFAULT_WINDOW, BROTLI_MODE_GENERIC, text.size(),
+                                      reinterpret_cast<const uint8_t*>(text.data()), &size,
+                                      reinterpret_cast<uint8_t*>(out.data())));
+  out.resize(size);
+  return out;
+}
+
+// Raw snappy as google/snappy's format_description.txt says: greedy copies of 4 to 64 bytes by a
+// table of 4-byte words, all three kinds of them, literals of every length in between.
+inline std::string snappy_of(const std::string& text) {
+  std::string out;
+  for (uint64_t n = text.size();; n >>= 7) {
+    out += static_cast<char>((n & 0x7f) | (n > 0x7f ? 0x80 : 0));
+    if (n <= 0x7f) break;
+  }
+  std::unordered_map<std::string_view, size_t> last;
+  const std::string_view all = text;
+  size_t literal = 0, at = 0, copies = 0;
+  const auto put_literal = [&](size_t end) {
+    const size_t n = end - literal;
+    if (n == 0) return;
+    if (n <= 60) {
+      out += static_cast<char>((n - 1) << 2);
+    } else {
+      const size_t more = n - 1 < 256 ? 1 : n - 1 < 65'536 ? 2 : 3;
+      out += static_cast<char>((59 + more) << 2);
+      for (size_t i = 0; i < more; ++i) out += static_cast<char>((n - 1) >> (8 * i));
+    }
+    out.append(all.substr(literal, n));
+  };
+  while (at < text.size()) {
+    const std::string_view word = all.substr(at, 4);
+    const auto found = word.size() == 4 ? last.find(word) : last.end();
+    if (found == last.end() || at - found->second > 65'535) {
+      if (word.size() == 4) last[word] = at;
+      ++at;
+      continue;
+    }
+    const size_t offset = at - found->second;
+    size_t n = 4;
+    while (n < 64 && at + n < text.size() && all[at + n] == all[at + n - offset]) ++n;
+    put_literal(at);
+    if (n <= 11 && offset < 2048) {
+      out += static_cast<char>(1 | (n - 4) << 2 | offset >> 8 << 5);
+      out += static_cast<char>(offset);
+    } else {
+      const size_t bytes = ++copies % 5 == 0 ? 4 : 2;
+      out += static_cast<char>((bytes == 4 ? 3 : 2) | (n - 1) << 2);
+      for (size_t i = 0; i < bytes; ++i) out += static_cast<char>(i < 4 ? offset >> (8 * i) : 0);
+    }
+    found->second = at;
+    at += n;
+    literal = at;
+  }
+  put_literal(text.size());
   return out;
 }
 

@@ -14,7 +14,6 @@ namespace headrace {
 namespace {
 
 std::string number(uint64_t n) { return std::to_string(n); }
-constexpr uint64_t kSlack = 64 << 20;  // plain bytes before the ratio counts
 
 class ZstdDecoder final : public Decoder {
  public:
@@ -49,8 +48,7 @@ class ZstdDecoder final : public Decoder {
       if (::ZSTD_isError(code)) {
         return fail_decode(::ZSTD_getErrorName(code));
       }
-      const uint64_t plain = plain_ - start_plain_;
-      if (plain > kSlack && plain / options_.ratio_max > stored_ - start_stored_) {
+      if (is_bomb(options_, stored_ - start_stored_, plain_ - start_plain_)) {
         return fail(Code::kExhausted,
                     "more than " + number(options_.ratio_max) + " bytes out of each stored one");
       }

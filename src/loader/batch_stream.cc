@@ -54,6 +54,7 @@ struct BatchStream::Impl {
   std::shared_ptr<Runtime> runtime;
   std::shared_ptr<Budget> budget;
   std::shared_ptr<BufferPool> buffers;
+  std::shared_ptr<MemfdPool> shared;  // with options.shared
   std::shared_ptr<AssemblyLine> line;
   std::shared_ptr<Fetcher> engine;
   const Clock& clock = SystemClock::instance();
@@ -77,6 +78,7 @@ struct BatchStream::Impl {
   Status open_units();
   bool keeps_units(size_t source) const;
   void size_window(const BatchAssembler& assembler);
+  void hand_over(std::shared_ptr<BatchData>& batch) const;
   void count_wait(TimePoint since);
   void count_delivery(const AssemblyLine::Finished& finished);
 };
@@ -173,7 +175,9 @@ Result<std::shared_ptr<BatchAssembler>> BatchStream::Impl::make_assembler() {
   }
   AssemblerOptions assembler_options;
   assembler_options.bad_samples = options.skip_bad ? BadSamples::kSkip : BadSamples::kRaise;
-  return BatchAssembler::make(std::move(decodes), std::make_shared<SlotPool>(buffers), &runtime->workers(),
+  std::shared_ptr<BufferSource> memory = buffers;
+  if (options.shared) memory = shared = std::make_shared<MemfdPool>(budget, options.shared);
+  return BatchAssembler::make(std::move(decodes), std::make_shared<SlotPool>(std::move(memory)), &runtime->workers(),
                               assembler_options);
 }
 
@@ -208,8 +212,8 @@ Status BatchStream::Impl::build() {
     const Dataset& dataset = *sources[i].dataset;
     deps.sources.push_back({sources[i].keep ? sources[i].keep : dataset.store_ptr(), dataset.index_ptr(),
                             dataset.counts(), dataset.cutter_ptr(), dataset.key_prefix(), dataset.pin_versions(),
-                            sources[i].units, sources[i].units != nullptr && keeps_units(i),
-                            sources[i].keep != nullptr});
+                            sources[i].keep != nullptr, dataset.shard_format(), sources[i].units,
+                            sources[i].units != nullptr && keeps_units(i)});
     line_sources.push_back({dataset.index_ptr(), options.sources[i].seed});
   }
   line = std::make_shared<AssemblyLine>(assembler, std::move(line_sources), budget, runtime->workers(),
@@ -321,8 +325,7 @@ Result<BatchStream::Next> BatchStream::next(Nanos wait) {
     in.returned = in.clock.now();
     if (taken.batch) {
       in.count_delivery(*taken.batch);
-      taken.batch->batch->detach();
-      in.engine->batch_gone();
+      in.hand_over(taken.batch->batch);
       in.engine->allow(1);
       return Next{Turn::kBatch,
                   {std::move(taken.batch->batch), taken.batch->after, std::move(taken.batch->skipped)}};
@@ -335,6 +338,24 @@ Result<BatchStream::Next> BatchStream::next(Nanos wait) {
     }
     if (in.returned - entered >= wait) return Next{Turn::kNotYet, {}};
   }
+}
+
+// A batch in shared memory goes on to worker processes: it is gone when they are done with it.
+void BatchStream::Impl::hand_over(std::shared_ptr<BatchData>& batch) const {
+  if (!options.shared) {
+    batch->detach();
+    engine->batch_gone();
+    return;
+  }
+  batch = std::shared_ptr<BatchData>(batch.get(), [held = batch, to = std::weak_ptr(engine)](BatchData*) mutable {
+    held.reset();
+    if (auto fetcher = to.lock()) fetcher->batch_gone();
+  });
+}
+
+Slot BatchStream::take_shared(uint64_t bytes) {
+  HR_ASSERT(impl_->shared != nullptr);
+  return SlotPool(impl_->shared).take(bytes);
 }
 
 StreamStats BatchStream::stats() const {

@@ -20,6 +20,7 @@
 #include "plan/order.h"
 #include "plan/schedule.h"
 #include "sys/clock.h"
+#include "sys/memfd_arena.h"
 
 namespace headrace {
 
@@ -54,6 +55,9 @@ struct StreamOptions {
   // its seed the source's. What else orders samples is not used.
   std::optional<StreamJob> streams;
   uint64_t chunk_bytes = 1 << 20;  // of one range GET, of streams
+  // Batches lie in this memory, for other processes to work on, and count in the budget until they are dropped; null:
+  // in the heap, and only until they are delivered.
+  std::shared_ptr<MemfdArena> shared;
 };
 
 // Where the time went, from the first next() on. Nanoseconds.
@@ -90,6 +94,9 @@ class BatchStream {
   // The next batch, or that it was not there within `wait` (call again), or that the pass is over. A failure is final:
   // the stream is closed.
   Result<Next> next(Nanos wait);
+
+  // With `shared`: memory of it for what becomes of the batches; empty when the budget refuses.
+  Slot take_shared(uint64_t bytes);
 
   StreamStats stats() const;
   void close();  // idempotent; cancels requests, returns memory

@@ -35,9 +35,15 @@ class DatasetOpener {
     } else {
       HR_TRY_ASSIGN(found_, find_shards(out_->store(), urls_, options_.format, stop_));
       out_->prefix_ = found_.root;
-      out_->listing_hash_ = listing_hash(found_.format, found_.shards);
-      HR_TRY_ASSIGN(const bool stream, is_stream());
-      if (stream) return open_stream();
+      out_->listing_hash_ = listing_hash(found_.shard_format->format(), found_.shards);
+      if (is_stream()) {
+        if (found_.shard_format->by_units()) {
+          return unsupported("open " + urls_[0].text() + " in the stream order: " +
+                             std::string(format_name(found_.shard_format->format())) +
+                             " has an index of its own; leave order= out");
+        }
+        return open_stream();
+      }
       HR_TRY_ASSIGN(loaded, index_of_listing());
     }
     return finish(std::move(loaded));
@@ -79,7 +85,8 @@ class DatasetOpener {
     std::vector<std::string> keys;
     for (const DataUrl& url : urls_) keys.push_back(url.key);
     std::string root = keys.size() > 1 ? common_folder(keys) : keys[0];
-    if (keys.size() == 1 && (root.ends_with(".tar") || root.ends_with(".parquet") || root.ends_with("index.json"))) root = common_folder(keys);
+    const bool names_one = format_of_key(root) != nullptr || root.ends_with("index.json");
+    if (keys.size() == 1 && names_one) root = common_folder(keys);
     if (!root.empty() && !root.ends_with('/')) root += '/';
     const ShardEntry& shard = index.shards()[0];
     Result<ObjectMeta> meta = head_now(out_->store(), root + shard.key, stop_);
@@ -96,36 +103,40 @@ class DatasetOpener {
     return root;
   }
 
-  Result<bool> is_stream() const {
+  bool is_stream() const {
     const auto compressed = [](const ShardEntry& s) { return compression_of_key(s.key) != Compression::kNone; };
-    const bool stream = options_.order == "stream" || std::ranges::any_of(found_.shards, compressed);
-    if (stream && found_.format != Format::kWebDataset) {
-      return unsupported("open " + urls_[0].text() + " in the stream order: " +
-                         std::string(format_name(found_.format)) + " has an index of its own; leave order= out");
-    }
-    return stream;
+    return options_.order == "stream" || std::ranges::any_of(found_.shards, compressed);
   }
 
   Result<std::shared_ptr<Dataset>> open_stream() {
-    HR_TRY_ASSIGN(StreamProbe probe, probe_stream(out_->store(), found_.root, found_.shards,
-                                                  out_->runtime_->buffers(), stop_));
+    HR_TRY_ASSIGN(StreamProbe probe, probe_shards());
+    out_->shard_format_ = found_.shard_format;
     out_->counted_ = false;
     out_->probed_mean_ = probe.sample_bytes;
     out_->decoder_bytes_ = probe.decoder_bytes;
     auto spec = std::make_shared<IndexBuildSpec>(build_spec());
-    LoadedIndex loaded{DatasetIndexBuilder::uncounted(found_.format, found_.shards, std::move(probe.fields)), "",
+    LoadedIndex loaded{DatasetIndexBuilder::uncounted(found_.shard_format->format(), found_.shards,
+                                                       found_.shard_format->schema_json(), std::move(probe.fields)), "",
                        "none: the shards are read as a stream"};
     if (options_.save == "local") out_->parts_spec_ = std::move(spec);
     return finish(std::move(loaded));
   }
 
+  // Looks at the first samples of some shards. What they say of the columns is the format's from then on.
+  Result<StreamProbe> probe_shards() {
+    HR_TRY_ASSIGN(StreamProbe probe, probe_stream(out_->store(), found_.root, found_.shards, found_.shard_format,
+                                                  out_->runtime_->buffers(), stop_));
+    found_.shard_format = probe.shard_format;
+    return probe;
+  }
+
   IndexBuildSpec build_spec() const {
     IndexBuildSpec spec;
-    spec.format = found_.format;
+    spec.shard_format = found_.shard_format;
     spec.shards = found_.shards;
     spec.key_prefix = found_.root;
-    spec.mds = found_.mds;
-    spec.crc = found_.format == Format::kWebDataset || (options_.verify && found_.format != Format::kParquet);
+    const bool by_units = found_.shard_format->by_units();  // footers only: there is nothing to check but them
+    spec.crc = !by_units && (found_.shard_format->indexed_by_reading() || options_.verify);
     spec.check_hashes = options_.verify;
     spec.parts_dir = out_->index_dir_ + "/" + out_->listing_hash_ + "/parts";
     spec.progress = options_.progress;
@@ -188,6 +199,7 @@ class DatasetOpener {
   }
 
   Result<LoadedIndex> build() {
+    if (found_.shard_format->learns()) HR_TRY(probe_shards().status());
     const IndexBuildSpec spec = build_spec();
     if (spec.crc) {
       uint64_t bytes = 0;

@@ -18,6 +18,7 @@
 #include "cache/keep_store.h"
 #include "format/dataset_index.h"
 #include "format/sample.h"
+#include "format/shard_format.h"
 #include "loader/open_store.h"
 #include "loader/runtime.h"
 #include "loader/store_options.h"
@@ -51,7 +52,7 @@ struct OpenOptions {
   bool verify = false;
   // Build a new index even where one is found.
   bool rebuild = false;
-  // Force the format: "", "webdataset", "mds".
+  // Force the format: "", or a name of format_facts().
   std::string format;
   // "": by index, or as a stream where shards are compressed; "stream": no index is looked for or built, shards are
   // read from front to back.
@@ -122,6 +123,8 @@ class Dataset {
   // in the local folder, where the next open finds it. Any thread.
   void keep_shard_index(uint64_t shard, ShardIndex found);
 
+  // How shards are read from front to back; only of a data set that is not counted.
+  const std::shared_ptr<const ShardFormat>& shard_format() const { return shard_format_; }
   // What stands before ShardEntry::key in the store.
   const std::string& key_prefix() const { return prefix_; }
   // If-Match every read with the index's ETag (off for a data set opened with trust_copy).
@@ -147,6 +150,7 @@ class Dataset {
   std::shared_ptr<const DatasetIndex> index_;
   std::shared_ptr<const ShardCounts> counts_;
   std::shared_ptr<const Cutter> cutter_;
+  std::shared_ptr<const ShardFormat> shard_format_;
   std::shared_ptr<const ShardCounts> unit_counts_;
   mutable std::mutex unit_mutex_;  // guards the unit that raw() read last
   mutable std::shared_ptr<const UnitRows> unit_rows_;

@@ -2,7 +2,7 @@
 #include "loader/field_defaults.h"
 
 #include "batch/schema_decode.h"
-#include "format/mds.h"
+#include "format/shard_format.h"
 #include "format/unit_table.h"
 
 namespace headrace {
@@ -44,12 +44,10 @@ Result<std::vector<FieldDecode>> default_fields(const DatasetIndex& index) {
     for (const UnitField& field : index.units()->fields()) fields.push_back(decode_of_unit(field));
     return fields;
   }
-  if (index.format() == Format::kMds) {
-    HR_TRY_ASSIGN(const MdsSchema schema, MdsSchema::from_json(index.schema_json()));
-    for (const MdsColumn& column : schema.columns) fields.push_back(decode_of_mds(column));
-  } else {
-    for (const FieldEntry& entry : index.fields()) fields.push_back(decode_as_bytes(entry.name));
-  }
+  HR_TRY_ASSIGN(const auto format, shard_format(index.format(), index.schema_json()));
+  for (const MdsColumn& column : format->columns()) fields.push_back(decode_of_mds(column));
+  if (!fields.empty()) return fields;
+  for (const FieldEntry& entry : index.fields()) fields.push_back(decode_as_bytes(entry.name));
   return fields;
 }
 

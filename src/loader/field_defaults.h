@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The columns of a data set for which the user asked nothing: a tar's fields are bytes, MDS columns are what their
-// encodings say.
+// The columns of a data set for which the user asked nothing: typed ones where the format or its schema says them (MDS,
+// JSON lines), else every field as bytes (tars).
 #pragma once
 
 #include <vector>
@@ -11,7 +11,7 @@
 
 namespace headrace {
 
-// One FieldDecode for each field of the data set, in its order.
+// One FieldDecode for each column, in the data set's order.
 Result<std::vector<FieldDecode>> default_fields(const DatasetIndex& index);
 
 }  // namespace headrace

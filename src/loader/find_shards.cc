@@ -12,22 +12,19 @@
 namespace headrace {
 namespace {
 
-constexpr std::string_view kMdsIndexName = "index.json";
+constexpr std::string_view kMdsIndexName = "index.json", kMds = "mds";
 constexpr size_t kHeadsAtOnce = 32;
 
 bool ends_with_any(std::string_view key, std::initializer_list<std::string_view> suffixes) {
   return std::ranges::any_of(suffixes, [&](std::string_view s) { return key.ends_with(s); });
 }
 
-// What an object is by its name: "webdataset", the name of a format that is known but not read, or "" for company
+// What an object is by its name: the name of a format (format_facts), what is known but not read, or "" for company
 // (indexes, notes) that is passed over.
 std::string_view kind_of(std::string_view key) {
-  if (ends_with_any(key, {".tar", ".tar.gz", ".tgz", ".tar.zst", ".tzst"})) return "webdataset";
-  if (ends_with_any(key, {".tar.bz2", ".tar.xz"})) return "compressed tar";
-  if (key.ends_with(".mds")) return "mds";
-  if (ends_with_any(key, {".parquet", ".parq"})) return "parquet";
+  if (const FormatFacts* facts = format_of_key(key)) return facts->name;
+  if (key.ends_with(".tar.xz")) return "tar compressed with xz";
   if (ends_with_any(key, {".tfrecord", ".tfrecords"})) return "TFRecord";
-  if (ends_with_any(key, {".jsonl", ".jsonl.gz", ".jsonl.zst", ".ndjson"})) return "JSONL";
   if (ends_with_any(key, {".arrow"})) return "Arrow";
   if (ends_with_any(key, {".bin", ".npy", ".npz"})) return "binary";
   if (ends_with_any(key, {".jpg", ".jpeg", ".png", ".webp"})) return "images as loose objects";
@@ -49,9 +46,8 @@ class Finder {
     if (key == kMdsIndexName || key.ends_with("/" + std::string(kMdsIndexName))) {
       return mds(key.substr(0, key.size() - kMdsIndexName.size()));
     }
-    if (kind_of(key) == "webdataset" || kind_of(key) == "parquet" || format_ == "webdataset" || format_ == "parquet") {
-      if (!key.ends_with('/')) return listed_shards();
-    }
+    const bool named = !kind_of(key).empty() && kind_of(key) != kMds;
+    if (!key.ends_with('/') && (named || (!format_.empty() && format_ != kMds))) return listed_shards();
     return under_prefix(key);
   }
 
@@ -60,9 +56,8 @@ class Finder {
   Result<FoundShards> listed_shards() {
     std::vector<std::string> keys;
     for (const DataUrl& url : urls_) keys.push_back(url.key);
-    HR_TRY(one_format(keys));
     FoundShards found;
-    found.format = format_of(keys);
+    HR_TRY_ASSIGN(found.shard_format, one_format(keys));
     found.root = common_folder(keys);
     auto [low, high] = std::ranges::minmax(keys);
     const size_t same = static_cast<size_t>(std::ranges::mismatch(low, high).in1 - low.begin());
@@ -132,27 +127,29 @@ class Finder {
       return object->key == folder + std::string(kMdsIndexName);
     });
     // Beside tars an index.json is another tool's (wids): the tars are the data.
-    const bool has_tars = std::ranges::any_of(inside, [](const ObjectMeta* object) {
-      return kind_of(object->key) == "webdataset";
+    const bool has_others = std::ranges::any_of(inside, [](const ObjectMeta* object) {
+      const FormatFacts* facts = format_of_key(object->key);
+      return facts != nullptr && facts->format != Format::kMds;
     });
-    if (has_index_json && !has_tars && format_ != "webdataset") return mds(folder, &objects);
-    return tars(inside, key);
+    if (has_index_json && !has_others && (format_.empty() || format_ == kMds)) return mds(folder, &objects);
+    return by_names(inside, key);
   }
 
-  Result<FoundShards> tars(const std::vector<const ObjectMeta*>& inside, const std::string& key) {
+  Result<FoundShards> by_names(const std::vector<const ObjectMeta*>& inside, const std::string& key) {
     std::vector<std::string> keys;
     for (const ObjectMeta* object : inside) {
       // .headrace/, .nv-meta/
       if (object->key.find("/.") != std::string::npos || object->key.starts_with('.')) continue;
-      if (!kind_of(object->key).empty()) keys.push_back(object->key);
+      const std::string_view kind = kind_of(object->key);
+      if (format_.empty() ? !kind.empty() : kind == format_) keys.push_back(object->key);
     }
     if (keys.empty()) {
       return not_found("open " + store_.name() + "/" + key + ": " + std::to_string(inside.size()) +
-                       " objects lie there, but no shards (.tar) and no MDS index.json");
+                       " objects lie there, but no shards" +
+                       (format_.empty() ? " (" + endings() + ") and no MDS index.json" : " of " + format_));
     }
-    HR_TRY(one_format(keys));
     FoundShards found;
-    found.format = format_of(keys);
+    HR_TRY_ASSIGN(found.shard_format, one_format(keys));
     found.root = common_folder(keys);
     for (const ObjectMeta* object : inside) {
       if (std::ranges::binary_search(keys, object->key)) found.shards.push_back(entry_of(*object, found.root));
@@ -160,33 +157,36 @@ class Finder {
     return found;
   }
 
-  // Of keys that one_format() has passed.
-  Format format_of(const std::vector<std::string>& keys) const {
-    const bool parquet = format_ == "parquet" || (format_.empty() && kind_of(keys[0]) == "parquet");
-    return parquet ? Format::kParquet : Format::kWebDataset;
+  static std::string endings() {
+    std::string text;
+    for (const FormatFacts& facts : format_facts()) {
+      if (facts.format == Format::kMds) continue;
+      for (std::string_view ending : facts.endings) text += (text.empty() ? "" : ", ") + std::string(ending);
+    }
+    return text;
   }
 
-  Status one_format(const std::vector<std::string>& keys) const {
-    if (format_ == "webdataset" || format_ == "parquet") return {};
+  // The format of shards that need no more than their names.
+  Result<std::shared_ptr<const ShardFormat>> one_format(const std::vector<std::string>& keys) const {
     std::map<std::string_view, std::string_view> example;
     for (const std::string& key : keys) example.emplace(kind_of(key), key);
-    if (example.size() > 1) {
+    if (example.size() > 1 && format_.empty()) {
       std::string text = "open " + store_.name() + ": shards of several formats:";
       for (auto [kind, key] : example) {
         text += " " + std::string(kind.empty() ? "unknown" : kind) + " (" + std::string(key) + ")";
       }
       return invalid_argument(text + "; open one kind at a time, or give format=");
     }
-    const std::string_view kind = example.begin()->first;
-    if (kind == "webdataset" || kind == "parquet") return {};
-    if (kind == "mds") {
+    const std::string kind = format_.empty() ? std::string(example.begin()->first) : format_;
+    if (kind == kMds) {
       return invalid_argument("open " + store_.name() + "/" + keys[0] +
                               ": MDS shards are opened by their folder or index.json, not one by one");
     }
-    return unsupported("open " + store_.name() + "/" + keys[0] + ": " +
-                       std::string(kind.empty() ? "this kind of object" : kind) +
-                       " is not read by this version (WebDataset .tar, .tar.gz and .tar.zst, Parquet, and "
-                       "uncompressed MDS are)");
+    if (const Result<Format> format = format_from_name(kind); format.ok()) return shard_format(*format, "");
+    std::string known;
+    for (const FormatFacts& facts : format_facts()) known += (known.empty() ? "" : ", ") + std::string(facts.name);
+    return unsupported("open " + store_.name() + "/" + keys[0] + ": " + (kind.empty() ? "this kind of object" : kind) +
+                       " is not read by this version (read are " + known + ")");
   }
 
   Result<FoundShards> mds(const std::string& root, const std::vector<ObjectMeta>* objects = nullptr) {
@@ -195,7 +195,7 @@ class Finder {
     if (meta.size == 0 || meta.size > kMdsIndexBytesMax) {
       return corrupt("open " + store_.name() + "/" + key + ": " + std::to_string(meta.size) + " bytes");
     }
-    HR_TRY_ASSIGN(std::string json, read_all(store_, key, {0, meta.size}, meta.etag, stop_));
+    HR_TRY_ASSIGN(const std::string json, read_object(store_, meta, stop_));
     auto parsed = parse_mds_index(as_bytes(json));
     if (!parsed.ok()) return parsed.status().with_context("open " + store_.name() + "/" + key);
     std::vector<ObjectMeta> own;
@@ -206,10 +206,9 @@ class Finder {
       objects = &own;
     }
     FoundShards found;
-    found.format = Format::kMds;
     found.root = root;
-    found.mds = *std::move(parsed);
-    found.shards = mds_shard_entries(found.mds);
+    found.shards = mds_shard_entries(*parsed);
+    found.shard_format = make_mds_format(*std::move(parsed));
     HR_TRY(join_listing(found, *objects));
     return found;
   }

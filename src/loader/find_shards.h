@@ -3,22 +3,22 @@
 // What lies under the URLs: which objects are shards, of which format, in the data set's order. One listing, no data.
 #pragma once
 
+#include <memory>
 #include <stop_token>
 #include <string>
 #include <vector>
 
 #include "format/dataset_index.h"
-#include "format/mds.h"
+#include "format/shard_format.h"
 #include "loader/data_url.h"
 #include "store/object_store.h"
 
 namespace headrace {
 
 struct FoundShards {
-  Format format = Format::kWebDataset;
-  std::string root;                // folder in the store, "" or ending in '/'
-  std::vector<ShardEntry> shards;  // keys relative to root; size, ETag, version id
-  MdsIndex mds;                    // kMds
+  std::shared_ptr<const ShardFormat> shard_format;  // made with these shards
+  std::string root;                                 // folder in the store, "" or ending in '/'
+  std::vector<ShardEntry> shards;                   // keys relative to root; size, ETag, version id
 };
 
 // Data sets of more objects are refused by name of the limit.

@@ -9,8 +9,6 @@
 #include <thread>
 
 #include "format/index_file.h"
-#include "format/parquet.h"
-#include "format/webdataset.h"
 
 namespace headrace {
 namespace {
@@ -27,7 +25,7 @@ std::string part_path(const IndexBuildSpec& spec, size_t shard) {
 Result<std::shared_ptr<const DatasetIndex>> alone(const IndexBuildSpec& spec, size_t shard, ShardIndex found) {
   IndexBuildOptions options;
   options.stride = found.stride;
-  DatasetIndexBuilder builder(spec.format, {spec.shards[shard]}, options);
+  DatasetIndexBuilder builder(spec.shard_format->format(), {spec.shards[shard]}, options);
   HR_TRY(builder.add(0, std::move(found)));
   return builder.finish();
 }
@@ -61,7 +59,7 @@ class Build {
  public:
   Build(ObjectStore& store, BufferSource& buffers, FileSystem& files, const IndexBuildSpec& spec, std::stop_token stop)
       : store_(store), buffers_(buffers), files_(files), spec_(spec), outer_(std::move(stop)),
-        builder_(spec.format, spec.shards, {0, spec.format == Format::kMds ? spec.mds.schema.json() : ""}) {
+        builder_(spec.shard_format->format(), spec.shards, {0, spec.shard_format->schema_json()}) {
     for (const ShardEntry& shard : spec.shards) total_ += shard.size;
   }
 
@@ -135,16 +133,10 @@ class Build {
     const ShardEntry& entry = spec_.shards[shard];
     IndexerOptions options;
     options.crc = spec_.crc;
-    std::unique_ptr<Indexer> indexer =
-        spec_.format == Format::kParquet ? make_parquet_indexer(entry.size)
-        : spec_.format == Format::kMds
-            ? make_mds_indexer(spec_.mds.shards[shard], spec_.mds.schema, entry.size, options)
-            : make_tar_indexer(entry.size, options);
+    std::unique_ptr<Indexer> indexer = spec_.shard_format->indexer(shard, entry, options);
     auto named = [&](Status s) { return s.with_context("index " + object(shard)); };
     std::unique_ptr<MdsHashCheck> hash;
-    if (spec_.check_hashes && spec_.format == Format::kMds) {
-      HR_TRY_ASSIGN(hash, hash_check(shard));
-    }
+    if (spec_.check_hashes && spec_.crc) hash = spec_.shard_format->stored_hash(shard);
     Result<IndexStep> step = indexer->next({});
     while (step.ok() && !step->done) {
       if (stop_.stop_requested()) return cancelled("build the index: stopped");
@@ -160,16 +152,6 @@ class Build {
       if (Status s = hash->finish(); !s.ok()) return named(s);
     }
     return *std::move(step->done);
-  }
-
-  // The first listed hash that can be checked; none listed = nothing to check.
-  Result<std::unique_ptr<MdsHashCheck>> hash_check(size_t shard) {
-    Result<std::unique_ptr<MdsHashCheck>> made(std::unique_ptr<MdsHashCheck>{});
-    for (const MdsFileHash& listed : spec_.mds.shards[shard].hashes) {
-      made = MdsHashCheck::make(listed);
-      if (made.ok()) return made;
-    }
-    return made;
   }
 
   Status read_into(size_t shard, ByteRange range, MutableBytes into) {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "format/dataset_index.h"
-#include "format/mds.h"
+#include "format/shard_format.h"
 #include "loader/dataset.h"
 #include "store/object_store.h"
 #include "sys/buffer_source.h"
@@ -20,12 +20,12 @@
 namespace headrace {
 
 struct IndexBuildSpec {
-  Format format = Format::kWebDataset;
-  std::vector<ShardEntry> shards;  // key, size, ETag, version id, in the data set's order
-  std::string key_prefix;          // + ShardEntry::key = the object's key
-  MdsIndex mds;                    // kMds: as many shards as `shards`
-  bool crc = true;                 // false (kMds only): just the offset tables, a small range of each shard
-  bool check_hashes = false;       // kMds with crc: against the hashes of index.json
+  std::shared_ptr<const ShardFormat> shard_format;  // knows as many shards as `shards`
+  std::vector<ShardEntry> shards;                   // key, size, ETag, version id, in the data set's order
+  std::string key_prefix;                           // + ShardEntry::key = the object's key
+  // False (where the format is not indexed by reading): just tables of offsets, a small range of each shard.
+  bool crc = true;
+  bool check_hashes = false;  // with crc: against what the data set says of its shards
   std::string parts_dir;           // empty = keep no parts
   uint32_t readers_max = 32;       // shards read at a time
   ProgressSink progress;

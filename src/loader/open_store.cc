@@ -63,6 +63,10 @@ RetryOptions retry_options(const StoreOptions& options) {
   return retry;
 }
 
+Nanos seconds_or(double seconds, Nanos usual) {
+  return seconds > 0 ? Nanos(static_cast<int64_t>(seconds * 1e9)) : usual;
+}
+
 Result<S3Options> s3_options(const DataUrl& url, const StoreOptions& options, const Environment& environment,
                              FileSystem& files) {
   S3Options s3;
@@ -80,6 +84,7 @@ Result<S3Options> s3_options(const DataUrl& url, const StoreOptions& options, co
   s3.requester_pays = options.requester_pays;
   s3.expected_bucket_owner = options.expected_bucket_owner;
   s3.sse_customer_key = options.sse_customer_key;
+  s3.first_byte_timeout = seconds_or(options.read_timeout_s, s3.first_byte_timeout);
   if (url.scheme == "gs") s3.dialect = S3Dialect::kGcs;
   if (url.is_plain()) {
     s3.dialect = S3Dialect::kPlain;
@@ -104,6 +109,8 @@ Result<OpenedStore> open_s3(const DataUrl& url, const StoreOptions& options, std
   stack->resolver = std::make_shared<SystemResolver>();
   TransportLimits limits;
   limits.connections_max = limits.connections_idle_max = options.connections_max;
+  limits.connect_timeout = seconds_or(options.connect_timeout_s, limits.connect_timeout);
+  limits.stall_timeout = seconds_or(options.read_timeout_s, limits.stall_timeout);
   TlsOptions tls;
   tls.ca_file = options.ca_file;
   tls.verify = options.verify_tls;

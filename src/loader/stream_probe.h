@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the front of the first shards says of a data set that nobody has counted: its fields and how large a sample is.
+// What the front of some shards says of a data set: its fields, how large a sample is, and the types of its columns
+// where the format leaves that to the samples. For data sets that nobody has counted, and before counting them.
 // A function of the data alone, so that all ranks find the same.
 #pragma once
 
@@ -9,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "format/dataset_index.h"
+#include "format/shard_format.h"
 #include "store/object_store.h"
 #include "sys/buffer_source.h"
 
@@ -19,11 +20,13 @@ struct StreamProbe {
   std::vector<FieldEntry> fields;  // of the samples looked at, first seen first; samples = 0
   uint64_t sample_bytes = 0;       // their mean, decompressed
   uint64_t decoder_bytes = 0;      // what one decoder held, at most
+  std::shared_ptr<const ShardFormat> shard_format;  // knows the columns
 };
 
 // Blocking. Errors of reading and decoding; kCorrupt where no sample begins.
 Result<StreamProbe> probe_stream(ObjectStore& store, const std::string& key_prefix,
-                                 const std::vector<ShardEntry>& shards, std::shared_ptr<BufferSource> buffers,
-                                 std::stop_token stop);
+                                 const std::vector<ShardEntry>& shards,
+                                 std::shared_ptr<const ShardFormat> shard_format,
+                                 std::shared_ptr<BufferSource> buffers, std::stop_token stop);
 
 }  // namespace headrace

@@ -33,6 +33,7 @@ void ClientConnection::enter(State state) {
   state_ = state;
   since_ = owner_.loop().clock().now();
   progressed_ = false;
+  pulse_.reset();
   owner_.check_no_later_than(*this, expires_at());
 }
 
@@ -344,7 +345,9 @@ TimePoint ClientConnection::expires_at() const {
 }
 
 void ClientConnection::check_time(TimePoint now) {
-  if (std::exchange(progressed_, false)) since_ = now;
+  if (std::exchange(progressed_, false) &&
+      (exchange_ == nullptr || pulse_.moves(reader_.in_body(), exchange_->reply)))
+    since_ = now;
   if (state_ != State::kDead && expires_at() <= now) expired();
   if (state_ != State::kDead) owner_.check_no_later_than(*this, expires_at());
 }
@@ -374,8 +377,10 @@ void ClientConnection::expired() {
                             millis(exchange_->request.first_byte_timeout)),
                   false);
   }
+  const uint64_t dripped = pulse_.dripped(exchange_->reply);
   finish(timed_out(action("receive") + ": stalled for " + millis(limits.stall_timeout) + " after " +
-                   std::to_string(exchange_->reply.body_bytes) + " body bytes"),
+                   std::to_string(exchange_->reply.body_bytes) + " body bytes" +
+                   (dripped > 0 ? ", " + std::to_string(dripped) + " of them since" : "")),
          false);
 }
 

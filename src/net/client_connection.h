@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "net/body_pulse.h"
 #include "net/event_loop.h"
 #include "net/exchange.h"
 #include "net/reply_reader.h"
@@ -96,6 +97,7 @@ class ClientConnection final : public FdHandler {
       false;  // an event said so: read to the end instead of stopping at a short read
   bool progressed_ = false;  // bytes moved since the last check_time
   TimePoint since_;          // entered the state, or last progress
+  BodyPulse pulse_;          // of the reply's body
   std::unique_ptr<TlsStream> tls_;
   std::unique_ptr<Exchange> exchange_;
   ReplyReader reader_;

@@ -85,7 +85,7 @@ Code code_of(CURLcode rc, bool head_complete) {
     case CURLE_UNSUPPORTED_PROTOCOL:  // HTTP/0.9, and status lines it cannot read
     case CURLE_BAD_CONTENT_ENCODING: return Code::kCorrupt;
     case CURLE_OUT_OF_MEMORY:  // while reading a head: a line above 100 KB
-      return head_complete ? Code::kInternal : Code::kExhausted;
+      return head_complete ? Code::kInternal : Code::kCorrupt;
     default: return Code::kUnavailable;
   }
 }
@@ -98,7 +98,8 @@ Status status_of(CURLcode rc, const Transfer& transfer) {
     return reply.reader().at_eof();
   const Code code = code_of(rc, reply.reader().in_body());
   const char* cause = transfer.error[0] != 0 ? transfer.error : curl_easy_strerror(rc);
-  if (code == Code::kExhausted) cause = "the reply's head is longer than libcurl allows";
+  if (rc == CURLE_OUT_OF_MEMORY && code == Code::kCorrupt)
+    cause = "the reply's head is longer than libcurl allows";
   std::string text = "request " + transfer.exchange().name() + ": " + cause;
   if (rc == CURLE_COULDNT_RESOLVE_HOST || rc == CURLE_COULDNT_RESOLVE_PROXY) text += " (DNS)";
   if (!transfer.exchange().sent && code == Code::kUnavailable) {

@@ -278,6 +278,42 @@ TEST(EpollTransport, GivesUpWhenABodyStalls) {
             std::string::npos);
 }
 
+// 10 bytes every 10 ms, for as long as anybody reads: each would put a plain stall timeout off.
+TEST(EpollTransport, GivesUpABodyThatDrips) {
+  ScriptServer server([](Peer& peer) {
+    peer.read_request();
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n");
+    peer.drip("0123456789", 10, 500);
+  });
+  Client client({.stall_timeout = 100ms});
+  Scatter scatter(1'000'000);
+  HttpRequest request = get(server);
+  request.body_into = scatter.pieces;
+
+  const HttpOutcome outcome = send_and_wait(client.transport, std::move(request));
+
+  EXPECT_EQ(outcome.status.code(), Code::kTimeout);
+  EXPECT_NE(outcome.status.message().find(" of them since"), std::string::npos) << outcome.status.message();
+}
+
+// Eight times what the limit demands: 100 bytes every 10 ms.
+TEST(EpollTransport, EndsABodyThatIsSlowButMoves) {
+  ScriptServer server([](Peer& peer) {
+    peer.read_request();
+    peer.send("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n");
+    peer.drip(std::string(100, 'x'), 10, 50);
+    peer.wait_closed();
+  });
+  Client client({.stall_timeout = 200ms});
+  Scatter scatter(5000);
+  HttpRequest request = get(server);
+  request.body_into = scatter.pieces;
+
+  const HttpOutcome outcome = send_and_wait(client.transport, std::move(request));
+
+  EXPECT_TRUE(outcome.status.ok()) << outcome.status.message();
+}
+
 TEST(EpollTransport, KeepsItsDeadlineWhileQueuedAndWhileServed) {
   ScriptServer server([](Peer& peer) {
     peer.read_request();

@@ -60,6 +60,8 @@ struct HttpRequest {
   // For a 2xx reply to a request with body_into: looks at status and headers before the body is received; not ok = the
   // reply is refused with that Status and the connection dropped. May be empty.
   UniqueFunction<Status(const HttpReply&)> accept;
+  // Told of each run of body bytes at its place in body_into, in order, while it is in the cache. May be empty.
+  UniqueFunction<void(uint64_t offset, Bytes)> placed;
   uint64_t text_bytes_max = 16 << 20;
   Nanos first_byte_timeout{std::chrono::seconds(30)};
   Deadline deadline;

@@ -33,7 +33,8 @@ bool PushedReply::take(Bytes bytes) {
 }
 
 Status PushedReply::on_tick(TimePoint now, Nanos stall_timeout) {
-  if (std::exchange(progressed_, false)) since_ = now;
+  if (std::exchange(progressed_, false) && pulse_.moves(reader_.in_body(), exchange_->reply))
+    since_ = now;
   const HttpRequest& request = exchange_->request;
   if (request.deadline.passed(now))
     return timed_out("wait for " + exchange_->name() + ": its deadline has passed");

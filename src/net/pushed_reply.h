@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "base/bytes.h"
+#include "net/body_pulse.h"
 #include "net/exchange.h"
 #include "net/reply_reader.h"
 #include "sys/clock.h"
@@ -39,6 +40,7 @@ class PushedReply {
   Status refused_;
   TimePoint since_;  // the last tick that saw bytes
   bool progressed_ = false;
+  BodyPulse pulse_;
 };
 
 }  // namespace headrace

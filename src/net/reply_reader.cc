@@ -83,8 +83,7 @@ Status ReplyReader::read_head(std::string_view arrived) {
   if (!partial_head_.empty()) all = partial_head_.append(arrived);
   const auto size = parser_.parse(all, head_);
   if (!size.ok()) {
-    return Status(size.status().code() == Code::kExhausted ? Code::kExhausted : Code::kCorrupt,
-                  place_name("malformed reply: ") + size.status().message());
+    return corrupt(place_name("malformed reply: ") + size.status().message());
   }
   if (!*size) {
     if (partial_head_.empty()) partial_head_.assign(arrived);
@@ -194,9 +193,13 @@ Status ReplyReader::place(Bytes data) {
 void ReplyReader::advance(size_t bytes) {
   exchange_->reply.body_bytes += bytes;
   if (state_ == State::kDirect) left_ -= bytes;
-  const auto& list = exchange_->request.body_into;
+  HttpRequest& request = exchange_->request;
+  const auto& list = request.body_into;
+  uint64_t at = exchange_->reply.body_bytes - bytes;
   while (bytes != 0) {
     const size_t n = std::min(bytes, list[segment_].size() - offset_);
+    if (request.placed && n != 0) request.placed(at, list[segment_].subspan(offset_, n));
+    at += n;
     bytes -= n;
     offset_ += n;
     if (offset_ == list[segment_].size()) ++segment_, offset_ = 0;

@@ -80,7 +80,7 @@ std::vector<Row> rows() {
       {"FoldedHeader", ok("X: a\r\n b\r\nContent-Length: 10\r\n", ten), End::kStay, Code::kCorrupt,
        ""},
       {"HugeHead", ok("X: " + std::string(400'000, 'x') + "\r\nContent-Length: 10\r\n", ten),
-       End::kStay, Code::kExhausted, ""},
+       End::kStay, Code::kCorrupt, ""},
       {"Http09", "0123456789\n", End::kFin, Code::kCorrupt, ""},
       {"BadStatusLine", "HTTP/1.1 abc OK\r\nContent-Length: 10\r\n\r\n" + ten, End::kStay,
        Code::kCorrupt, ""},

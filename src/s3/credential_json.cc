@@ -53,6 +53,10 @@ Result<JsonFields> parse_json_fields(std::string_view text) {
   return fields;
 }
 
+std::string json_text(const JsonFields& fields) {
+  return nlohmann::json(fields).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+}
+
 const std::string& field_of(const JsonFields& fields, const std::string& name) {
   static const std::string kNone;
   const auto it = fields.find(name);

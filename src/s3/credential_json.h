@@ -18,6 +18,9 @@ constexpr uint64_t kCredentialJsonBytesMax = 64 << 10;
 using JsonFields = std::map<std::string, std::string>;
 Result<JsonFields> parse_json_fields(std::string_view text);
 
+// The object with these strings as its values.
+std::string json_text(const JsonFields& fields);
+
 // "" when it is not there.
 const std::string& field_of(const JsonFields& fields, const std::string& name);
 

@@ -15,6 +15,7 @@
 #include "s3/refreshing_credentials.h"
 #include "s3/s3_options.h"
 #include "s3/sts_source.h"
+#include "s3/time_text.h"
 
 namespace headrace {
 namespace {
@@ -90,8 +91,22 @@ Result<Provider> google_keys(const Environment& environment) {
                            "anonymous=True");
 }
 
+// AWS_CREDENTIAL_EXPIRATION: who set keys that end says when, so that the error is told now and in these words.
+Result<std::optional<int64_t>> expiry_in(const Environment& environment, const Clock& clock) {
+  const std::string& text = environment.get("AWS_CREDENTIAL_EXPIRATION");
+  if (text.empty()) return std::optional<int64_t>();
+  const auto expiry = parse_iso_time(text);
+  if (!expiry) {
+    return invalid_argument("credentials of the environment: AWS_CREDENTIAL_EXPIRATION=" + shown_text(text) +
+                            " is no time like 2026-01-31T12:00:00Z");
+  }
+  if (*expiry > clock.unix_seconds()) return expiry;
+  return permission_denied("credentials of the environment (AWS_ACCESS_KEY_ID): they have expired at " +
+                           shown_text(text) + " (AWS_CREDENTIAL_EXPIRATION); set new ones, and check the clock");
+}
+
 // The keys that stand in the options or the environment; nothing when there are none.
-Result<Provider> keys_at_hand(const S3Options& options, const Environment& environment) {
+Result<Provider> keys_at_hand(const S3Options& options, const Environment& environment, const Clock& clock) {
   if (options.dialect == S3Dialect::kPlain) {
     return static_credentials({"", Secret(), Secret(), std::nullopt, "none: a plain server"});
   }
@@ -106,7 +121,9 @@ Result<Provider> keys_at_hand(const S3Options& options, const Environment& envir
   Credentials found{environment.get("AWS_ACCESS_KEY_ID"), Secret(environment.get("AWS_SECRET_ACCESS_KEY")),
                     Secret(environment.get("AWS_SESSION_TOKEN")), std::nullopt, "the environment (AWS_ACCESS_KEY_ID)"};
   HR_TRY(check_keys(found));
-  return found.anonymous() ? Provider() : static_credentials(std::move(found));
+  if (found.anonymous()) return Provider();
+  HR_TRY_ASSIGN(found.expires_unix, expiry_in(environment, clock));
+  return static_credentials(std::move(found));
 }
 
 // All that the chain's answer may depend on. Holds secrets of the environment: hashed.
@@ -130,7 +147,7 @@ Provider static_credentials(Credentials credentials) {
 
 Result<Provider> resolve_credentials(const S3Options& options, const Environment& environment,
                                      const CredentialTools& tools) {
-  HR_TRY_ASSIGN(const Provider at_hand, keys_at_hand(options, environment));
+  HR_TRY_ASSIGN(const Provider at_hand, keys_at_hand(options, environment, *tools.clock));
   if (at_hand) return at_hand;
   auto chain = std::make_shared<Chain>(options, environment, tools);
   HR_TRY_ASSIGN(Credentials first, chain->fetch({}));
@@ -145,7 +162,7 @@ Result<Provider> resolve_credentials(const S3Options& options, const Environment
 
 Result<Provider> shared_credentials(const S3Options& options, const Environment& environment,
                                     const CredentialTools& tools) {
-  HR_TRY_ASSIGN(const Provider at_hand, keys_at_hand(options, environment));
+  HR_TRY_ASSIGN(const Provider at_hand, keys_at_hand(options, environment, *tools.clock));
   if (at_hand) return at_hand;
   static std::mutex mutex;
   static std::map<std::string, std::weak_ptr<CredentialsProvider>> known;

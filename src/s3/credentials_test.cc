@@ -52,6 +52,18 @@ TEST_F(CredentialsTest, TheFirstSourceThatHasSomeWins) {
   EXPECT_TRUE(found(environment, options).anonymous());
 }
 
+TEST_F(CredentialsTest, OfTheEnvironmentEndWhenItSaysSo) {
+  Values values = {{"AWS_ACCESS_KEY_ID", "ENV"}, {"AWS_SECRET_ACCESS_KEY", "CANARY"}};
+  values["AWS_CREDENTIAL_EXPIRATION"] = "2023-11-14T22:13:21Z";  // the fake clock stands at 22:13:20
+  EXPECT_EQ(found(values).expires_unix, testing::kFakeNow + 1);
+  values["AWS_CREDENTIAL_EXPIRATION"] = "2023-11-14T22:13:20Z";
+  const Status expired = resolve(values).status();
+  EXPECT_EQ(expired.code(), Code::kPermission);
+  EXPECT_NE(expired.message().find("expired at 2023-11-14T22:13:20Z"), std::string::npos) << expired.message();
+  values["AWS_CREDENTIAL_EXPIRATION"] = "tomorrow";
+  EXPECT_EQ(resolve(values).status().code(), Code::kInvalidArgument);
+}
+
 TEST_F(CredentialsTest, ReadsTheFilesThatTheEnvironmentNames) {
   write("/etc/keys", "[default]\naws_access_key_id = KEYS\naws_secret_access_key = s\n");
   EXPECT_EQ(found({{"AWS_SHARED_CREDENTIALS_FILE", "/etc/keys"}}).access_key_id, "KEYS");

@@ -30,6 +30,7 @@ class Digest {
     HR_ASSERT(EVP_DigestUpdate(context_, data, size) == 1);
     return *this;
   }
+  size_t size() const { return static_cast<size_t>(EVP_MD_get_size(algorithm_)); }
   void end(uint8_t* out) { HR_ASSERT(EVP_DigestFinal_ex(context_, out, nullptr) == 1); }
 
  private:
@@ -41,6 +42,20 @@ Digest& sha256_digest() {
   thread_local Digest digest("SHA256");
   return digest;
 }
+
+class OpenSslDigest final : public ContentDigest {
+ public:
+  explicit OpenSslDigest(const char* name) : digest_(name) { digest_.begin(); }
+  void update(Bytes bytes) override { digest_.add(bytes.data(), bytes.size()); }
+  std::string finish() override {
+    std::string value(digest_.size(), '\0');
+    digest_.end(reinterpret_cast<uint8_t*>(value.data()));
+    return value;
+  }
+
+ private:
+  Digest digest_;
+};
 
 std::string hex_of(const uint8_t* bytes, size_t size) {
   static constexpr char kDigits[] = "0123456789abcdef";
@@ -63,6 +78,11 @@ Sha256 sha256(std::string_view data) {
 std::string hex_digits(const Sha256& bytes) { return hex_of(bytes.data(), bytes.size()); }
 
 std::string sha256_hex(std::string_view data) { return hex_digits(sha256(data)); }
+
+std::unique_ptr<ContentDigest> make_digest(DigestKind kind) {
+  static constexpr const char* kNames[] = {"MD5", "SHA1", "SHA256", "SHA512"};
+  return std::make_unique<OpenSslDigest>(kNames[static_cast<size_t>(kind)]);
+}
 
 std::string md5_base64(std::string_view data) {
   uint8_t digest[16];

@@ -5,9 +5,12 @@
 
 #include <array>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
+
+#include "store/stored_checksum.h"
 
 namespace headrace {
 
@@ -18,6 +21,10 @@ std::string sha256_hex(std::string_view data);
 std::string md5_base64(std::string_view data);  // as in Content-MD5; not for security
 std::optional<std::string> base64_decoded(std::string_view text);  // nothing when it is none; padding is needed
 std::string sha1_hex(std::string_view data);    // names of files in the SSO cache; not for security
+
+// Digests over bytes that come in pieces, as stores keep them of objects; not for security.
+enum class DigestKind { kMd5, kSha1, kSha256, kSha512 };
+std::unique_ptr<ContentDigest> make_digest(DigestKind kind);
 
 // Lower-case hexadecimal digits.
 std::string hex_digits(const Sha256& bytes);

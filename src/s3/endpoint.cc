@@ -47,10 +47,6 @@ std::string aws_host(const S3Options& options, const std::string& region) {
   return host + region + aws_domain(region);
 }
 
-bool is_aws_host(std::string_view host) {
-  return host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn");
-}
-
 // "s3.eu-west-1.amazonaws.com" says its region; "" for any other host.
 std::string region_of_host(const std::string& host) {
   if (!is_aws_host(host) || host.rfind("s3.", 0) != 0) return {};
@@ -149,6 +145,10 @@ Result<S3Route> access_point_route(const S3Options& options) {
 
 std::string aws_domain(const std::string& region) {
   return region.starts_with("cn-") ? ".amazonaws.com.cn" : ".amazonaws.com";
+}
+
+bool is_aws_host(std::string_view host) {
+  return host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn");
 }
 
 bool valid_region(std::string_view region) {

@@ -37,6 +37,9 @@ Result<EndpointUrl> parse_endpoint_url(std::string_view url);
 // ".amazonaws.com", or what stands for it in the partition of the region.
 std::string aws_domain(const std::string& region);
 
+// A host of AWS itself, in any partition that headrace knows.
+bool is_aws_host(std::string_view host);
+
 // "localhost" or a literal loopback address: a name could be anybody's tomorrow.
 bool is_loopback(const std::string& host);
 

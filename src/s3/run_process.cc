@@ -133,6 +133,11 @@ Status RealProcessRunner::trusts(const std::string& path) {
   if ((file.st_mode & S_IWOTH) != 0) {
     return permission_denied("everybody can write the file, so no program is run from it; chmod o-w");
   }
+  // Where every user has a group of their own (and umask 002), a file that the group can write is still the user's.
+  if ((file.st_mode & S_IWGRP) != 0 && file.st_gid != ::getegid() && file.st_gid != 0) {
+    return permission_denied("its group (gid=" + std::to_string(file.st_gid) +
+                             ") can write the file, so no program is run from it; chmod g-w");
+  }
   return {};
 }
 

@@ -3,6 +3,8 @@
 
 #include <mutex>
 
+#include "s3/endpoint.h"
+#include "s3/s3_requests.h"
 #include "s3/time_text.h"
 #include "sys/log.h"
 
@@ -135,12 +137,7 @@ void S3Exchange::on_outcome(HttpOutcome outcome) {
 bool S3Exchange::mend(const HttpReply& reply, const ReplyVerdict& verdict, std::string* note) {
   switch (verdict.remedy) {
     case Remedy::kNone: return false;
-    case Remedy::kRegion: {
-      if (std::exchange(mended_region_, true)) return false;
-      if (!core_->learn_region(*route_, verdict.region)) return false;
-      send();
-      return true;
-    }
+    case Remedy::kRegion: return !std::exchange(mended_region_, true) && mend_region(reply, verdict);
     case Remedy::kClock:
       if (!mend_clock(reply, note)) return false;
       send();
@@ -152,6 +149,23 @@ bool S3Exchange::mend(const HttpReply& reply, const ReplyVerdict& verdict, std::
       return true;
   }
   return false;
+}
+
+bool S3Exchange::mend_region(const HttpReply& reply, const ReplyVerdict& verdict) {
+  if (verdict.region.empty() && is_aws_host(route_->endpoint.host)) {
+    std::make_shared<RegionExchange>(
+        core_,
+        [self = shared_from_this(), reply = HttpReply(reply), verdict](const std::string& region) {
+          if (self->core_->learn_region(*self->route_, region)) return self->send();
+          self->fail_verdict(reply, verdict);
+        },
+        stop_, loop_)
+        ->start();
+    return true;
+  }
+  if (!core_->learn_region(*route_, verdict.region)) return false;
+  send();
+  return true;
 }
 
 bool S3Exchange::mend_clock(const HttpReply& reply, std::string* note) {

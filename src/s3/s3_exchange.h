@@ -65,6 +65,7 @@ class S3Exchange : public std::enable_shared_from_this<S3Exchange> {
   void renewed(const std::string& why, Result<std::shared_ptr<const Credentials>> fresh);
   void on_outcome(HttpOutcome outcome);
   bool mend(const HttpReply& reply, const ReplyVerdict& verdict, std::string* note);
+  bool mend_region(const HttpReply& reply, const ReplyVerdict& verdict);
   bool mend_clock(const HttpReply& reply, std::string* note);
   void report(S3Failure failure);
   TimedExecutor& executor() { return core_->transports[static_cast<size_t>(loop_)]->executor(); }

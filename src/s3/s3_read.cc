@@ -30,6 +30,11 @@ void ReadExchange::fill(HttpRequest* request) {
   }
   request->body_into = request_.dst;
   // The exchange is held by the completion, which outlives this.
+  if (request_.watch) {
+    request->placed = [this](uint64_t offset, Bytes bytes) {
+      request_.watch->on_bytes(request_.range.begin + offset, bytes);
+    };
+  }
   request->accept = [this](const HttpReply& reply) { return accept(reply); };
 }
 

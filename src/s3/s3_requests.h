@@ -50,6 +50,23 @@ class HeadExchange final : public S3Exchange {
   bool by_range_ = false;
 };
 
+// HeadBucket, for the region that a refusal did not name: AWS puts it into every answer about a bucket.
+class RegionExchange final : public S3Exchange {
+ public:
+  RegionExchange(std::shared_ptr<S3Core> core, UniqueFunction<void(std::string)> done, std::stop_token stop,
+                 int32_t loop);
+
+ private:
+  void fill(HttpRequest* request) override;
+  bool needs_key() const override { return false; }
+  std::string what() const override { return "head " + core_->name; }
+  bool wanted(int) const override { return true; }
+  void on_reply(HttpReply reply) override;
+  void on_failure(S3Failure) override { std::exchange(done_, nullptr)(""); }
+
+  UniqueFunction<void(std::string)> done_;  // "" = not told
+};
+
 class ListExchange final : public S3Exchange {
  public:
   ListExchange(std::shared_ptr<S3Core> core, ListRequest request, Completion<ListPage> done, std::stop_token stop);

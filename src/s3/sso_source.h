@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // SSO (IAM Identity Center): the token that `aws sso login` left in ~/.aws/sso/cache, exchanged for the credentials of
-// a role. The token itself is not renewed: that is the CLI's, which owns the cache.
+// a role. A login with a refresh token is prolonged 15 minutes before it ends, in the CLI's own file.
 #pragma once
 
 #include "s3/credential_source.h"

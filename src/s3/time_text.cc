@@ -73,6 +73,13 @@ std::string format_amz_date(int64_t unix_seconds) {
   return std::string(text, 16);
 }
 
+std::string iso_time(int64_t unix_seconds) {
+  std::string text = format_amz_date(unix_seconds);
+  for (const size_t at : {size_t{4}, size_t{7}}) text.insert(at, 1, '-');
+  for (const size_t at : {size_t{13}, size_t{16}}) text.insert(at, 1, ':');
+  return text;
+}
+
 std::optional<int64_t> parse_http_date(std::string_view text) {
   // "Fri, 24 May 2013 00:00:00 GMT": fixed columns (RFC 9110 5.6.7, the only form that S3 writes).
   static constexpr std::string_view kMonths = "JanFebMarAprMayJunJulAugSepOctNovDec";

@@ -33,7 +33,7 @@ void Connection::open(int fd) {
     Result<std::unique_ptr<TlsStream>> tls = TlsStream::accept(context_.state->tls, fd);
     if (tls.ok()) tls_ = *std::move(tls);
   }
-  readable_ = peer_done_ = in_flight_ = throw_away_ = false;
+  readable_ = peer_done_ = in_flight_ = throw_away_ = reused_ = false;
   in_begin_ = in_end_ = 0;
   if (in_.size() < kInBytes) in_.resize(kInBytes);
   parser_ = RequestParser();
@@ -45,6 +45,7 @@ void Connection::open(int fd) {
   // Edge-triggered, registered once: no epoll_ctl in a connection's life but this one.
   if (!context_.loop->watch(fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, this).ok()) close();
   if (step_ == Step::kHandshake && tls_ == nullptr) close();
+  if (step_ != Step::kClosed) spoil_opening();
 }
 
 void Connection::close() {
@@ -187,7 +188,7 @@ Connection::Progress Connection::read_head() {
     return Progress::kMore;
   }
   in_begin_ += **size;
-  context_.service->begin(request_, exchange_);
+  context_.service->begin(request_, exchange_, reused_);
   if (request_.framing == BodyFraming::kNone ||
       (request_.framing == BodyFraming::kLength && request_.content_length == 0)) {
     if (exchange_.wants_body) context_.service->finish_body(request_, exchange_);
@@ -282,8 +283,9 @@ void Connection::end_of_body() {
   begin_reply();
 }
 
-void Connection::wait_until(TimePoint when) {
+void Connection::wait_until(TimePoint when, Step then) {
   step_ = Step::kWait;
+  after_wait_ = then;
   // A common grid of 50 us lets timers fire together: one wake-up and one timerfd_settime for many.
   constexpr int64_t kGridNanos = 50'000;
   const int64_t nanos = when.time_since_epoch().count();
@@ -295,7 +297,7 @@ void Connection::wait_until(TimePoint when) {
 
 void Connection::on_timer() {
   if (step_ != Step::kWait) return;
-  step_ = Step::kSend;
+  step_ = after_wait_;
   advance();
 }
 

@@ -53,9 +53,10 @@ class Connection final : public FdHandler {
   Progress take_body_bytes(std::string_view bytes, size_t& used);
   void end_of_body();
   void begin_reply();
-  bool add_text_body();
   void schedule_release();
-  void wait_until(TimePoint when);
+  void wait_until(TimePoint when, Step then = Step::kSend);
+  bool spoil_opening();
+  void arm_fault();
   void on_timer();
   Progress send_some();
   Progress send_head_and_text();
@@ -64,6 +65,9 @@ class Connection final : public FdHandler {
   Progress send_copied();
   Progress after_send(ssize_t sent, uint64_t body_bytes_before);
   Progress end_of_release();
+  Progress send_to_fault();
+  Progress strike();
+  void half_close();
   void finish_reply();
   void record() const;
   void reset_hard();
@@ -73,6 +77,8 @@ class Connection final : public FdHandler {
   int fd_ = -1;
   std::unique_ptr<TlsStream> tls_;
   uint64_t generation_ = 0;  // of timers: an older one is ignored
+  Step after_wait_ = Step::kSend;
+  bool reused_ = false;  // has answered before
   bool readable_ = false;
   bool peer_done_ = false;  // FIN seen
   bool advancing_ = false;
@@ -93,7 +99,9 @@ class Connection final : public FdHandler {
   uint64_t released_ = 0;                // body may go up to here now
   uint64_t fault_at_ = 0;                // body offset (absolute) where a fault strikes
   bool fault_armed_ = false;
-  bool copied_ = false;  // the body goes through a copy (flips)
+  size_t out_limit_ = 0;  // offset in out_ where a fault strikes
+  bool out_armed_ = false;
+  bool copied_ = false;  // the body goes through a copy (inverted bytes)
   Pacer pacer_;
   TimePoint arrived_{}, first_byte_{};
   uint64_t body_begin_ = 0;

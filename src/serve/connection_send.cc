@@ -24,29 +24,40 @@ constexpr uint64_t kInlineBodyMax =
 constexpr uint64_t kTurnBytesMax = 1 << 20;  // of one connection before others get their turn
 constexpr Nanos kForGood{std::chrono::hours(24 * 365)};
 constexpr Nanos kNow{std::chrono::microseconds(20)};  // what is due that soon goes at once
+constexpr double kDripSeconds = 0.1;                  // between two drops of a text
+// Neither HTTP nor TLS: 0xDE is no TLS record type, and no line ends in it.
+constexpr std::string_view kJunk =
+    "\xDE\xADjunk-from-a-fault-rule-0123456789-junk-from-a-fault-rule-0123\xBE\xEF";
+// RFC 8446: alert(21), version 3.3, 2 bytes, fatal(2), handshake_failure(40).
+constexpr std::string_view kAlert("\x15\x03\x03\x00\x02\x02\x28", 7);
+
+Nanos stall_of(const FaultRule& fault) {
+  return fault.ms > 0 ? Nanos(static_cast<int64_t>(fault.ms * 1e6)) : kForGood;
+}
 
 }  // namespace
 
-// Lists, error documents and replies without a body, with the simple forms of the faults. False =
-// RST, and no reply.
-bool Connection::add_text_body() {
-  Reply& reply = exchange_.reply;
-  out_ += reply.text;
-  if (!reply.fault) return true;
-  switch (reply.fault->kind) {
-    case FaultKind::kReset:
-      return false;
-    case FaultKind::kTruncate:
-      if (reply.fault->at_byte >= reply.text.size()) return true;
-      out_.resize(out_.size() - reply.text.size() + reply.fault->at_byte);
-      reply.close = true;
-      return true;
-    case FaultKind::kStall:  // before all of it
-      reply.delay +=
-          reply.fault->ms > 0 ? Nanos(static_cast<int64_t>(reply.fault->ms * 1e6)) : kForGood;
-      return true;
-    default:
-      return true;
+// Where the fault will strike: in out_ (head, text) or in the object's body.
+void Connection::arm_fault() {
+  const Reply& reply = exchange_.reply;
+  const FaultKind kind = reply.fault->kind;
+  copied_ =
+      kind == FaultKind::kFlip || kind == FaultKind::kScramble || kind == FaultKind::kReplaced;
+  const bool strikes = kind == FaultKind::kReset || kind == FaultKind::kStall ||
+                       kind == FaultKind::kTruncate || kind == FaultKind::kDrip ||
+                       kind == FaultKind::kGarbage;
+  if (!strikes) return;
+  const uint64_t at = reply.fault->at_byte;
+  const size_t head_size = out_.size() - (reply.object ? 0 : reply.text.size());
+  if (reply.fault->where == "head") {
+    out_limit_ = std::min<uint64_t>(at, head_size);
+    out_armed_ = true;
+  } else if (reply.object) {
+    fault_at_ = body_begin_ + std::min(at, body_end_ - body_begin_);
+    fault_armed_ = true;
+  } else {
+    out_limit_ = head_size + std::min<uint64_t>(at, reply.text.size());
+    out_armed_ = true;
   }
 }
 
@@ -59,17 +70,11 @@ void Connection::begin_reply() {
   out_sent_ = 0;
   body_at_ = body_begin_ = reply.object ? reply.range.begin : 0;
   body_end_ = reply.object ? reply.range.end : 0;
-  fault_armed_ = copied_ = false;
-  if (!reply.object && !add_text_body()) return reset_hard();
+  fault_armed_ = out_armed_ = copied_ = false;
+  out_ += reply.text;
+  if (reply.fault) arm_fault();
   const TimePoint start = arrived_ + reply.delay;
-  double rate = context_.state->options.weather.connection_bytes_per_s;
-  if (reply.fault && reply.object) {
-    const FaultKind kind = reply.fault->kind;
-    fault_at_ = body_begin_ + std::min(reply.fault->at_byte, body_end_ - body_begin_);
-    fault_armed_ = kind == FaultKind::kReset || kind == FaultKind::kStall ||
-                   kind == FaultKind::kTruncate || kind == FaultKind::kDrip;
-    copied_ = kind == FaultKind::kFlip;
-  }
+  const double rate = context_.state->options.weather.connection_bytes_per_s;
   pacer_.begin(rate, &context_.line, start);
   released_ = body_end_;
   if (exchange_.call.op != S3Op::kControl && (pacer_.paced() || fault_armed_)) {
@@ -96,6 +101,7 @@ void Connection::schedule_release() {
 Connection::Progress Connection::send_some() {
   if (first_byte_ == TimePoint{}) first_byte_ = context_.loop->clock().now();
   const Reply& reply = exchange_.reply;
+  if (out_armed_) return send_to_fault();
   Progress progress = Progress::kDone;
   if (!reply.object) {
     progress = send_head_and_text();
@@ -117,29 +123,87 @@ Connection::Progress Connection::send_some() {
 // All that was released is sent, and more is to come, or a fault strikes here.
 Connection::Progress Connection::end_of_release() {
   if (fault_armed_ && body_at_ == fault_at_) {
-    const FaultRule& fault = *exchange_.reply.fault;
-    switch (fault.kind) {
-      case FaultKind::kReset:
-        reset_hard();
-        return Progress::kBlocked;
-      case FaultKind::kTruncate:
-        record();
-        close();
-        return Progress::kBlocked;
-      case FaultKind::kStall:
-        fault_armed_ = false;
-        wait_until(context_.loop->clock().now() +
-                   (fault.ms > 0 ? Nanos(static_cast<int64_t>(fault.ms * 1e6)) : kForGood));
-        if (!pacer_.paced()) released_ = body_end_;
-        return Progress::kBlocked;
-      default:  // kDrip
-        fault_armed_ = false;
-        pacer_.begin(fault.bytes_per_s, &context_.line, context_.loop->clock().now());
-        break;
-    }
+    if (strike() == Progress::kBlocked) return Progress::kBlocked;
   }
   schedule_release();
   return Progress::kMore;
+}
+
+// Of head and text, up to where the fault strikes. A drip moves that place on, ten times a second.
+Connection::Progress Connection::send_to_fault() {
+  const size_t left = out_limit_ - out_sent_;
+  if (left > 0) {
+    const ssize_t n = send_bytes(out_.data() + out_sent_, left, 0);
+    if (n > 0) out_sent_ += static_cast<size_t>(n);
+    if (const Progress progress = after_send(n, left); progress != Progress::kDone) return progress;
+  }
+  const FaultRule& fault = *exchange_.reply.fault;
+  if (fault.kind != FaultKind::kDrip) return strike();
+  out_armed_ = out_limit_ < out_.size();
+  if (!out_armed_) return Progress::kMore;
+  out_limit_ += std::min(out_.size() - out_limit_,
+                         static_cast<size_t>(std::max(1.0, fault.bytes_per_s * kDripSeconds)));
+  wait_until(context_.loop->clock().now() + Nanos(static_cast<int64_t>(kDripSeconds * 1e9)));
+  return Progress::kBlocked;
+}
+
+// kMore: the reply goes on. kBlocked: it is over, or waits.
+Connection::Progress Connection::strike() {
+  const FaultRule& fault = *exchange_.reply.fault;
+  fault_armed_ = out_armed_ = false;
+  const TimePoint now = context_.loop->clock().now();
+  switch (fault.kind) {
+    case FaultKind::kReset:
+      reset_hard();
+      return Progress::kBlocked;
+    case FaultKind::kTruncate:
+      record();
+      half_close();
+      return Progress::kBlocked;
+    case FaultKind::kStall:
+      wait_until(now + stall_of(fault));
+      if (!pacer_.paced()) released_ = body_end_;
+      return Progress::kBlocked;
+    case FaultKind::kGarbage:
+      (void)!::send(fd_, kJunk.data(), kJunk.size(), MSG_NOSIGNAL);
+      return Progress::kMore;
+    default:  // kDrip
+      pacer_.begin(fault.bytes_per_s, &context_.line, now);
+      return Progress::kMore;
+  }
+}
+
+// Faults of op=Connect: before the first byte of the client was looked at. False = closed.
+bool Connection::spoil_opening() {
+  const ServerStats& stats = context_.state->stats;
+  const TimePoint now = context_.loop->clock().now();
+  const auto fault = context_.state->faults.next(
+      {.op = kConnectOp,
+       .seed = context_.state->options.weather.seed,
+       .request_hash = stats.connections.load(std::memory_order_relaxed),
+       .attempt = 1,
+       .in_flight = static_cast<uint64_t>(std::max<int64_t>(stats.connections_open, 0)),
+       .now = now});
+  if (!fault) return true;
+  context_.state->stats.faults.fetch_add(1, std::memory_order_relaxed);
+  switch (fault->kind) {
+    case FaultKind::kStall:
+      wait_until(now + stall_of(*fault), step_);
+      return true;
+    case FaultKind::kReset:
+      reset_hard();
+      return false;
+    case FaultKind::kGarbage:
+      (void)!::send(fd_, kJunk.data(), kJunk.size(), MSG_NOSIGNAL);
+      break;
+    case FaultKind::kTlsAlert:
+      (void)!::send(fd_, kAlert.data(), kAlert.size(), MSG_NOSIGNAL);
+      break;
+    default:  // kTruncate
+      break;
+  }
+  half_close();
+  return false;
 }
 
 Connection::Progress Connection::after_send(ssize_t sent, uint64_t wanted) {
@@ -169,8 +233,12 @@ Connection::Progress Connection::send_copied() {
         body_at_, {reinterpret_cast<std::byte*>(out_.data()) + at, size});
     if (!status.ok()) return close(), Progress::kBlocked;
     if (copied_) {
-      const uint64_t flip = body_begin_ + exchange_.reply.fault->at_byte;
-      if (flip >= body_at_ && flip < body_at_ + size) out_[at + (flip - body_at_)] ^= 1;
+      const FaultRule& fault = *exchange_.reply.fault;
+      const uint64_t from = body_begin_ + fault.at_byte;
+      const bool one = fault.kind == FaultKind::kFlip;
+      const uint64_t until = one ? from + 1 : body_end_;
+      for (uint64_t i = std::max(from, body_at_); i < std::min(until, body_at_ + size); ++i)
+        out_[at + (i - body_at_)] ^= one ? 1 : -1;
     }
     body_at_ += size;
   }
@@ -246,11 +314,17 @@ void Connection::finish_reply() {
   const bool close_now = exchange_.reply.close;
   exchange_.reply.object.reset();
   if (!close_now) {
+    reused_ = true;
     step_ = Step::kReadHead;
     return;
   }
   if (tls_) tls_->shutdown();
-  // FIN first: a reset for bytes that were never read must not overtake the reply.
+  half_close();
+}
+
+// FIN first: a reset for bytes that were never read must not overtake the reply. Under TLS without
+// close_notify, unless it was sent before.
+void Connection::half_close() {
   ::shutdown(fd_, SHUT_WR);
   while (::recv(fd_, context_.body_chunk.data(), context_.body_chunk.size(), MSG_DONTWAIT) > 0) {
   }
@@ -259,7 +333,7 @@ void Connection::finish_reply() {
 
 // RST instead of FIN, with whatever the kernel has not sent yet thrown away.
 void Connection::reset_hard() {
-  record();
+  if (in_flight_) record();
   const linger off{1, 0};
   ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &off, sizeof off);
   close();

@@ -38,6 +38,7 @@ constexpr char kUsage[] =
   --first-byte-ms MS --sigma S --tail-probability P --tail-ms MS --connection-mbps MBPS --total-mbps MBPS --seed N
   --clock-offset SECONDS    dates and signatures as if this machine's clock were wrong; may be negative
   --fault RULE              "reset,at=1000,op=GetObject,key=*.tar,nth=3"; see docs/serve.md          (repeatable)
+  --faults FILE             rules as JSON: {"rules": [{"kind": "reset", "at": 1000}, ...]}; counts printed at the end
   --log FILE                one JSON line a request
   --threads N               event loops, 1
   --no-control              no /-/stats, /-/faults, /-/log
@@ -159,6 +160,11 @@ std::map<std::string, Setter> value_options() {
     l.server.faults.push_back(std::move(rule));
     return {};
   };
+  o["--faults"] = [](CommandLine& l, const std::string& v) -> Status {
+    HR_TRY_ASSIGN(std::vector<FaultRule> rules, read_fault_rules_file(v));
+    for (FaultRule& rule : rules) l.server.faults.push_back(std::move(rule));
+    return {};
+  };
   o["--access-key"] = [](CommandLine& l, const std::string& v) -> Status {
     const char* secret = std::getenv("HEADRACE_SERVE_SECRET_KEY");
     if (secret == nullptr || *secret == '\0') {
@@ -230,6 +236,18 @@ int fail(const Status& status, int code) {
   return code;
 }
 
+// How often each rule fired: a drill whose fault never came has proven nothing.
+void print_fault_counts(const S3Server& server) {
+  for (const FaultCount& count : server.fault_counts()) {
+    std::fprintf(stderr, "fault %s%s%s%s%s: matched %llu, fired %llu\n",
+                 std::string(fault_kind_name(count.rule->kind)).c_str(),
+                 count.rule->op.empty() ? "" : " ", count.rule->op.c_str(),
+                 count.rule->label.empty() ? "" : " ", count.rule->label.c_str(),
+                 static_cast<unsigned long long>(count.matched),
+                 static_cast<unsigned long long>(count.fired));
+  }
+}
+
 int run(int count, char** words) {
   const Result<CommandLine> line = read_command_line(count, words);
   if (!line.ok()) return fail(line.status(), 2);
@@ -257,6 +275,7 @@ int run(int count, char** words) {
   int signal = 0;
   sigwait(&ends, &signal);
   (*server)->stop();
+  print_fault_counts(**server);
   return 0;
 }
 

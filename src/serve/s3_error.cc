@@ -4,6 +4,23 @@
 #include <utility>
 
 namespace headrace::serve {
+namespace {
+
+// As S3 words them; for codes that only fault rules use.
+std::string usual_message(std::string_view code, std::string_view otherwise) {
+  if (code == "ExpiredToken") return "The provided token has expired.";
+  if (code == "InvalidToken") return "The provided token is malformed or otherwise invalid.";
+  if (code == "InternalError") return "We encountered an internal error. Please try again.";
+  if (code == "SlowDown") return "Please reduce your request rate.";
+  if (code == "InvalidObjectState")
+    return "The operation is not valid for the object's storage class";
+  if (code == "RequestTimeTooSkewed")
+    return "The difference between the request time and the server's time is too large.";
+  return std::string(otherwise);
+}
+
+}  // namespace
+
 namespace s3_errors {
 
 S3Error access_denied(std::string message) { return {403, "AccessDenied", std::move(message)}; }
@@ -117,6 +134,16 @@ S3Error for_status(int http_status) {
   }
 }
 
+S3Error of_fault(const FaultRule& rule) {
+  S3Error error = for_status(static_cast<int>(rule.status));
+  if (!rule.code.empty()) {
+    error.code = rule.code;  // lives as long as the reply that holds the rule
+    error.message = usual_message(rule.code, error.message);
+  }
+  if (!rule.message.empty()) error.message = rule.message;
+  return error;
+}
+
 }  // namespace s3_errors
 
 std::string_view reason_phrase(int http_status) {
@@ -127,8 +154,16 @@ std::string_view reason_phrase(int http_status) {
       return "No Content";
     case 206:
       return "Partial Content";
+    case 301:
+      return "Moved Permanently";
+    case 302:
+      return "Found";
     case 304:
       return "Not Modified";
+    case 307:
+      return "Temporary Redirect";
+    case 308:
+      return "Permanent Redirect";
     case 400:
       return "Bad Request";
     case 403:

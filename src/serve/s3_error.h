@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "serve/faults.h"
 
 namespace headrace::serve {
 
@@ -52,6 +53,7 @@ S3Error service_unavailable(std::string message);
 S3Error of_status(const Status& status);
 // What a fault rule asks for: S3's usual code for a status ("SlowDown" for 503, ...).
 S3Error for_status(int http_status);
+S3Error of_fault(const FaultRule& rule);  // with the rule's own code and message
 }  // namespace s3_errors
 
 // "OK", "Partial Content", ...; "Unknown" for a status this server never sends by itself.

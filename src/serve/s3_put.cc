@@ -133,14 +133,14 @@ void S3Service::finish_body(const ParsedRequest& request, Exchange& exchange) {
     if (exchange.control_body.size() > kControlBodyMax)
       rules = exhausted("read fault rules: more than 1 MiB");
     if (rules.ok()) {
-      state_.faults.set(*std::move(rules));
+      state_.faults.set(*std::move(rules), SystemClock::instance().now());
       reply_text(exchange.reply, 200, "application/json", state_.faults.json());
     } else {
       error = s3_errors::invalid_argument(rules.status().message());
     }
   }
   if (!error.ok()) reply_error(request, exchange, error);
-  apply_fault(exchange);
+  apply_fault(request, exchange);
 }
 
 }  // namespace headrace::serve

@@ -5,6 +5,7 @@
 #include <cinttypes>
 #include <cstdio>
 
+#include "serve/fault_reply.h"
 #include "serve/s3_service.h"
 
 namespace headrace::serve {
@@ -30,7 +31,7 @@ void append_hex16(std::string& out, uint64_t number) {
 }  // namespace
 
 const std::string& S3Service::date_line() {
-  const int64_t now = state_.clock->unix_seconds();
+  const int64_t now = state_.clock->unix_seconds() + skew_s_;
   if (now != date_unix_) {
     date_unix_ = now;
     date_line_ = "Date: " + http_date(now) + "\r\nServer: headrace-serve\r\n";
@@ -90,10 +91,48 @@ void S3Service::reply_error(const ParsedRequest& request, Exchange& exchange,
   }
   xml += "<HostId>headrace-serve</HostId></Error>";
   reply_text(reply, error.http_status, "application/xml", std::move(xml), request.method == "HEAD");
-  if (reply.fault && reply.fault->kind == FaultKind::kStatus && reply.fault->retry_after_s > 0) {
-    reply.head.insert(reply.head.size() - 2,
-                      "Retry-After: " + std::to_string(reply.fault->retry_after_s) + "\r\n");
+  if (!reply.fault || reply.fault->kind != FaultKind::kStatus) return;
+  if (reply.fault->html) reply_html(reply, request.method == "HEAD");
+  if (reply.fault->retry_after_s > 0)
+    set_header(reply.head, "Retry-After", std::to_string(reply.fault->retry_after_s));
+  if (!reply.fault->region.empty())
+    set_header(reply.head, "x-amz-bucket-region", reply.fault->region);
+}
+
+// What a load balancer in front of a store answers with.
+void S3Service::reply_html(Reply& reply, bool head_only) {
+  const std::string title =
+      std::to_string(reply.status) + " " + std::string(reason_phrase(reply.status));
+  reply_text(reply, reply.status, "text/html",
+             "<html>\r\n<head><title>" + title + "</title></head>\r\n<body><center><h1>" + title +
+                 "</h1></center><hr><center>nginx</center></body>\r\n</html>\r\n",
+             head_only);
+}
+
+void S3Service::reply_redirect(const ParsedRequest& request, Exchange& exchange) {
+  Reply& reply = exchange.reply;
+  const FaultRule& rule = *reply.fault;
+  const std::string* host = find_header(request.headers, "host");
+  std::string location = rule.location;
+  for (const auto& [name, value] :
+       {std::pair<std::string_view, std::string>{"{host}", host == nullptr ? "" : *host},
+        std::pair<std::string_view, std::string>{"{target}", request.target}}) {
+    if (const size_t at = location.find(name); at != location.npos)
+      location.replace(at, name.size(), value);
   }
+  std::string xml = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>";
+  xml += rule.status == 301 ? "PermanentRedirect" : "TemporaryRedirect";
+  xml += "</Code><Message>Please send all future requests to this endpoint.</Message>";
+  if (!location.empty()) {
+    xml += "<Endpoint>";
+    append_xml_escaped(xml, location);
+    xml += "</Endpoint>";
+  }
+  if (!rule.region.empty()) xml += "<Region>" + rule.region + "</Region>";
+  reply_text(reply, static_cast<int>(rule.status), "application/xml", xml + "</Error>",
+             request.method == "HEAD");
+  if (!location.empty()) set_header(reply.head, "Location", location);
+  if (!rule.region.empty()) set_header(reply.head, "x-amz-bucket-region", rule.region);
 }
 
 void S3Service::reply_object(const ParsedRequest& request, Exchange& exchange,
@@ -110,10 +149,14 @@ void S3Service::reply_object(const ParsedRequest& request, Exchange& exchange,
     range.range = room ? ByteRange{range.range.begin + 1, range.range.end + 1}
                        : ByteRange{range.range.begin - 1, range.range.end - 1};
   }
+  if (fault == FaultKind::kShortRange && range.kind == RangeAnswer::Kind::kPart) {
+    const uint64_t fewer = std::max<uint64_t>(reply.fault->count, 1);
+    range.range.end -= std::min(fewer, range.range.size() - 1);
+  }
   const bool part = range.kind == RangeAnswer::Kind::kPart;
   start_head(reply, part ? 206 : 200);
   reply.head += object->head_lines();
-  if (fault == FaultKind::kEtag) {
+  if (fault == FaultKind::kEtag || fault == FaultKind::kReplaced) {
     const size_t at = reply.head.find("ETag: \"");
     reply.head.replace(at + 7, 4, "0bad");
   }
@@ -134,13 +177,29 @@ void S3Service::reply_object(const ParsedRequest& request, Exchange& exchange,
   reply.range = range.range;
 }
 
-// Faults in a text body are made here; those of object bodies while they are sent.
-void S3Service::apply_fault(Exchange& exchange) {
+// Lies in heads and texts are made here; what strikes while bytes leave is connection_send.cc's.
+void S3Service::apply_fault(const ParsedRequest& request, Exchange& exchange) {
   Reply& reply = exchange.reply;
-  if (reply.fault && reply.fault->kind == FaultKind::kFlip &&
-      reply.fault->at_byte < reply.text.size()) {
-    reply.text[reply.fault->at_byte] = static_cast<char>(reply.text[reply.fault->at_byte] ^ 1);
+  if (!reply.fault) return;
+  const FaultRule& rule = *reply.fault;
+  const bool bodiless = request.method == "HEAD";
+  if (spoils_body(rule.kind) && !bodiless) {
+    if (reply.object) {
+      reply.text.resize(std::min(reply.range.size(), kSpoiledBodyMax));
+      const Status status = reply.object->read_at(
+          reply.range.begin, {reinterpret_cast<std::byte*>(reply.text.data()), reply.text.size()});
+      if (!status.ok()) reply.text.clear();
+      reply.object.reset();
+    }
+    spoil_body(rule, reply.head, reply.text, reply.close);
   }
+  if (rule.kind == FaultKind::kXml && !reply.object) {
+    reply.text = odd_xml(rule, std::move(reply.text));
+    set_header(reply.head, "Content-Length", std::to_string(reply.text.size()));
+    if (bodiless) reply.text.clear();
+  }
+  if (!reply.object) invert_bytes(rule, reply.text);
+  spoil_head(rule, reply.head);
 }
 
 void S3Service::refuse(const Status& why, Exchange& exchange) {

@@ -67,7 +67,7 @@ Bucket* S3Service::find_bucket(const std::string& name) {
   return (buckets_[name] = std::move(bucket)).get();
 }
 
-void S3Service::begin(const ParsedRequest& request, Exchange& exchange) {
+void S3Service::begin(const ParsedRequest& request, Exchange& exchange, bool reused) {
   exchange.reply.clear();
   exchange.reply.close = !request.keep_alive;
   exchange.incoming.reset();
@@ -75,25 +75,32 @@ void S3Service::begin(const ParsedRequest& request, Exchange& exchange) {
   exchange.wants_body = false;
   exchange.range.assign(header_of(request, "range"));
   S3Error error = read_call(request, exchange.call);
+  skew_s_ = 0;
   if (exchange.call.op == S3Op::kControl && error.ok()) {
     error = control(request, exchange);
   } else {
-    PayloadPromise promise = payload_promise_of(header_of(request, "x-amz-content-sha256"));
-    S3Error refused;
-    if (!state_.options.anonymous)
-      refused = checker_.check(request, state_.clock->unix_seconds(), promise);
-    if (!refused.ok()) error = std::move(refused);  // who is not known is not told what exists
-    choose_weather(exchange);
-    if (exchange.reply.fault && exchange.reply.fault->kind == FaultKind::kStatus) {
-      error = s3_errors::for_status(exchange.reply.fault->status);
-    }
-    if (error.ok()) {
-      error = exchange.call.op == S3Op::kPutObject ? begin_put(request, exchange, promise)
-                                                   : run(request, exchange);
-    }
+    choose_weather(exchange, reused);
+    error = answer(request, exchange, std::move(error));
   }
   if (!error.ok()) reply_error(request, exchange, error);
-  if (!exchange.wants_body) apply_fault(exchange);
+  if (!exchange.wants_body) apply_fault(request, exchange);
+}
+
+// Faults that stand in for the service come first, then who asks, then what is asked.
+S3Error S3Service::answer(const ParsedRequest& request, Exchange& exchange, S3Error parsed) {
+  const FaultRule* fault = exchange.reply.fault.get();
+  if (fault != nullptr && fault->kind == FaultKind::kSkew) skew_s_ = fault->seconds;
+  PayloadPromise promise = payload_promise_of(header_of(request, "x-amz-content-sha256"));
+  S3Error refused;
+  if (!state_.options.anonymous)
+    refused = checker_.check(request, state_.clock->unix_seconds() + skew_s_, promise);
+  if (fault != nullptr && fault->kind == FaultKind::kRedirect)
+    return reply_redirect(request, exchange), S3Error{};
+  if (fault != nullptr && fault->kind == FaultKind::kStatus) return s3_errors::of_fault(*fault);
+  if (!refused.ok()) return refused;  // who is not known is not told what exists
+  if (!parsed.ok()) return parsed;
+  return exchange.call.op == S3Op::kPutObject ? begin_put(request, exchange, promise)
+                                              : run(request, exchange);
 }
 
 S3Error S3Service::run(const ParsedRequest& request, Exchange& exchange) {
@@ -133,8 +140,10 @@ S3Error S3Service::get_object(const ParsedRequest& request, Exchange& exchange) 
       return s3_errors::no_such_bucket();
     return s3_errors::of_status(object.status());
   }
-  const ObjectInfo& info = (*object)->info();
-  const bool lie = exchange.reply.fault && exchange.reply.fault->kind == FaultKind::kEtag;
+  ObjectInfo info = (*object)->info();
+  const FaultRule* fault = exchange.reply.fault.get();
+  const bool lie = fault != nullptr && fault->kind == FaultKind::kEtag;
+  if (fault != nullptr && fault->kind == FaultKind::kReplaced) info.etag.replace(0, 4, "0bad");
   if (S3Error e = check_conditions(request, info); !e.ok() && !lie) return e;
   const RangeAnswer range = resolve_range(exchange.range, info.size);
   if (range.kind == RangeAnswer::Kind::kUnsatisfiable) return s3_errors::invalid_range();
@@ -212,7 +221,7 @@ S3Error S3Service::control(const ParsedRequest& request, Exchange& exchange) {
   }
   if (what != "faults")
     return s3_errors::invalid_argument("control endpoints are /-/stats, /-/faults and /-/log");
-  if (request.method == "DELETE") state_.faults.set({});
+  if (request.method == "DELETE") state_.faults.set({}, SystemClock::instance().now());
   if (request.method == "POST" || request.method == "PUT") {
     if (request.framing != BodyFraming::kNone) return exchange.wants_body = true, S3Error{};
     return s3_errors::invalid_argument("send the rules as the request's body");
@@ -220,7 +229,7 @@ S3Error S3Service::control(const ParsedRequest& request, Exchange& exchange) {
   return reply_text(reply, 200, "application/json", state_.faults.json()), S3Error{};
 }
 
-void S3Service::choose_weather(Exchange& exchange) {
+void S3Service::choose_weather(Exchange& exchange, bool reused) {
   hash_text_.assign(op_name(exchange.call.op));
   const size_t name_at = hash_text_.size() + 1;
   hash_text_ += ' ';
@@ -241,9 +250,17 @@ void S3Service::choose_weather(Exchange& exchange) {
   Reply& reply = exchange.reply;
   reply.attempt = attempts_.next(bits);
   reply.delay = weather_.first_byte_delay(bits, reply.attempt);
-  reply.fault = state_.faults.next(op_name(exchange.call.op),
-                                   std::string_view(hash_text_).substr(name_at, name_end - name_at),
-                                   weather_.options().seed, bits, reply.attempt);
+  const int64_t in_flight = state_.stats.in_flight.load(std::memory_order_relaxed);
+  reply.fault = state_.faults.next(
+      {.op = op_name(exchange.call.op),
+       .bucket_and_key = std::string_view(hash_text_).substr(name_at, name_end - name_at),
+       .range = exchange.range,
+       .seed = weather_.options().seed,
+       .request_hash = bits,
+       .attempt = reply.attempt,
+       .in_flight = static_cast<uint64_t>(std::max<int64_t>(in_flight, 0)),
+       .reused = reused,
+       .now = SystemClock::instance().now()});
   if (reply.fault) state_.stats.faults.fetch_add(1, std::memory_order_relaxed);
   if (reply.fault && reply.fault->kind == FaultKind::kDelay) {
     reply.delay += Nanos(static_cast<int64_t>(reply.fault->ms * 1e6));

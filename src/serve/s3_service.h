@@ -13,7 +13,7 @@
 #include "serve/beneath.h"
 #include "serve/bucket.h"
 #include "serve/checksum.h"
-#include "serve/faults.h"
+#include "serve/fault_plan.h"
 #include "serve/s3_call.h"
 #include "serve/server.h"
 #include "serve/sigv4_check.h"
@@ -44,7 +44,7 @@ struct Reply {
   ByteRange range;
   bool close = false;  // after the reply
   Nanos delay{};       // before the first byte
-  std::optional<FaultRule> fault;
+  std::shared_ptr<const FaultRule> fault;
   uint32_t attempt = 0;
 
   uint64_t body_bytes() const { return object ? range.size() : text.size(); }
@@ -83,7 +83,8 @@ class S3Service {
   explicit S3Service(ServerState& state);
 
   // Either fills exchange.reply, or sets wants_body: then give the body and call finish_body().
-  void begin(const ParsedRequest& request, Exchange& exchange);
+  // reused: the connection has answered before.
+  void begin(const ParsedRequest& request, Exchange& exchange, bool reused = false);
   void take_body(Exchange& exchange, Bytes bytes);
   void finish_body(const ParsedRequest& request, Exchange& exchange);
   // For bytes that were no request.
@@ -101,13 +102,16 @@ class S3Service {
   S3Error create_bucket(Exchange& exchange);
   void list_buckets(Exchange& exchange);
   S3Error control(const ParsedRequest& request, Exchange& exchange);
-  void choose_weather(Exchange& exchange);
-  void apply_fault(Exchange& exchange);
+  void choose_weather(Exchange& exchange, bool reused);
+  S3Error answer(const ParsedRequest& request, Exchange& exchange, S3Error parsed);
+  void apply_fault(const ParsedRequest& request, Exchange& exchange);
 
   void start_head(Reply& reply, int status);
   void reply_text(Reply& reply, int status, std::string_view type, std::string text,
                   bool head_only = false);
   void reply_error(const ParsedRequest& request, Exchange& exchange, const S3Error& error);
+  void reply_html(Reply& reply, bool head_only);
+  void reply_redirect(const ParsedRequest& request, Exchange& exchange);
   void reply_object(const ParsedRequest& request, Exchange& exchange,
                     std::shared_ptr<const Object> object, const RangeAnswer& range);
   const std::string& date_line();
@@ -117,6 +121,7 @@ class S3Service {
   Weather weather_;
   AttemptCounter attempts_;
   std::map<std::string, std::unique_ptr<Bucket>, std::less<>> buckets_;
+  int64_t skew_s_ = 0;  // of the request being answered
   int64_t date_unix_ = 0;
   std::string date_line_;
   std::string hash_text_;

@@ -130,7 +130,7 @@ class LoopbackS3Server final : public S3Server {
     HR_TRY(open_folders());
     HR_TRY(open_tls());
     for (const FaultRule& rule : o.faults) HR_TRY(check_fault_rule(rule));
-    state_.faults.set(o.faults);
+    state_.faults.set(o.faults, SystemClock::instance().now());
     if (!o.log_path.empty()) {
       HR_TRY_ASSIGN(state_.log, RequestLog::open(o.log_path));
     }
@@ -152,7 +152,10 @@ class LoopbackS3Server final : public S3Server {
     for (auto& loop : loops_) loop->stop();
     flush_log();
   }
-  void set_faults(std::vector<FaultRule> rules) override { state_.faults.set(std::move(rules)); }
+  void set_faults(std::vector<FaultRule> rules) override {
+    state_.faults.set(std::move(rules), SystemClock::instance().now());
+  }
+  std::vector<FaultCount> fault_counts() const override { return state_.faults.counts(); }
   ServerStats& stats() override { return state_.stats; }
   void flush_log() override {
     if (state_.log) state_.log->flush();

@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "serve/faults.h"
+#include "serve/fault_plan.h"
 #include "serve/sigv4_check.h"
 #include "serve/stats.h"
 #include "serve/synthetic_bucket.h"
@@ -58,6 +58,7 @@ class S3Server {
   // Closes everything, joins the loops. Idempotent; not from a loop's thread.
   virtual void stop() = 0;
   virtual void set_faults(std::vector<FaultRule> rules) = 0;
+  virtual std::vector<FaultCount> fault_counts() const = 0;
   virtual ServerStats& stats() = 0;
   virtual void flush_log() = 0;
 };

@@ -7,7 +7,6 @@
 #include <cmath>
 #include <limits>
 
-#include "serve/faults.h"
 #include "serve/pacer.h"
 
 namespace headrace::serve {
@@ -115,90 +114,6 @@ TEST(Pacing, ConnectionsShareTheTotal) {
     last = pacer.next(100'000, start).when;
   }
   EXPECT_NEAR(ms(last - start), 10, 0.001);
-}
-
-// ---- fault rules ----
-
-TEST(Faults, GlobsMatch) {
-  EXPECT_TRUE(glob_matches("*", ""));
-  EXPECT_TRUE(glob_matches("*.tar", "b/a.tar"));
-  EXPECT_TRUE(glob_matches("b/shard-??.tar", "b/shard-07.tar"));
-  EXPECT_TRUE(glob_matches("*a*b*", "xxayyab"));
-  EXPECT_FALSE(glob_matches("*.tar", "b/a.tar.gz"));
-  EXPECT_FALSE(glob_matches("", "a"));
-  EXPECT_FALSE(glob_matches("?", ""));
-  EXPECT_FALSE(glob_matches(std::string(50, '*') + "b", std::string(5000, 'a')));  // and in time
-}
-
-TEST(Faults, ReadsBothSpellings) {
-  const FaultRule rule =
-      *parse_fault_rule("reset,at=1000,op=GetObject,key=*.tar,nth=3,probability=0.5");
-  EXPECT_EQ(rule.kind, FaultKind::kReset);
-  EXPECT_EQ(rule.at_byte, 1000u);
-  EXPECT_EQ(rule.op, "GetObject");
-  EXPECT_EQ(rule.nth, 3u);
-  EXPECT_EQ(rule.probability, 0.5);
-  const auto rules = parse_fault_rules_json(
-      R"({"rules": [{"kind": "status", "status": 500, "key": "b/*"}, {"kind": "stall", "ms": 20.5}]})");
-  ASSERT_TRUE(rules.ok());
-  ASSERT_EQ(rules->size(), 2u);
-  EXPECT_EQ((*rules)[0].status, 500);
-  EXPECT_EQ((*rules)[1].ms, 20.5);
-}
-
-TEST(Faults, RefusesWhatItCannotRead) {
-  for (const char* bad : {"kind=explode", "reset,at=-1", "reset,colour=red", "status,status=99",
-                          "status,probability=2", "drip,bytes_per_s=0", "delay,ms=x", "stall,ms=-1",
-                          "status,status=99999999999", "at"}) {
-    EXPECT_EQ(parse_fault_rule(bad).status().code(), Code::kInvalidArgument) << bad;
-  }
-  for (const char* bad :
-       {"", "[]", "{}", R"({"rules": 1})", R"({"rules": [1]})", R"({"rules": [{"kind": ["x"]}]})",
-        R"({"rules": [{"kind": "status", "probability": 7}]})"}) {
-    EXPECT_EQ(parse_fault_rules_json(bad).status().code(), Code::kInvalidArgument) << bad;
-  }
-  std::string many = R"({"rules": [)";
-  for (int i = 0; i < 1001; ++i) many += i == 0 ? "{}" : ",{}";
-  EXPECT_EQ(parse_fault_rules_json(many + "]}").status().code(), Code::kExhausted);
-}
-
-TEST(Faults, CountersDecideWhichRequestIsHit) {
-  const auto hits = [](const char* rule) {
-    FaultPlan plan({*parse_fault_rule(rule)});
-    std::string text;
-    for (int i = 1; i <= 6; ++i)
-      text += plan.next("GetObject", "b/k", 1, 7, static_cast<uint32_t>(i)) ? 'x' : '.';
-    return text;
-  };
-  EXPECT_EQ(hits("reset"), "xxxxxx");
-  EXPECT_EQ(hits("reset,nth=3"), "..x...");
-  EXPECT_EQ(hits("reset,every=2"), ".x.x.x");
-  EXPECT_EQ(hits("reset,times=2"), "xx....");
-  EXPECT_EQ(hits("reset,attempts_below=3"), "xx....");
-  EXPECT_EQ(hits("reset,op=HeadObject"), "......");
-  EXPECT_EQ(hits("reset,key=c/*"), "......");
-  EXPECT_EQ(hits("reset,probability=0"), "......");
-}
-
-TEST(Faults, ProbabilitiesAreShareAndRepeatable) {
-  FaultPlan a({*parse_fault_rule("reset,probability=0.25")}),
-      b({*parse_fault_rule("reset,probability=0.25")});
-  int fired = 0;
-  for (uint64_t i = 0; i < 10'000; ++i) {
-    const bool hit = a.next("GetObject", "b/k", 1, i, 1).has_value();
-    EXPECT_EQ(hit, b.next("GetObject", "b/k", 1, i, 1).has_value());
-    fired += hit;
-  }
-  EXPECT_NEAR(fired, 2500, 174);  // 4 standard deviations
-  EXPECT_NE(a.json().find("\"matched\": 10000"), std::string::npos);
-}
-
-TEST(Faults, TheFirstRuleThatFiresWins) {
-  FaultPlan plan({*parse_fault_rule("status,status=500,times=1"), *parse_fault_rule("reset")});
-  EXPECT_EQ(plan.next("GetObject", "b/k", 1, 1, 1)->kind, FaultKind::kStatus);
-  EXPECT_EQ(plan.next("GetObject", "b/k", 1, 1, 2)->kind, FaultKind::kReset);
-  plan.set({});
-  EXPECT_FALSE(plan.next("GetObject", "b/k", 1, 1, 3));
 }
 
 }  // namespace

@@ -118,6 +118,7 @@ void FaultStore::read(ReadRequest request, UniqueFunction<void(ReadOutcome)> don
                  std::move(stop));
   } else {
     auto dst = request.dst;
+    request.watch = nullptr;  // it would see the bytes before they are damaged
     inner_->read(std::move(request),
                  [done = std::move(done), dst = std::move(dst), kind = fault->kind,
                   at = fault->bytes](ReadOutcome real) mutable {

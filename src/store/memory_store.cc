@@ -30,6 +30,11 @@ void MemoryStore::erase(const std::string& key) {
   objects_.erase(key);
 }
 
+void MemoryStore::set_checksum(const std::string& key, std::shared_ptr<const StoredChecksum> checksum) {
+  std::lock_guard lock(mutex_);
+  objects_.at(key).meta.checksum = std::move(checksum);
+}
+
 ReadOutcome MemoryStore::read_now(const ReadRequest& request) const {
   ReadOutcome outcome;
   const std::string what = "read " + describe(*this, request.key, request.range);

@@ -19,6 +19,8 @@ class MemoryStore final : public ObjectStore {
   // Direct access for tests: takes effect at once. The ETag (XXH128 of the content) is returned.
   std::string set(const std::string& key, std::string content);
   void erase(const std::string& key);
+  // What head() says of the object's content from now on, true or not.
+  void set_checksum(const std::string& key, std::shared_ptr<const StoredChecksum> checksum);
 
   void read(ReadRequest request, UniqueFunction<void(ReadOutcome)> done, std::stop_token stop) override;
   void head(std::string key, Completion<ObjectMeta> done, std::stop_token stop) override;

@@ -85,6 +85,23 @@ Result<std::string> read_all(ObjectStore& store, const std::string& key, ByteRan
   return content;
 }
 
+Result<std::string> read_object(ObjectStore& store, const ObjectMeta& meta, std::stop_token stop) {
+  std::string found_before;
+  for (;;) {
+    HR_TRY_ASSIGN(std::string content, read_all(store, meta.key, {0, meta.size}, meta.etag, stop));
+    ContentCheck check(meta.checksum);
+    check.update(as_bytes(content));
+    const Status status = check.finish();
+    if (status.ok()) return content;
+    if (found_before.empty()) {
+      found_before = check.found();
+      continue;
+    }
+    if (!check.certain() && check.found() == found_before) return content;  // it was no checksum
+    return status.with_context("read " + describe(store, meta.key, {0, meta.size}));
+  }
+}
+
 Result<ObjectMeta> head_now(ObjectStore& store, const std::string& key, std::stop_token stop) {
   auto answer = std::make_shared<Answer<Result<ObjectMeta>>>();
   store.head(key, [answer](Result<ObjectMeta> meta) { answer->set(std::move(meta)); }, std::move(stop));

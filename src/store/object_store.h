@@ -17,6 +17,7 @@
 #include "base/bytes.h"
 #include "base/result.h"
 #include "base/unique_function.h"
+#include "store/stored_checksum.h"
 #include "sys/clock.h"
 #include "sys/executor.h"
 
@@ -31,9 +32,22 @@ struct ObjectMeta {
   std::string etag;        // as the store gives it, without quotes; opaque
   std::string version_id;  // empty where the bucket has no versions
   int64_t modified_unix = 0;
+  std::shared_ptr<const StoredChecksum> checksum;  // of the content, from head() only; null where the store has none
 };
 
 constexpr int32_t kAnyLoop = -1;
+
+class ReadSpare;  // store/read_spare.h
+
+// Sees the bytes of a read as they arrive at their place, while they are in the cache. Only the S3 store calls it: who
+// needs to have seen every byte keeps count, and reads the memory where bytes are missing.
+class ReadWatch {
+ public:
+  virtual ~ReadWatch() = default;
+  // `bytes`, a part of one piece of dst, were written; they begin at offset `at` of the object. In order within one
+  // attempt; another one may begin again. On the request's loop.
+  virtual void on_bytes(uint64_t at, Bytes bytes) = 0;
+};
 
 struct ReadRequest {
   std::string key;
@@ -44,6 +58,8 @@ struct ReadRequest {
   Deadline deadline;
   int32_t loop = kAnyLoop;        // ReadOutcome::loop of the attempt before: retries and hedges stay on one loop
   bool fresh = false;             // not from any cache: what came before was wrong
+  std::shared_ptr<ReadSpare> spare;  // what it takes to read the range twice where it comes late; null: it is not
+  std::shared_ptr<ReadWatch> watch;  // of what lands in dst; may be null. A request with another dst leaves it out.
 };
 
 // A failed read tells how much of dst is good, so that a retry asks for the rest only.
@@ -103,6 +119,9 @@ Status object_too_short(const std::string& what, uint64_t object_size);
 // Blocking forms for control code that runs on a thread of its own (never on the store's executor).
 Result<std::string> read_all(ObjectStore& store, const std::string& key, ByteRange range,
                              const std::string& if_match = {}, std::stop_token stop = {});
+// The whole object that `meta` (of head()) speaks of, against its checksum where the store has one; what differs is
+// read once more.
+Result<std::string> read_object(ObjectStore& store, const ObjectMeta& meta, std::stop_token stop = {});
 Result<ObjectMeta> head_now(ObjectStore& store, const std::string& key, std::stop_token stop = {});
 Result<ObjectMeta> put_now(ObjectStore& store, PutRequest request, std::stop_token stop = {});
 // All pages; kExhausted above `objects_max`; a continuation that repeats is kCorrupt.

@@ -29,6 +29,7 @@ class ReadLoop final : public RetryLoop {
     part.dst = good_ == 0 ? request_.dst : scatter_slice(request_.dst, good_);
     part.deadline = request_.deadline;
     part.loop = loop_;
+    part.watch = request_.watch;
     core_->inner->read(
         std::move(part),
         [self = std::static_pointer_cast<ReadLoop>(shared_from_this())](ReadOutcome outcome) {

@@ -60,13 +60,15 @@ Result<std::string> RealFileSystem::read(const std::string& path, uint64_t bytes
   }
 }
 
-Status RealFileSystem::write_atomic(const std::string& path, std::string_view content) {
+namespace {
+
+Status replace_file(const std::string& path, std::string_view content, mode_t mode) {
   const std::filesystem::path target(path);
   std::error_code error;
   if (target.has_parent_path()) std::filesystem::create_directories(target.parent_path(), error);
   const std::string beside = path + ".tmp." + std::to_string(::getpid());
   {
-    Fd file{::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)};
+    Fd file{::open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode)};
     if (file.fd < 0) return io_error("create", beside);
     if (Status s = write_all(file.fd, content, beside); !s.ok()) {
       ::unlink(beside.c_str());
@@ -79,6 +81,16 @@ Status RealFileSystem::write_atomic(const std::string& path, std::string_view co
     return s;
   }
   return {};
+}
+
+}  // namespace
+
+Status RealFileSystem::write_atomic(const std::string& path, std::string_view content) {
+  return replace_file(path, content, 0644);
+}
+
+Status RealFileSystem::write_private(const std::string& path, std::string_view content) {
+  return replace_file(path, content, 0600);
 }
 
 Status RealFileSystem::remove(const std::string& path) {
@@ -100,6 +112,10 @@ Status MemoryFileSystem::write_atomic(const std::string& path, std::string_view 
   std::lock_guard lock(mutex_);
   files_[path] = std::string(content);
   return {};
+}
+
+Status MemoryFileSystem::write_private(const std::string& path, std::string_view content) {
+  return write_atomic(path, content);
 }
 
 Status MemoryFileSystem::remove(const std::string& path) {

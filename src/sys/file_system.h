@@ -20,6 +20,8 @@ class FileSystem {
   virtual Result<std::string> read(const std::string& path, uint64_t bytes_max) = 0;
   // All or nothing: written beside, synced, renamed. Makes missing parent folders.
   virtual Status write_atomic(const std::string& path, std::string_view content) = 0;
+  // The same, readable by nobody else: for what is a secret.
+  virtual Status write_private(const std::string& path, std::string_view content) = 0;
   virtual Status remove(const std::string& path) = 0;
 };
 
@@ -27,6 +29,7 @@ class RealFileSystem final : public FileSystem {
  public:
   Result<std::string> read(const std::string& path, uint64_t bytes_max) override;
   Status write_atomic(const std::string& path, std::string_view content) override;
+  Status write_private(const std::string& path, std::string_view content) override;
   Status remove(const std::string& path) override;
 };
 
@@ -34,6 +37,7 @@ class MemoryFileSystem final : public FileSystem {
  public:
   Result<std::string> read(const std::string& path, uint64_t bytes_max) override;
   Status write_atomic(const std::string& path, std::string_view content) override;
+  Status write_private(const std::string& path, std::string_view content) override;
   Status remove(const std::string& path) override;
 
  private:

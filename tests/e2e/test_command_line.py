@@ -52,6 +52,29 @@ def test_stream(headrace):
     assert "samples/s" in headrace("stream", url, "--batches", 2).stdout
 
 
+def test_stream_digest_is_of_stored_bytes_in_the_order_delivered(headrace):
+    import hashlib
+
+    from small_data import sample_fields
+
+    url = "s3://data/train-0.tar"
+    done = json.loads(headrace("stream", url, "--shuffle", "none", "--digest", "--json").stdout)
+    digest = hashlib.sha256()
+    for i in range(done["samples"]):
+        digest.update(i.to_bytes(8, "little"))
+        for name, content in sorted(sample_fields(i).items()):
+            digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+    assert done["digest"] == digest.hexdigest()
+
+
+def test_options_of_open_are_set_by_name(headrace):
+    url = "s3://data/train-0.tar"
+    assert "150 samples" in headrace("index", url, "--set", "attempts_max=2").stderr
+    assert "nowhere.invalid" in headrace("ls", url, "--set", "endpoint_url=http://nowhere.invalid", status=1).stderr
+    assert "did you mean 'attempts_max'" in headrace("ls", url, "--set", "attempt_max=2", status=2).stderr
+    assert "want NAME=VALUE" in headrace("ls", url, "--set", "attempts_max", status=2).stderr
+
+
 def test_exit_status_tells_failed_from_misused(headrace):
     assert "did you mean" in headrace("stream", "s3://data/train-0.tar", "--shuffle", "stratifed", status=2).stderr
     assert "nowhere" in headrace("ls", "s3://nowhere/x.tar", status=1).stderr

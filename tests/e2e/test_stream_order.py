@@ -338,11 +338,23 @@ def test_what_cannot_be_asked_of_a_stream_says_so(streams):
             iter(loader)
 
 
-def test_only_tars_are_read_as_streams(streams):
+def test_what_has_an_index_can_be_read_as_a_stream_too(streams):
     with pytest.raises(hr.OptionError, match="order"):
         hr.open("s3://plain", **streams.options, order="random")
-    with pytest.raises(hr.UnsupportedError, match="has an index of its own"):
-        hr.open(FIXTURES / "mds-medium" / "data", order="stream")
+    with hr.open(FIXTURES / "mds-medium" / "data") as whole:
+        captions = {i: whole[i]["caption"] for i in range(len(whole))}
+        counts = [int(n) for n in whole.counts]
+    found = []
+    with (
+        hr.open(FIXTURES / "mds-medium" / "data", order="stream") as ds,
+        ds.loader(**OPTIONS) as loader,
+    ):
+        for batch in loader:
+            for row, number in enumerate(batch.ids.tolist()):
+                shard, place = number >> 32, number & MASK
+                assert batch["caption"][row] == captions[sum(counts[:shard]) + place]
+                found.append((0, shard, place))
+    assert found == drain(counts, 4, 9, 7, 0)
 
 
 def test_damage_names_the_object_and_the_place(streams, tmp_path):

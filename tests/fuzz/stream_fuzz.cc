@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Shards that are read whole: any bytes, as a plain, gzip or zstd tar, cut anywhere. Nothing may crash or hang, samples
-// lie inside what was given and in order; and from any restart point the same samples come again.
+// Shards that are read whole: any bytes, as a tar, lines or an MDS shard, in any compression, cut anywhere. Nothing may
+// crash or hang, samples lie inside what was given and in order; and from any restart point the same samples come again.
 #include <algorithm>
 #include <cstdlib>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "format/decoder.h"
+#include "format/lines.h"
+#include "format/mds.h"
 #include "format/tar_stream.h"
 
 namespace {
@@ -22,14 +25,30 @@ struct Read {
   bool good = false;
 };
 
-Read read(Compression compression, Bytes stored, size_t in_step, size_t out_step, const RestartPoint& from,
-          uint64_t begin) {
+std::unique_ptr<SampleScanner> make_scanner(int kind, uint64_t begin, uint64_t row) {
+  const ScanStart start{begin, row, kPlainMax};
+  if (kind == 0) return std::make_unique<TarScanner>(begin, kPlainMax);
+  if (kind == 1) return make_line_scanner({}, start);
+  if (kind == 2) return make_line_scanner({.newline = "ab", .header_lines = 1, .skip_blank = false}, start);
+  const MdsShard shard{.basename = "s", .bytes = 100, .samples = 3};
+  return make_mds_scanner(shard, {{{"w", *parse_mds_encoding("str")}, {"n", *parse_mds_encoding("uint8")}}}, start);
+}
+
+struct Given {
+  Compression compression;
+  int kind;
+  Bytes stored;
+};
+
+Read read(const Given& given, size_t in_step, size_t out_step, const RestartPoint& from, uint64_t begin, uint64_t row) {
+  const auto [compression, kind, stored] = given;
   Read out;
   DecoderOptions options;
   options.point_every = 512;
   auto decoder = make_decoder(compression, options, from);
   if (!decoder.ok()) return out;
-  TarScanner scanner(begin, kPlainMax);
+  const auto owned = make_scanner(kind, begin, row);
+  SampleScanner& scanner = *owned;
   std::vector<std::byte> room(out_step);
   uint64_t plain = from.plain;
   for (size_t at = from.stored; plain < kPlainMax;) {
@@ -69,15 +88,16 @@ Read read(Compression compression, Bytes stored, size_t in_step, size_t out_step
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 3) return 0;
-  const auto compression = static_cast<Compression>(data[0] % 3);
   const size_t in_step = 1 + data[1], out_step = 64 + 16 * data[2];
   const Bytes stored = as_bytes({reinterpret_cast<const char*>(data) + 3, size - 3});
-  const Read whole = read(compression, stored, in_step, out_step, {}, 0);
+  const Given given{static_cast<Compression>(data[0] % 6), data[0] / 6 % 4, stored};
+  const Read whole = read(given, in_step, out_step, {}, 0, 0);
   if (!whole.good) return 0;
   for (const RestartPoint& point : whole.points) {
     const auto next = std::ranges::find_if(whole.samples, [&](const ByteRange& s) { return s.begin >= point.plain; });
     if (next == whole.samples.end()) continue;
-    const Read rest = read(compression, stored, out_step, in_step + 64, point, next->begin);
+    const auto row = static_cast<uint64_t>(next - whole.samples.begin());
+    const Read rest = read(given, out_step, in_step + 64, point, next->begin, row);
     if (!rest.good || !std::equal(next, whole.samples.end(), rest.samples.begin(), rest.samples.end())) std::abort();
   }
   return 0;

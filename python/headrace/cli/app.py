@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import headrace
-from headrace.cli import audit, data, demo, plan, serve, stream
+from headrace.cli import audit, data, demo, plan, probe, serve, stream
 from headrace.cli.output import show_log
 
 app = typer.Typer(
@@ -41,6 +41,7 @@ app.command("show")(data.show)
 app.command("index")(data.index)
 app.command("stream")(stream.stream)
 app.command("plan")(plan.plan)
+app.command("probe")(probe.probe)
 app.command("audit")(audit.audit)
 app.command(
     "serve",

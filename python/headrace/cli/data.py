@@ -18,6 +18,7 @@ from headrace.cli.output import (
     Json,
     Profile,
     Region,
+    Settings,
     Url,
     open_url,
     print_json,
@@ -58,6 +59,7 @@ def ls(
     region: Region = None,
     profile: Profile = None,
     anonymous: Anonymous = False,
+    settings: Settings = None,
 ) -> None:
     """What lies under URL: format, shards, samples, bytes, fields."""
     dataset = open_url(
@@ -66,6 +68,7 @@ def ls(
         region=region,
         profile=profile,
         anonymous=anonymous,
+        settings=settings,
         index=index,
         build=build,
     )
@@ -108,10 +111,17 @@ def show(
     region: Region = None,
     profile: Profile = None,
     anonymous: Anonymous = False,
+    settings: Settings = None,
 ) -> None:
     """One sample's fields; an image is written to a file."""
     dataset = open_url(
-        url, endpoint=endpoint_url, region=region, profile=profile, anonymous=anonymous, index=index
+        url,
+        endpoint=endpoint_url,
+        region=region,
+        profile=profile,
+        anonymous=anonymous,
+        settings=settings,
+        index=index,
     )
     sample, stored = dataset[number], dataset.raw(number)
     shard, offset, length = dataset.extent(number)
@@ -151,6 +161,7 @@ def index(
     region: Region = None,
     profile: Profile = None,
     anonymous: Anonymous = False,
+    settings: Settings = None,
 ) -> None:
     """Builds or checks the index: where each sample begins, with checksums."""
     dataset = open_url(
@@ -159,6 +170,7 @@ def index(
         region=region,
         profile=profile,
         anonymous=anonymous,
+        settings=settings,
         save=where,
         rebuild=rebuild or None,
         check=check or None,

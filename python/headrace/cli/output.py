@@ -25,6 +25,7 @@ from rich.progress import (
 
 from headrace.dataset import Dataset
 from headrace.dataset import open as open_dataset
+from headrace.errors import OptionError
 
 __all__ = [
     "Anonymous",
@@ -33,6 +34,7 @@ __all__ = [
     "Json",
     "Profile",
     "Region",
+    "Settings",
     "Url",
     "bytes_progress",
     "open_url",
@@ -51,6 +53,12 @@ Region = Annotated[str | None, typer.Option(help="as AWS_REGION")]
 Profile = Annotated[str | None, typer.Option(help="as AWS_PROFILE")]
 Anonymous = Annotated[bool, typer.Option("--anonymous", help="send no credentials")]
 Index = Annotated[str | None, typer.Option(help="URL or path of the index to use")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=VALUE", help="an option of headrace.open, as read_timeout=10"
+    ),
+]
 
 
 def show_log(level: str = "WARNING") -> None:
@@ -85,6 +93,20 @@ def bytes_progress() -> Iterator[Callable[[str, int, int], None]]:
         yield advance
 
 
+def _settings(words: list[str] | None) -> dict[str, Any]:
+    """Values as JSON where they are JSON (10, true), else as text."""
+    given: dict[str, Any] = {}
+    for word in words or []:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise OptionError(f"read --set {word}: want NAME=VALUE")
+        try:
+            given[name] = json.loads(value)
+        except ValueError:
+            given[name] = value
+    return given
+
+
 def open_url(
     url: str,
     *,
@@ -92,6 +114,7 @@ def open_url(
     region: str | None = None,
     profile: str | None = None,
     anonymous: bool = False,
+    settings: list[str] | None = None,
     **options: Any,
 ) -> Dataset:
     """``hr.open`` with progress; unset options stay unset."""
@@ -102,7 +125,6 @@ def open_url(
         "anonymous": anonymous or None,
         **options,
     }
+    chosen = {**_settings(settings), **{n: v for n, v in given.items() if v is not None}}
     with bytes_progress() as progress:
-        return open_dataset(
-            url, progress=progress, **{n: v for n, v in given.items() if v is not None}
-        )
+        return open_dataset(url, progress=progress, **chosen)

@@ -54,6 +54,11 @@ class Peer {
       text.remove_prefix(static_cast<size_t>(n));
     }
   }
+  // `piece` every `gap_ms`, so often, or until the client closes.
+  void drip(std::string_view piece, int gap_ms, int times) {
+    pollfd wait{fd_, POLLRDHUP, 0};
+    while (times-- > 0 && !stopping_ && ::poll(&wait, 1, gap_ms) == 0) send(piece);
+  }
   // The script's end closes with FIN; after this call with RST.
   void reset_at_close() {
     const linger now{1, 0};

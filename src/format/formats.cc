@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// The one place that knows all formats: names, how shards are named, and which class reads them.
+#include <algorithm>
+#include <array>
+
+#include "format/decoder.h"
+#include "format/jsonl.h"
+#include "format/parquet.h"
+#include "format/shard_format.h"
+#include "format/webdataset.h"
+#include "format/tar_stream.h"
+
+namespace headrace {
+namespace {
+
+const std::array<FormatFacts, 4> kFormats = {{
+    {Format::kWebDataset, "webdataset", {".tar"}},
+    {Format::kMds, "mds", {".mds"}},
+    {Format::kJsonl, "jsonl", {".jsonl", ".ndjson"}},
+    {Format::kParquet, "parquet", {".parquet", ".parq"}},
+}};
+
+const FormatFacts* facts_of(Format format) {
+  const auto found = std::ranges::find(kFormats, format, &FormatFacts::format);
+  return found == kFormats.end() ? nullptr : &*found;
+}
+
+class WebDatasetFormat final : public ShardFormat {
+ public:
+  Format format() const override { return Format::kWebDataset; }
+  std::shared_ptr<const Cutter> cutter(const std::vector<FieldEntry>& fields) const override {
+    return std::make_shared<WebDatasetCutter>(fields);
+  }
+  std::unique_ptr<Indexer> indexer(uint64_t, const ShardEntry& entry, IndexerOptions options) const override {
+    return make_tar_indexer(entry.size, options);
+  }
+  std::unique_ptr<SampleScanner> scanner(uint64_t, const ScanStart& start) const override {
+    return std::make_unique<TarScanner>(start.begin, start.sample_bytes_max);
+  }
+};
+
+class MdsFormat final : public ShardFormat {
+ public:
+  explicit MdsFormat(MdsIndex index) : index_(std::move(index)) {}
+  Format format() const override { return Format::kMds; }
+  std::string schema_json() const override { return index_.schema.json(); }
+  std::vector<MdsColumn> columns() const override { return index_.schema.columns; }
+  std::vector<FieldEntry> fields() const override {
+    std::vector<FieldEntry> fields;
+    for (const MdsColumn& c : index_.schema.columns) fields.push_back({c.name, 0});
+    return fields;
+  }
+  std::shared_ptr<const Cutter> cutter(const std::vector<FieldEntry>&) const override {
+    return std::make_shared<MdsCutter>(index_.schema);
+  }
+  std::unique_ptr<Indexer> indexer(uint64_t shard, const ShardEntry& entry, IndexerOptions options) const override {
+    HR_ASSERT(shard < index_.shards.size());
+    return make_mds_indexer(index_.shards[shard], index_.schema, entry.size, options);
+  }
+  bool indexed_by_reading() const override { return false; }
+  std::unique_ptr<SampleScanner> scanner(uint64_t shard, const ScanStart& start) const override {
+    HR_ASSERT(shard < index_.shards.size());
+    return make_mds_scanner(index_.shards[shard], index_.schema, start);
+  }
+  std::unique_ptr<MdsHashCheck> stored_hash(uint64_t shard) const override {
+    HR_ASSERT(shard < index_.shards.size());
+    const MdsShard& s = index_.shards[shard];
+    return make_hash_check(s.zip_basename.empty() ? s.hashes : s.zip_hashes);
+  }
+
+ private:
+  const MdsIndex index_;
+};
+
+}  // namespace
+
+std::span<const FormatFacts> format_facts() { return kFormats; }
+
+std::string_view format_name(Format format) {
+  const FormatFacts* facts = facts_of(format);
+  return facts == nullptr ? "unknown" : facts->name;
+}
+
+Result<Format> format_from_name(std::string_view name) {
+  std::string known;
+  for (const FormatFacts& facts : kFormats) {
+    if (facts.name == name) return facts.format;
+    known += (known.empty() ? "" : ", ") + std::string(facts.name);
+  }
+  return invalid_argument("format \"" + std::string(name) + "\": not one of " + known);
+}
+
+const FormatFacts* format_of_key(std::string_view key) {
+  const std::string plain = without_compression(key);
+  for (const FormatFacts& facts : kFormats) {
+    if (std::ranges::any_of(facts.endings, [&](std::string_view end) { return plain.ends_with(end); })) return &facts;
+  }
+  return nullptr;
+}
+
+std::shared_ptr<const ShardFormat> make_webdataset_format() { return std::make_shared<WebDatasetFormat>(); }
+std::shared_ptr<const ShardFormat> make_mds_format(MdsIndex index) {
+  return std::make_shared<MdsFormat>(std::move(index));
+}
+
+Result<std::shared_ptr<const ShardFormat>> shard_format(Format format, const std::string& schema_json) {
+  switch (format) {
+    case Format::kWebDataset:
+      return make_webdataset_format();
+    case Format::kMds: {
+      MdsIndex index;
+      HR_TRY_ASSIGN(index.schema, MdsSchema::from_json(schema_json));
+      return make_mds_format(std::move(index));
+    }
+    case Format::kJsonl: {
+      HR_TRY_ASSIGN(const JsonlSchema schema, JsonlSchema::from_json(schema_json));
+      return make_jsonl_format(schema);
+    }
+    case Format::kParquet:
+      return make_parquet_format();
+  }
+  return unsupported("open data set: no reader for format number " + std::to_string(static_cast<uint32_t>(format)));
+}
+
+// Declared in sample.h.
+Result<std::shared_ptr<const Cutter>> make_cutter(const DatasetIndex& index) {
+  HR_TRY_ASSIGN(const auto how, shard_format(index.format(), index.schema_json()));
+  return how->cutter(index.fields());
+}
+
+}  // namespace headrace
