@@ -63,6 +63,8 @@ def open(source: Source, *, progress: ProgressSink | None = None, **options: Any
             (docs/ordering.md, "Stream order"). Compressed tars are always read so.
         format: ``"webdataset"``, ``"mds"`` or ``"jsonl"`` when the names do not say it.
         connections_max, attempts_max, retry_seconds_max: limits of the store client.
+        hedge: ``False``: late ranges are not asked for a second time (at most 3 in 100 are,
+            none while the store asks to slow down; docs/reading.md).
         connect_timeout, read_timeout: seconds, as botocore's: until a connection stands (3), and
             without a byte (30 before an answer's first, 5 inside it).
 

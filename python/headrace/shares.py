@@ -39,6 +39,8 @@ _REPORTED = (
     "requests",
     "retries",
     "throttles",
+    "hedges",
+    "hedges_won",
     "rereads",
     "bad_samples",
     "evictions",

@@ -20,6 +20,8 @@ _SUMS = (
     "requests",
     "retries",
     "throttles",
+    "hedges",
+    "hedges_won",
     "rereads",
     "bad_samples",
     "evictions",

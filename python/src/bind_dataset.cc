@@ -51,6 +51,7 @@ StoreOptions store_options(const nb::dict& given) {
   take(given, "attempts_max", store.attempts_max);
   take(given, "retry_seconds_max", store.retry_seconds_max);
   take(given, "hedge", store.hedge);
+  take(given, "hedge", store.hedge);
   take(given, "connect_timeout_s", store.connect_timeout_s);
   take(given, "read_timeout_s", store.read_timeout_s);
   return store;

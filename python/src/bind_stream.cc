@@ -202,6 +202,7 @@ nb::dict Stream::stats() const {
 #define HR_STAT(name) out[#name] = s.name
   HR_STAT(batches); HR_STAT(rows); HR_STAT(bytes_received); HR_STAT(bytes_delivered);
   HR_STAT(requests); HR_STAT(retries); HR_STAT(throttles); HR_STAT(rereads);
+  HR_STAT(hedges); HR_STAT(hedges_won);
   HR_STAT(bad_samples); HR_STAT(evictions); HR_STAT(requests_in_flight); HR_STAT(requests_in_flight_max);
   HR_STAT(elapsed_nanos); HR_STAT(first_batch_nanos); HR_STAT(wait_network_nanos);
   HR_STAT(wait_decode_nanos); HR_STAT(wait_memory_nanos); HR_STAT(consumer_nanos);

@@ -25,10 +25,16 @@ std::shared_ptr<FetchEngine> FetchEngine::make(FetchDeps deps, BatchPlan plan, F
 
 FetchEngine::FetchEngine(FetchDeps deps, BatchPlan plan, FetchOptions options, std::shared_ptr<FetchSink> sink)
     : deps_(std::move(deps)), plan_(std::move(plan)), options_(options), sink_(std::move(sink)),
-      executor_(deps_.sources[0].store->executor()), ahead_(options.ahead_bytes_min) {
+      executor_(deps_.sources[0].store->executor()), spare_(spare_memory()), ahead_(options.ahead_bytes_min) {
   // One visit of each lane of this rank.
   ramp_rows_ = std::max<uint64_t>(plan_.rows_per_batch(), plan_.lanes() / plan_.world());
   size_lanes();
+}
+
+std::shared_ptr<const SpareMemory> FetchEngine::spare_memory() const {
+  if (options_.spare_bytes == 0) return nullptr;
+  return std::make_shared<const SpareMemory>(
+      SpareMemory{deps_.buffers, deps_.budget, options_.headroom_bytes, deps_.workers, gate_});
 }
 
 uint64_t FetchSource::sample_bytes_mean() const {
@@ -107,7 +113,7 @@ std::vector<MutableBytes> destinations(const Part& part) {
 
 void FetchEngine::send(std::shared_ptr<Part> part) {
   if (part->unit) return send_unit(std::move(part));
-  if (!gate_.enter()) return;
+  if (!gate_->enter()) return;
   part->sent = true;
   part->sent_at = executor_.clock().now();
   ++in_flight_;
@@ -127,6 +133,7 @@ void FetchEngine::send(std::shared_ptr<Part> part) {
   }
   request.dst = destinations(*part);
   request.fresh = part->rereads > 0;
+  if (spare_ && !source.in_memory) request.spare = std::make_shared<PartSpare>(spare_, source.index, *part);
   if (source.index->has_crc() && !source.in_memory) {
     part->watch =
         std::make_shared<StrideWatch>(source.index, part->shard, part->row_begin, part->row_end, request.dst);
@@ -208,7 +215,7 @@ void FetchEngine::on_verified(const std::shared_ptr<Part>& part, Status status) 
     part->waiting.clear();
   }
   pump();
-  gate_.leave();
+  gate_->leave();
 }
 
 void FetchEngine::emit() {
@@ -304,7 +311,7 @@ void FetchEngine::close() {
   if (closed_.exchange(true)) return;
   stop_.request_stop();
   if (listener_ != 0) deps_.budget->unsubscribe(listener_);
-  gate_.close();
+  gate_->close();
   auto done = std::make_shared<std::promise<void>>();  // shared: the waker may still be inside when the waiter is gone
   // `this`, not shared: the caller's reference is the last one, so that nothing is taken down on the executor.
   executor_.post([this, done] {

@@ -31,6 +31,7 @@
 
 #include "fetch/batch_plan.h"
 #include "fetch/fetcher.h"
+#include "fetch/part_spare.h"
 #include "fetch/piece.h"
 #include "fetch/read_ahead.h"
 #include "fetch/segment.h"
@@ -61,6 +62,8 @@ struct FetchOptions {
   uint32_t rereads_max = 2;
   // Kept free of read-ahead, for the batches being assembled.
   uint64_t headroom_bytes = 0;
+  // Kept free of read-ahead besides, for second readings of late ranges (store/hedge_store.h); 0: there are none.
+  uint64_t spare_bytes = 0;
   // What assembling a batch takes of the same budget (its slot).
   uint64_t slot_bytes = 0;
   // Rows planned and not yet handed over, at most (24 bytes of memory each).
@@ -110,6 +113,7 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
 
   FetchEngine(FetchDeps deps, BatchPlan plan, FetchOptions options, std::shared_ptr<FetchSink> sink);
 
+  std::shared_ptr<const SpareMemory> spare_memory() const;
   // This thread is giving back what it took for a read that did not fit: no news, and no reason to plan again.
   static bool is_giving_up(const FetchEngine& engine);
   void post_pump();
@@ -172,7 +176,8 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   TimedExecutor& executor_;
   FetchMetrics metrics_;
   std::stop_source stop_;
-  Gate gate_;
+  const std::shared_ptr<Gate> gate_ = std::make_shared<Gate>();
+  const std::shared_ptr<const SpareMemory> spare_;  // null: no part is read twice
   uint64_t listener_ = 0;
   std::atomic<bool> pump_posted_{false};
   std::atomic<bool> closed_{false};

@@ -17,7 +17,7 @@ constexpr Nanos kYield = std::chrono::milliseconds(20);
 }  // namespace
 
 bool FetchEngine::has_headroom(uint64_t bytes) const {
-  return deps_.budget->used() + options_.headroom_bytes + bytes <= deps_.budget->bytes_max();
+  return deps_.budget->used() + options_.headroom_bytes + options_.spare_bytes + bytes <= deps_.budget->bytes_max();
 }
 
 // Whether lanes can hold whole blocks is known beforehand. A state that was made for more ranks has lanes for their

@@ -49,7 +49,7 @@ std::shared_ptr<Part> FetchEngine::take_unit(Segment& segment, const RowRun& run
 
 // All reads of the unit at once: they are one request to the gate and to the count of requests in flight.
 void FetchEngine::send_unit(std::shared_ptr<Part> part) {
-  if (!gate_.enter()) return;
+  if (!gate_->enter()) return;
   const FetchSource& source = deps_.sources[part->source];
   const ShardEntry& shard = source.index->shards()[part->shard];
   part->sent = true;

@@ -27,11 +27,11 @@ struct DrawsFrom {
 
 struct SourceSpec {
   std::shared_ptr<const ShardCounts> counts;   // of the data set
-  std::shared_ptr<const ShardCounts> units;    // of formats that are decoded in units, which the order then deals with
   OrderSpec order;                             // its epoch is not used
   std::shared_ptr<const Selection> selection;  // null: every sample takes part
   std::vector<DrawsFrom> draws;                // ascending, the first from (0, 0); empty: exactly once
   uint64_t draws_epoch = 0;                    // draws of an epoch; 0: as many as samples
+  std::shared_ptr<const ShardCounts> units;    // of formats that are decoded in units, which the order then deals with
 };
 
 class SourceOrder {

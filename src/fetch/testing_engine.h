@@ -117,7 +117,7 @@ struct World : WorldSource {
   size_t sources() const { return 1 + more.size(); }
 };
 
-class Collector final : public FetchSink {
+class Collector : public FetchSink {
  public:
   void on_batch(FetchedBatch batch) override {
     for (const FetchedRow& row : batch.rows) {
@@ -219,7 +219,7 @@ struct Bench {
     Result<BatchPlan> plan = BatchPlan::make(plan_spec());
     ASSERT_TRUE(plan.ok()) << plan.status().message();
     FetchDeps deps{sources, &executor, buffers, budget};
-    sink = std::make_shared<Collector>();
+    if (!sink) sink = std::make_shared<Collector>();
     engine = FetchEngine::make(deps, *std::move(plan), world.fetch, sink);
     engine->start();
   }

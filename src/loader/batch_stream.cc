@@ -23,6 +23,8 @@ constexpr Nanos kSlice = std::chrono::milliseconds(5);
 // Requests in flight: 460 KB ranges at 30 ms + 6 ms reach 2 GB/s with 256 (bench/README.md); single samples of 115 KB
 // need 1,000 for that.
 constexpr uint32_t kRequestsMax = 768;
+// Of the memory, for second readings of late ranges: at 256 MiB that is 8 MiB, and 3 % of 512 reads of 460 KB are 7.
+constexpr uint64_t kSpareShare = 32;
 
 uint64_t mean_bytes(const DatasetIndex& index) {
   return std::max<uint64_t>(1, index.sample_bytes() / std::max<uint64_t>(1, index.samples()));
@@ -30,10 +32,10 @@ uint64_t mean_bytes(const DatasetIndex& index) {
 
 // A store's counters when the stream began: data sets are shared with other streams.
 struct StoreCounts {
-  uint64_t requests = 0, retries = 0, throttles = 0;
+  uint64_t requests = 0, retries = 0, throttles = 0, hedges = 0, hedges_won = 0;
   static StoreCounts of(const Dataset& dataset) {
     const StoreMetrics& m = dataset.store_metrics();
-    return {m.requests.value(), m.retries.value(), m.throttles.value()};
+    return {m.requests.value(), m.retries.value(), m.throttles.value(), m.hedges.value(), m.hedges_won.value()};
   }
 };
 
@@ -263,6 +265,7 @@ void BatchStream::Impl::size_window(const BatchAssembler& assembler) {
   fetch.requests_max = kRequestsMax;
   fetch.ahead_bytes_min = 2 * options.batch * sample_bytes;
   fetch.headroom_bytes = std::min(window * slot, budget->bytes_max() / 3);
+  fetch.spare_bytes = budget->bytes_max() / kSpareShare;
   fetch.slot_bytes = slot;
   // What is kept lies in the process's budget; it is part of what the loader was told it may use all the same.
   for (const Source& source : sources) {
@@ -371,6 +374,8 @@ StreamStats BatchStream::stats() const {
     out.requests += now.requests - source.before.requests;
     out.retries += now.retries - source.before.retries;
     out.throttles += now.throttles - source.before.throttles;
+    out.hedges += now.hedges - source.before.hedges;
+    out.hedges_won += now.hedges_won - source.before.hedges_won;
   }
   out.rereads = fetch.rereads.value();
   out.evictions = fetch.evicted.value();

@@ -66,6 +66,7 @@ struct StreamStats {
   uint64_t bytes_received = 0;   // asked of the store, not of what is kept in memory
   uint64_t bytes_delivered = 0;  // stored bytes of the delivered samples
   uint64_t requests = 0, retries = 0, throttles = 0, rereads = 0;
+  uint64_t hedges = 0, hedges_won = 0;  // late reads asked for a second time, and whose second answer was the first good one
   uint64_t bad_samples = 0;
   uint64_t evictions = 0;        // samples given back for lack of memory and read again
   uint64_t requests_in_flight = 0, requests_in_flight_max = 0;

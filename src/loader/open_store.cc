@@ -16,6 +16,7 @@
 #include "s3/express_source.h"
 #include "s3/s3_store.h"
 #include "store/file_store.h"
+#include "store/hedge_store.h"
 #include "store/retry_store.h"
 #include "sys/file_system.h"
 #include "sys/random.h"
@@ -127,7 +128,11 @@ Result<OpenedStore> open_s3(const DataUrl& url, const StoreOptions& options, std
   for (const auto& transport : stack->transports) transports.push_back(transport.get());
   HR_TRY_ASSIGN(std::shared_ptr<S3Store> store,
                 S3Store::make(std::move(s3), std::move(credentials), std::move(transports), stack->metrics.get()));
-  stack->store = std::make_shared<RetryStore>(std::move(store), retry_options(options),
+  std::shared_ptr<ObjectStore> attempts = std::move(store);
+  if (options.hedge) {
+    attempts = std::make_shared<HedgeStore>(std::move(attempts), HedgeOptions(), stack->metrics.get());
+  }
+  stack->store = std::make_shared<RetryStore>(std::move(attempts), retry_options(options),
                                               std::make_unique<SeededRandom>(entropy_seed()), stack->metrics.get());
   return OpenedStore{{stack, stack->store.get()}, {stack, stack->metrics.get()}};
 }

@@ -31,6 +31,7 @@ struct StoreOptions {
   uint32_t connections_max = 1024;   // a loop
   uint32_t attempts_max = 10;        // a request
   uint64_t retry_seconds_max = 60;   // a request, all attempts and waits together
+  bool hedge = true;                 // read late ranges twice (store/hedge_store.h)
   double connect_timeout_s = 0;      // 0 = 3 s (net/http_transport.h)
   double read_timeout_s = 0;         // without a byte; 0 = 30 s for the first, 5 s inside a body
 };

@@ -30,6 +30,7 @@ class ReadLoop final : public RetryLoop {
     part.deadline = request_.deadline;
     part.loop = loop_;
     part.watch = request_.watch;
+    part.spare = request_.spare;
     core_->inner->read(
         std::move(part),
         [self = std::static_pointer_cast<ReadLoop>(shared_from_this())](ReadOutcome outcome) {

@@ -24,6 +24,8 @@ struct StoreMetrics {
   Counter bytes;            // body bytes received into their destination
   Counter retries;          // attempts after the first
   Counter throttles;        // 503 SlowDown, 429
+  Counter hedges;           // late reads asked for a second time ...
+  Counter hedges_won;       // ... whose second answer was the first good one
   Counter errors;           // attempts that failed, for whatever reason
   Counter connections;      // opened
   Counter first_byte_nanos; // summed over successful attempts: mean = / requests
