@@ -12,6 +12,7 @@ import numpy as np
 
 from headrace import _core
 from headrace.options import Faults, format_size
+from headrace.units import by_units, order_counts
 
 if TYPE_CHECKING:
     from headrace.dataset import Dataset
@@ -39,7 +40,7 @@ def choose_order(
     faults = Faults("choose block and lanes")
     stated = faults.size("memory", memory)
     faults.raise_any()
-    if dataset.by_units and shuffle != "global":
+    if by_units(dataset) and shuffle != "global":
         return choose_units(
             dataset,
             batch=batch,
@@ -85,7 +86,7 @@ def choose_units(
     """Lanes for data that are decoded in units, which are held whole: half of the memory for them,
     the rest for units on their way and batches. ``block`` is the mean unit: the order does not use
     it, the bounds of D do."""
-    counts, _ = dataset.order_counts(shuffle)
+    counts, _ = order_counts(dataset, shuffle)
     units = int(np.count_nonzero(counts))
     total, largest = dataset.core.unit_bytes(list(fields))
     mean = max(1, total // max(1, len(counts)))

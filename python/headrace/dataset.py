@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from headrace import _core, columns, parquet, selection  # noqa: F401: parquet is the core's
+from headrace import _core, columns, selection
 from headrace._log import flush_log
 from headrace.choose import choose_order
 from headrace.describe import describe
@@ -21,6 +22,7 @@ from headrace.open_options import FORMATS, core_options
 from headrace.order import Order, Shuffle, shuffle_name
 from headrace.plan import DatasetPlanner, Planner
 from headrace.stream_plan import StreamPlanner
+from headrace.units import by_units, order_counts
 from headrace.urls import Location, locate
 
 if TYPE_CHECKING:
@@ -159,6 +161,11 @@ class Dataset:
         return [name for name, _ in self.core.fields()]
 
     @property
+    def schema(self) -> dict[str, str]:
+        """The type of each field, as Arrow spells it, of Parquet; else empty."""
+        return dict(json.loads(self.core.schema_json)) if by_units(self) else {}
+
+    @property
     def shards(self) -> list[tuple[str, int, int, str]]:
         """(key, bytes, samples, ETag) of each shard, in the data set's order."""
         return self.core.shards()
@@ -168,20 +175,6 @@ class Dataset:
         """Samples that take part of each shard, uint64 [S]: what :class:`headrace.Order` takes."""
         counts = self.core.counts()
         return counts if self.selection is None else self.selection.counts(counts)
-
-    @property
-    def by_units(self) -> bool:
-        """Samples are decoded many at a time (row groups, runs of pages), so that the order deals
-        with units (docs/ordering.md, "Unequal units")."""
-        return self.core.unit_counts() is not None
-
-    def order_counts(self, shuffle: str) -> tuple[npt.NDArray[np.uint64], bool]:
-        """What the order is made over: samples that take part of each shard or unit, and whether
-        they are units."""
-        units = None if shuffle == "global" else self.core.unit_counts()
-        if units is None:
-            return self.counts, False
-        return (units if self.selection is None else self.selection.counts(units)), True
 
     @property
     def index_name(self) -> str:
@@ -360,7 +353,7 @@ class Dataset:
             block=block,
             lanes=lanes,
         )
-        counts, units = self.order_counts(shuffle_name(shuffle))
+        counts, units = order_counts(self, shuffle_name(shuffle))
         return Order(
             counts,
             seed=seed,

@@ -9,6 +9,7 @@ first Parquet data set is opened.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 from headrace import _core
@@ -29,14 +30,14 @@ def prepare() -> None:
     if _file is not None:
         return
     try:
-        import pyarrow
-        from pyarrow.parquet import ParquetFile
+        arrow = import_module("pyarrow")  # by name: it has no types
+        reader = import_module("pyarrow.parquet").ParquetFile
     except ImportError as cause:
         raise ImportError(
             f"Parquet is decoded by pyarrow, which cannot be imported ({cause}): "
             "pip install 'headrace[parquet]'"
         ) from cause
-    _pyarrow, _file = pyarrow, ParquetFile
+    _pyarrow, _file = arrow, reader
 
 
 def decode(address: int, size: int, array: int, schema: int) -> None:

@@ -39,7 +39,8 @@ struct FetchedRow {
 
 struct FetchedBatch {
   uint64_t number = 0;  // from 0 in this pass
-  std::shared_ptr<SampleBatchView> unit_samples;  // of rows whose piece is a unit: put together by whoever assembles the batch
+  // Of rows whose piece is a unit: put together by whoever assembles the batch.
+  std::shared_ptr<SampleBatchView> unit_samples;
   std::vector<FetchedRow> rows;
   PlanPoint after;
 };

@@ -20,7 +20,8 @@ namespace headrace {
 class BudgetShare {
  public:
   BudgetShare() = default;
-  BudgetShare(BudgetShare&& other) noexcept : budget_(std::move(other.budget_)), bytes_(std::exchange(other.bytes_, 0)) {}
+  BudgetShare(BudgetShare&& other) noexcept
+      : budget_(std::move(other.budget_)), bytes_(std::exchange(other.bytes_, 0)) {}
   BudgetShare& operator=(BudgetShare&& other) noexcept {
     resize(0);
     budget_ = std::move(other.budget_);

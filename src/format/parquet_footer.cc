@@ -95,7 +95,7 @@ Status read_group(Reader& in, uint64_t footer_begin, size_t leaves, ParquetFoote
   for (in.begin(f); in.next(f);) {
     if (f.id == 1) {
       const uint32_t n = in.list(f, thrift::kStruct);
-      if (n != leaves) return bad(number(n) + " column chunks in a row group, the schema has " + std::to_string(leaves));
+      if (n != leaves) return bad(number(n) + " chunks in a row group, the schema has " + std::to_string(leaves));
       for (uint32_t i = 0; i < n && !in.failed(); ++i) {
         const RawChunk raw = read_chunk(in);
         if (in.failed()) break;
@@ -171,7 +171,7 @@ Status parse_offset_index(Bytes index, uint64_t rows, UnitChunk& chunk) {
         else if (p.id == 3) row = in.integer(p);
         else in.skip(p);
       }
-      const bool sound = offset >= 0 && size > 0 && row >= 0 && static_cast<uint64_t>(row) < std::max<uint64_t>(rows, 1);
+      const bool sound = offset >= 0 && size > 0 && row >= 0 && static_cast<uint64_t>(row) < rows;
       if (in.failed() || !sound) return bad("page " + std::to_string(i) + " of an offset index");
       if (i == 0) begin = at = static_cast<uint64_t>(offset);
       const bool rises = i == 0 ? row == 0 : static_cast<uint64_t>(row) > pages.back().row;

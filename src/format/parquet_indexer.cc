@@ -66,7 +66,8 @@ class ParquetIndexer final : public Indexer {
   Result<IndexStep> take_footer() {
     const Bytes read = as_bytes(got_);
     const uint64_t footer_bytes = size_ - kEndBytes - footer_begin_;
-    HR_TRY_ASSIGN(footer_, parse_parquet_footer(read.subspan(footer_begin_ - want_.begin, footer_bytes), footer_begin_));
+    const Bytes footer = read.subspan(footer_begin_ - want_.begin, footer_bytes);
+    HR_TRY_ASSIGN(footer_, parse_parquet_footer(footer, footer_begin_));
     ByteRange all{UINT64_MAX, 0};
     for (const ByteRange& range : footer_.offset_indexes) {
       if (!range.empty()) all = {std::min(all.begin, range.begin), std::max(all.end, range.end)};

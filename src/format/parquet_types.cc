@@ -79,7 +79,8 @@ UnitField integer_field(const ParquetElement& element, const Annotation& is, int
   } else if (is.logical == kDate || converted == kConvertedDate) {
     return scalar("int32", "date32");
   } else if (is.logical == kTime || converted == kTimeMillis || converted == kTimeMicros) {
-    return scalar(bits == 32 ? "int32" : "int64", time_type("time", is.unit ? is.unit : converted - kTimeMillis + 1, false));
+    const int32_t unit = is.unit ? is.unit : converted - kTimeMillis + 1;
+    return scalar(bits == 32 ? "int32" : "int64", time_type("time", unit, false));
   } else if (is.logical == kTimestamp || converted == kTimestampMillis || converted == kTimestampMicros) {
     const bool utc = is.logical == kTimestamp ? is.is_utc : true;
     return scalar("int64", time_type("timestamp", is.unit ? is.unit : converted - kTimestampMillis + 1, utc));

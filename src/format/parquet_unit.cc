@@ -89,7 +89,8 @@ uint64_t footer_room(const ParquetSchema& schema, const std::vector<uint32_t>& f
 }
 
 uint64_t place_of(const ParquetUnit& unit, uint64_t offset) {
-  const auto behind = std::ranges::upper_bound(unit.reads, offset, {}, [](const UnitRead& r) { return r.range.begin; });
+  const auto begin_of = [](const UnitRead& read) { return read.range.begin; };
+  const auto behind = std::ranges::upper_bound(unit.reads, offset, {}, begin_of);
   HR_ASSERT(behind != unit.reads.begin());
   const UnitRead& read = *std::prev(behind);
   return read.at + (offset - read.range.begin);
@@ -108,7 +109,8 @@ ParquetUnit parquet_unit(const ParquetSchema& schema, const UnitGroup& group, ui
     const UnitField& field = schema.fields()[f];
     const UnitPages pages = pages_of(group, field, field.leaf, row_begin, row_end);
     const uint64_t rows = pages.row_end - pages.row_begin, skip = row_begin - pages.row_begin;
-    const auto same = std::ranges::find_if(unit.parts, [&](const UnitPart& p) { return p.rows == rows && p.skip == skip; });
+    const auto is_same = [&](const UnitPart& part) { return part.rows == rows && part.skip == skip; };
+    const auto same = std::ranges::find_if(unit.parts, is_same);
     if (same != unit.parts.end()) same->fields.push_back(f);
     else unit.parts.push_back({{f}, rows, skip});
   }

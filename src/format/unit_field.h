@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// UnitField: a field of a data set whose samples are decoded a unit at a time (Parquet, Arrow), and what one value of it
-// looks like once it is decoded.
+// UnitField: a field of a data set whose samples are decoded a unit at a time (Parquet, Arrow), and what one value of
+// it looks like once it is decoded.
 #pragma once
 
 #include <cstdint>

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// UnitTable: where the samples of a data set lie whose bytes can only be decoded in units (Parquet row groups or runs of
-// their pages): files hold groups of rows, a group holds one chunk a leaf column, a chunk perhaps a dictionary and then
-// pages. Units are what the order deals with and what is read and decoded at once; how a group is cut into them is kept
-// here, since sample numbers and states depend on it. Part of the sidecar index (docs/formats/index.md).
+// UnitTable: where the samples of a data set lie whose bytes can only be decoded in units (Parquet row groups or runs
+// of their pages): files hold groups of rows, a group holds one chunk a leaf column, a chunk perhaps a dictionary and
+// then pages. Units are what the order deals with and what is read and decoded at once; how a group is cut into them is
+// kept here, since sample numbers and states depend on it. Part of the sidecar index (docs/formats/index.md).
 //
 // Bytes in, values out. What is in the chunks is parquet_unit.h's business.
 #pragma once

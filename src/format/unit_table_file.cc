@@ -86,7 +86,8 @@ Status take_chunk(Numbers& in, uint64_t size, uint64_t rows, UnitChunk& chunk) {
   if (pages > 0 && !in.has((pages - 1) * 2)) return bad("pages of a column chunk");
   const auto head = checked_add(chunk.begin, chunk.dict_bytes);
   const auto end = head ? checked_add(*head, chunk.data_bytes) : std::nullopt;
-  if (in.failed() || !end || *end > size || (rows > 0 && chunk.data_bytes == 0)) return bad("a column chunk outside its object");
+  const bool inside = end && *end <= size && (rows == 0 || chunk.data_bytes > 0);
+  if (in.failed() || !inside) return bad("a column chunk outside its object");
   for (uint64_t i = 0; i < pages; ++i) {
     UnitPage page;
     if (i > 0) page = {chunk.pages.back().begin + in.take(), chunk.pages.back().row + in.take()};

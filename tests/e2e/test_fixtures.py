@@ -16,7 +16,12 @@ from headrace.serve import Server
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 COMPRESSIONS = {".gz", ".zst", ".zstd", ".bz2", ".br", ".snappy"}
-ALL = sorted(path.parent.name for path in FIXTURES.glob("*/expected.jsonl"))
+# Parquet's values have no stored bytes to compare: test_parquet.py.
+ALL = sorted(
+    path.parent.name
+    for path in FIXTURES.glob("*/expected.jsonl")
+    if not path.parent.name.startswith("parquet-")
+)
 # Compressed shards have no index: they are read in the stream order.
 STREAMS = [
     name

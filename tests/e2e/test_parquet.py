@@ -320,7 +320,7 @@ def test_nulls(tmp_path):
         assert batch["m"].to_list() == [{"x": 1}, None, {"x": None}]
         (batch,) = ds.loader(decode={"i": hr.decode.integer(null=-1)}, **options)
         assert batch["i"].tolist() == [1, -1, 3]
-        with pytest.raises(hr.Error, match="null.*int32.*null=-1"):
+        with pytest.raises(hr.Error, match=r"null.*int32.*null=-1"):
             list(ds.loader(decode={"i": int}, **options))
 
 
@@ -361,7 +361,7 @@ def test_a_unit_that_does_not_fit_is_an_error_that_says_what_to_write(tmp_path):
     write(tmp_path / "d", "a.parquet", table)
     with (
         hr.open(str(tmp_path / "d")) as ds,
-        pytest.raises(hr.Error, match="20,?[0-9]{6}.*row_group_size=") as raised,
+        pytest.raises(hr.Error, match=r" 2[0-9]{7} .*row_group_size=") as raised,
     ):
         list(ds.loader(batch_size=4, memory="16MiB"))
     assert "write_page_index=True" in str(raised.value)
@@ -373,7 +373,7 @@ def test_true_shuffle_needs_the_memory_for_all_units(tmp_path):
     write(tmp_path / "d", "a.parquet", pa.table({"b": [rng.bytes(100_000) for _ in range(200)]}),
           row_group_size=10)  # fmt: skip
     with hr.open(str(tmp_path / "d")) as ds:
-        with pytest.raises(hr.Error, match="shuffle=.global"):
+        with pytest.raises(hr.Error, match=r"shuffle=.global"):
             list(ds.loader(batch_size=4, memory="16MiB", shuffle="global"))
         ids = [n for b in ds.loader(batch_size=4, memory="64MiB", shuffle="global") for n in b.ids]
         assert sorted(ids) == list(range(200))
