@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 JOBS ?= $(shell nproc)
 
-.PHONY: demo test test-long test-exhaustive sim wheel lint asan tsan fuzz soak bench quality native train-study clean
+.PHONY: demo test test-long test-exhaustive faults sim wheel lint asan tsan fuzz soak bench quality native train-study clean
 .DEFAULT_GOAL := test
 
 # Streams real images out of an S3 server on this machine, kills the trainer half way, resumes, and reports.
@@ -19,6 +19,11 @@ test: native lint
 test-exhaustive:
 	@tools/setup dev
 	HR_EXHAUSTIVE=full build/dev/tests/exhaustive/exhaustive_test
+
+# Everything that a network and a store can do wrong, on purpose (tests/faults); writes docs/reliability.md. 20 minutes.
+faults: native
+	$(PYTHON) tests/faults/fault_run.py --jobs 3 --results tests/faults/results/grid.json; status=$$?; \
+	$(PYTHON) tests/faults/fault_report.py; exit $$status
 
 # The release build of the extension and of headrace-serve, placed in python/headrace.
 native:

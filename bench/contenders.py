@@ -13,7 +13,7 @@ class Contender:
 
     name: str
     script: str
-    dataset: str  # tar, tarpax or mds
+    dataset: str  # tar, tarpax, mds or litdata
     options: dict[str, Any] = field(default_factory=dict)
     own_python: bool = False  # headrace's environment, else the peers'
     usual: bool = True  # takes part when nobody is named
@@ -51,6 +51,9 @@ def _peers() -> list[Contender]:
             {"workers": 4, "predownload": 8192, "shuffle_block_size": 2048},
             usual=False,
         ),
+        Contender("litdata w=4", "stream_litdata.py", "litdata", {"workers": 4}),
+        Contender("boto3 64 threads", "stream_boto3.py", "tar", {"threads": 64}),
+        Contender("s3torchconnector 64 threads", "stream_s3torch.py", "tar", {"threads": 64}),
         Contender("obstore in order 256", obstore, "tar", {"in_flight": 256, "ordered": True}),
         Contender("obstore in order 512", obstore, "tar", {"in_flight": 512, "ordered": True}),
         Contender("obstore any order 256", obstore, "tar", {"in_flight": 256, "ordered": False}),

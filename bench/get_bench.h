@@ -39,15 +39,18 @@ struct Options {
   uint64_t count = 20'000;
   uint64_t seed = 1;
   uint64_t ring_bytes = uint64_t{1} << 30;
-  bool tls = false;     // bench_transport only
-  std::string ca_file;  // bench_transport only
+  bool tls = false;
+  std::string ca_file;     // not of bench_wall, which trusts anyone
+  uint32_t loops = 1;      // bench_store only
+  bool checksums = false;  // bench_store only: a CRC-32C of every body while it arrives
 };
 
 [[noreturn]] inline void usage(const char* program, const char* why) {
   std::fprintf(stderr,
                "%s: %s\nusage: %s [--host H] [--port N] [--connections N] [--requests FILE | "
                "--path P --size BYTES "
-               "--range-bytes BYTES --count N --seed N] [--ring-mb N] [--tls --ca-file F]\n",
+               "--range-bytes BYTES --count N --seed N] [--ring-mb N] [--tls --ca-file F] "
+               "[--loops N] [--checksums]\n",
                program, why, program);
   std::exit(2);
 }
@@ -56,8 +59,8 @@ inline Options parse(int argc, char** argv) {
   Options options;
   for (int i = 1; i < argc; ++i) {
     const std::string_view name = argv[i];
-    if (name == "--tls") {
-      options.tls = true;
+    if (name == "--tls" || name == "--checksums") {
+      (name == "--tls" ? options.tls : options.checksums) = true;
       continue;
     }
     if (i + 1 == argc) usage(argv[0], "an option lacks its value");
@@ -83,6 +86,8 @@ inline Options parse(int argc, char** argv) {
       options.seed = number;
     else if (name == "--ring-mb")
       options.ring_bytes = number << 20;
+    else if (name == "--loops")
+      options.loops = static_cast<uint32_t>(number);
     else if (name == "--ca-file")
       options.ca_file = value;
     else

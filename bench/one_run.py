@@ -99,7 +99,7 @@ def spec_for(
     }
     if contender.script == "stream_headrace.py":
         spec["options"] = {**contender.options, "seed": seed}
-    if contender.dataset != "mds":
+    if contender.dataset in ("tar", "tarpax"):
         spec["table_file"] = str(stored.table_file)
     return spec
 

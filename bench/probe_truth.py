@@ -102,7 +102,7 @@ PROFILES = {
     for weather in (
         Weather("fast", 5, 0.25, connection_MBps=150, cases=((64, 40, 256), (64, 4, 256))),
         Weather(
-            "slow", 120, 0.4, tail=0.03, tail_ms=800, connection_MBps=40,
+            "slow", 120, 0.4, tail=0.02, tail_ms=800, connection_MBps=40,
             cases=((64, 60, 256), (64, 30, 64)),
         ),
         Weather(

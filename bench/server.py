@@ -50,6 +50,7 @@ class Server:
         seed: int = 1,
         *,
         writable: bool = False,
+        tls: bool = False,  # for the url only: `what` has the options
     ) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="headrace-bench-serve-")
         port_file = Path(self._folder.name) / "port"
@@ -59,7 +60,7 @@ class Server:
             stderr=subprocess.DEVNULL,
         )  # fmt: skip
         self.port = self._wait_for_port(port_file)
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
 
     def _wait_for_port(self, file: Path) -> int:
         limit = time.monotonic() + _START_SECONDS

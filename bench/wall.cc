@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The wall: a bare epoll client, one thread, that GETs ranges over keep-alive connections and does
-// nothing else. It believes what the server says, has no timeouts, no retries and no TLS. No client
-// on this machine gets far beyond it, so the transport and the loader are measured against it, in
-// the same run.
+// nothing else. It believes what the server says, has no timeouts and no retries; with --tls it is
+// a bare OpenSSL client that trusts any certificate. No client on this machine gets far beyond it,
+// so the transport and the loader are measured against it, in the same run.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -24,6 +25,7 @@ using get_bench::Ring;
 
 struct Connection {
   int fd = -1;
+  SSL* ssl = nullptr;
   const Range* range = nullptr;
   char* place = nullptr;
   uint64_t got = 0;  // body bytes
@@ -39,6 +41,10 @@ class Wall {
 
   int run() {
     epoll_ = ::epoll_create1(0);
+    if (options_.tls) {
+      tls_ = SSL_CTX_new(TLS_client_method());
+      SSL_CTX_set_ciphersuites(tls_, "TLS_AES_128_GCM_SHA256");
+    }
     std::vector<Connection> connections(static_cast<size_t>(options_.connections));
     report_.start();
     for (Connection& connection : connections) {
@@ -64,6 +70,11 @@ class Wall {
       fail("connect");
     const int on = 1;
     ::setsockopt(connection.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (tls_ != nullptr) {
+      connection.ssl = SSL_new(tls_);
+      SSL_set_fd(connection.ssl, connection.fd);
+      if (SSL_connect(connection.ssl) != 1) fail("TLS handshake");
+    }
     ::fcntl(connection.fd, F_SETFL, O_NONBLOCK);
     epoll_event event{};
     event.events = EPOLLIN | EPOLLET;
@@ -83,7 +94,19 @@ class Wall {
         request, sizeof request, "GET %s HTTP/1.1\r\nhost: %s\r\nrange: bytes=%llu-%llu\r\n\r\n",
         range.path.c_str(), options_.host.c_str(), static_cast<unsigned long long>(range.begin),
         static_cast<unsigned long long>(range.end - 1));
-    if (::send(connection.fd, request, static_cast<size_t>(n), MSG_NOSIGNAL) != n) fail("send");
+    const ssize_t sent = connection.ssl != nullptr
+                             ? SSL_write(connection.ssl, request, n)
+                             : ::send(connection.fd, request, static_cast<size_t>(n), MSG_NOSIGNAL);
+    if (sent != n) fail("send");
+  }
+
+  // As recv().
+  static ssize_t receive(Connection& c, char* into, size_t size) {
+    if (c.ssl == nullptr) return ::recv(c.fd, into, size, 0);
+    const int n = SSL_read(c.ssl, into, static_cast<int>(size));
+    if (n > 0) return n;
+    errno = SSL_get_error(c.ssl, n) == SSL_ERROR_WANT_READ ? EAGAIN : EPROTO;
+    return -1;
   }
 
   // Edge-triggered: until the socket is empty or the body is complete.
@@ -92,7 +115,7 @@ class Wall {
       const uint64_t size = c.range->end - c.range->begin;
       char* into = c.in_body ? c.place + c.got : c.head + c.head_bytes;
       const size_t asked = c.in_body ? size - c.got : sizeof c.head - c.head_bytes;
-      const ssize_t n = ::recv(c.fd, into, asked, 0);
+      const ssize_t n = receive(c, into, asked);
       if (n < 0 && errno == EAGAIN) return;
       if (n <= 0) fail("recv");
       if (c.in_body)
@@ -104,7 +127,7 @@ class Wall {
         c.range = nullptr;
         return next(c);
       }
-      if (static_cast<size_t>(n) < asked) return;
+      if (static_cast<size_t>(n) < asked && c.ssl == nullptr) return;  // a record's end is no end of the socket's
     }
   }
 
@@ -130,6 +153,7 @@ class Wall {
   Report report_;
   size_t next_ = 0;
   int epoll_ = -1;
+  SSL_CTX* tls_ = nullptr;
 };
 
 }  // namespace

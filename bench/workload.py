@@ -67,9 +67,10 @@ class Workload:
                     {"__key__": f"{i:08d}", "bin": self.payload(i), "cls": str(self.label(i))}
                 )
 
-    def write_mds(self, folder: Path, peers_python: str) -> None:
+    def write_by_peer(self, name: str, folder: Path, peers_python: str) -> None:
+        """MDS or litdata, by their own writers."""
         numbers = (self.samples, self.mean_bytes, self.classes, self.shard_bytes)
-        script = PEERS / "make_mds.py"
+        script = PEERS / f"make_{name}.py"
         subprocess.run([peers_python, str(script), str(folder), *map(str, numbers)], check=True)
 
 
@@ -127,19 +128,19 @@ class Stored:
 
 
 def make(root: Path, workload: Workload, peers_python: str | None) -> dict[str, Stored]:
-    """The data sets under `root`, written where they are not there yet: tar, tar-pax and mds."""
+    """The data sets under `root`, written where they are not there yet."""
     root = root / workload.name
-    sets = {name: Stored(root, name) for name in ("tar", "tarpax", "mds")}
+    sets = {name: Stored(root, name) for name in ("tar", "tarpax", "mds", "litdata")}
     for name, stored in sets.items():
         if stored.folder.exists():
             continue
         partial = root / f"{name}.partial"
         if partial.exists():
             raise SystemExit(f"{partial} is left over from a run that was stopped: remove it")
-        if name == "mds":
+        if name in ("mds", "litdata"):
             if peers_python is None:
                 continue
-            workload.write_mds(partial, peers_python)
+            workload.write_by_peer(name, partial, peers_python)
         else:
             workload.write_tars(partial, pax=name == "tarpax")
         partial.rename(stored.folder)

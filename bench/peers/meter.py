@@ -105,3 +105,19 @@ def packed(payloads: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
     offsets = np.zeros(len(payloads) + 1, np.int64)
     np.cumsum([len(payload) for payload in payloads], out=offsets[1:])
     return np.frombuffer(b"".join(payloads), np.uint8), offsets
+
+
+def rows_of_table(spec: dict[str, Any]) -> list[tuple[str, int, int, int]]:
+    """Key, offset, length and label of every sample, in a random order: what range readers are
+    given for nothing."""
+    table = np.load(spec["table_file"])
+    order = np.random.default_rng(spec["seed"]).permutation(len(table))
+    keys = spec["shards"]
+    return [(keys[shard], o, n, label) for shard, o, n, label in table[order].tolist()]
+
+
+def taken(results: list[tuple[int, bytes]]) -> tuple[np.ndarray, np.ndarray, int]:
+    """What everyone does with a batch of (label, payload): numbers, labels, lengths."""
+    ids = np.array([int.from_bytes(memoryview(data)[:8], "little") for _, data in results])
+    labels = np.array([label for label, _ in results])
+    return ids, labels, sum(len(data) for _, data in results)

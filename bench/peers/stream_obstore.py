@@ -9,22 +9,14 @@ tar is parsed and the label is not read; all of that is in obstore's favour.
 import asyncio
 from collections import deque
 
-from meter import Meter
+from meter import Meter, rows_of_table, taken
 
 meter = Meter()
-import numpy as np  # noqa: E402
 import obstore  # noqa: E402
 from obstore.store import S3Store  # noqa: E402
 
 meter.imported()
 spec = meter.spec
-
-
-def taken(results):
-    """What the others do with a batch: number, length."""
-    ids = np.array([int.from_bytes(memoryview(data)[:8], "little") for _, data in results])
-    labels = np.array([label for label, _ in results])
-    return ids, labels, sum(len(data) for _, data in results)
 
 
 async def read(store, row):
@@ -65,10 +57,7 @@ async def as_they_come(store, rows, in_flight):
 
 
 def main():
-    table = np.load(spec["table_file"])
-    keys = spec["shards"]
-    order = np.random.default_rng(spec["seed"]).permutation(len(table))
-    rows = [(keys[shard], o, n, label) for shard, o, n, label in table[order].tolist()]
+    rows = rows_of_table(spec)
     store = S3Store(
         spec["bucket"],
         endpoint=spec["endpoint"],

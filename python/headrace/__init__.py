@@ -31,6 +31,7 @@ from headrace.errors import (
     UnavailableError,
     UncountedError,
     UnsupportedError,
+    WorkerError,
 )
 from headrace.loader import Loader
 from headrace.mixture import Mixture, mix
@@ -65,6 +66,7 @@ __all__ = [
     "UncountedError",
     "UnsupportedError",
     "WeightRuns",
+    "WorkerError",
     "__version__",
     "audit",
     "class_weights",

@@ -261,6 +261,43 @@ def set_arrow_decoder(prepare: Callable[[], None], decode: Callable[[int, int, i
     prepare(): loads the library. decode(address, size, array, schema): decodes a Parquet file in memory into the two structs of the Arrow C data interface.
     """
 
+class SharedMemory:
+    """Memory that other processes map by its descriptor."""
+
+    def __init__(self) -> None: ...
+
+    @property
+    def descriptor(self) -> int: ...
+
+    @property
+    def address(self) -> int: ...
+
+    @property
+    def size(self) -> int:
+        """Bytes of address space."""
+
+    def take(self, bytes: int) -> SharedSlot | None:
+        """A slot that no budget counts; None when the address space is full."""
+
+class SharedSlot:
+    """A piece of SharedMemory; given back when nothing refers to it."""
+
+    @property
+    def array(self) -> NDArray[np.uint8]:
+        """uint8 over all of it, writable."""
+
+    @property
+    def offset(self) -> int:
+        """In the memory."""
+
+    def leave_budget(self) -> None:
+        """Its bytes count no longer."""
+
+def exit_when_peer_closes(socket: int) -> None:
+    """
+    From now on this process ends at once when the socket's other end is closed.
+    """
+
 class Stream:
     """One run over batches of a rank from a position; see headrace.feed."""
 
@@ -268,6 +305,11 @@ class Stream:
 
     def next(self, wait_seconds: float) -> dict[str, Any] | Literal[False] | None:
         """A batch, None at the end, False: not there yet."""
+
+    def take_shared(self, bytes: int) -> SharedSlot | None:
+        """
+        With the option shared: memory that counts in the loader's; None where that is full.
+        """
 
     def stats(self) -> dict[str, int]: ...
 

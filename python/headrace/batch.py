@@ -103,6 +103,21 @@ class Batch(Mapping[str, Any]):
             sources=self.sources,
         )
 
+    def without_columns(self) -> Batch:
+        """Which rows these are, in memory of its own: holds nothing of this batch."""
+        keys = self.sample_keys
+        return Batch(
+            {},
+            ids=self.ids.copy(),
+            sample_keys=Ragged(keys.values.copy(), keys.offsets.copy(), keys.kind),
+            valid=self.valid.copy(),
+            epoch=self.epoch,
+            position=self.position,
+            skipped=self.skipped,
+            epochs=self.epochs.copy(),
+            sources=None if self.sources is None else self.sources.copy(),
+        )
+
     def to(self, device: str | torch.device, *, non_blocking: bool = True) -> Batch:
         """The batch with torch tensors on ``device``; on the CPU they share memory with the numpy
         arrays.

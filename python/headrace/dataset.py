@@ -63,7 +63,7 @@ def open(source: Source, *, progress: ProgressSink | None = None, **options: Any
         rebuild: make a new index even where one is found.
         order: ``"stream"`` reads tars from front to back without an index: training starts at once
             (docs/ordering.md, "Stream order"). Compressed tars are always read so.
-        format: ``"webdataset"``, ``"mds"`` or ``"jsonl"`` when the names do not say it.
+        format: when names do not say it. window, token_dtype, eos: of token files (docs/formats).
         connections_max, attempts_max, retry_seconds_max: limits of the store client.
         hedge: ``False``: late ranges are not asked for a second time (at most 3 in 100 are,
             none while the store asks to slow down; docs/reading.md).
@@ -95,7 +95,7 @@ class Dataset:
         if self._location.format not in ("", *FORMATS):
             raise UnsupportedError(
                 f"open {self._location.urls()[0]}: {self._location.format} is not read yet; "
-                f"headrace reads {' and '.join(FORMATS)}"
+                f"headrace reads {', '.join(FORMATS)}"
             )
         self._pid = os.getpid()
         try:

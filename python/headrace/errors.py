@@ -26,6 +26,7 @@ __all__ = [
     "UnavailableError",
     "UncountedError",
     "UnsupportedError",
+    "WorkerError",
     "from_code",
 ]
 
@@ -109,6 +110,13 @@ class LimitError(Error, MemoryError):
     it."""
 
     code = "exhausted"
+
+
+class WorkerError(Error, RuntimeError):
+    """A worker process of ``workers=`` died, could not start, or raised what cannot be brought
+    over."""
+
+    code = "worker"
 
 
 class InternalError(Error, RuntimeError):

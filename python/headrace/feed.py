@@ -18,14 +18,12 @@ from headrace._log import flush_log
 from headrace.batch import Batch, to_torch
 from headrace.cursor import Position
 from headrace.ragged import Ragged
-from headrace.transform import Transformer
+from headrace.transform import BatchTransformer
 
 __all__ = ["Feed"]
 
 log = logging.getLogger("headrace")
 
-# Batches in the hands of the transform threads: one being finished, one being worked on.
-_TRANSFORM_DEPTH = 2
 # The core's wait returns at least this often, so that Ctrl-C and log lines get through.
 _WAIT_SECONDS = 0.05
 
@@ -36,18 +34,20 @@ class Feed:
         sources: list[dict[str, Any]],
         options: dict[str, Any],
         *,
-        transformer: Transformer | None = None,
+        transformer: BatchTransformer | None = None,
         batch_transform: Callable[[Any], Any] | None = None,
         device: Any = None,
         sinks: Sequence[Callable[[Batch, Position], None]] = (),
     ) -> None:
         """``sinks`` see each batch, as the core made it, just before it is handed over."""
         self._sinks = sinks
+        if transformer is not None and transformer.shared is not None:
+            options = {**options, "shared": transformer.shared}
         self._stream = _core.Stream(sources, options)
         self._transformer = transformer
         self._batch_transform = batch_transform
         self._device = device
-        self._waiting: deque[tuple[Batch, Position, Any]] = deque()
+        self._waiting: deque[tuple[Position, Any]] = deque()
         self._ended = False
         self._transform_nanos = 0
 
@@ -61,19 +61,31 @@ class Feed:
             return self._finish(batch, batch, after), after
         return self._next_transformed(self._transformer)
 
-    def _next_transformed(self, transformer: Transformer) -> tuple[Any, Position] | None:
-        while len(self._waiting) < _TRANSFORM_DEPTH:
+    def _next_transformed(self, transformer: BatchTransformer) -> tuple[Any, Position] | None:
+        while self._refill(transformer):
+            after, work = self._waiting[0]
+            begin = time.perf_counter_ns()
+            try:
+                done = transformer.wait(work, _WAIT_SECONDS)
+            finally:
+                self._transform_nanos += time.perf_counter_ns() - begin
+                flush_log()
+            if done:
+                self._waiting.popleft()
+                batch, made = transformer.finish(work)
+                return self._finish(batch, made, after), after
+        return None
+
+    def _refill(self, transformer: BatchTransformer) -> bool:
+        """Puts what the core has into the transformer's hands; waits where it has nothing. False:
+        the end."""
+        while len(self._waiting) < transformer.depth:
             pulled = self._pull(block=not self._waiting)
             if pulled is None:
                 break
-            self._waiting.append((*pulled, transformer.submit(pulled[0])))
-        if not self._waiting:
-            return None
-        batch, after, work = self._waiting.popleft()
-        begin = time.perf_counter_ns()
-        done = transformer.finish(batch, work)
-        self._transform_nanos += time.perf_counter_ns() - begin
-        return self._finish(done, batch, after), after
+            batch, after = pulled
+            self._waiting.append((after, transformer.submit(batch, self._stream)))
+        return bool(self._waiting)
 
     def _pull(self, *, block: bool) -> tuple[Batch, Position] | None:
         """A batch of the core; None when it ended or, without ``block``, when none is ready."""
@@ -109,7 +121,8 @@ class Feed:
 
     def close(self) -> None:
         self._ended = True
-        self._waiting.clear()
+        while self._waiting and self._transformer is not None:
+            self._transformer.drop(self._waiting.pop()[1])
         self._stream.close()
 
 

@@ -23,7 +23,7 @@ from headrace.passes import Pass
 from headrace.plan import JobPlan, Planner
 from headrace.ranks import find_ranks
 from headrace.stats import Stats
-from headrace.transform import Transformer, default_threads
+from headrace.transform import BatchTransformer, make_transformer
 
 if TYPE_CHECKING:
     from headrace.dataset import Dataset
@@ -56,6 +56,8 @@ class Loader:
         epoch_size: samples of a virtual epoch, over all ranks; epochs go on where the last ended.
         rank, world_size, mesh: the data-parallel rank; default: see :mod:`headrace.ranks`.
         transform: function of a sample dict, run on threads; ``hr.rng()`` inside it is seeded.
+        workers: processes that run ``transform`` and ``collate`` instead (docs/transforms.md).
+        worker_timeout: seconds that a sample may take in them, default 600; 0: no limit.
         batch_transform: function of a batch, run last.
         collate: packs the sample dicts that ``transform`` returned.
         on_bad_sample: ``"raise"``, or ``"skip"``: counted, logged, the row marked not valid.
@@ -95,7 +97,7 @@ class Loader:
         self._feed_begin: Any = None
         self._feed_at: Any = None
         self._feed_end: int | None = None  # the feed goes on to the end of this epoch
-        self._transformer: Transformer | None = None
+        self._transformer: BatchTransformer | None = None
         self._past: list[Mapping[str, int]] = []
         self._pid = os.getpid()
         self._closed = False
@@ -188,10 +190,7 @@ class Loader:
             epochs, batches = _NO_END, self._left + more * len(self)
         elif self._last_epoch is not None:
             epochs = max(1, self._last_epoch - plan.cursor.epoch(self._at))
-        if options.transform is not None and self._transformer is None:
-            self._transformer = Transformer(
-                options.transform, options.collate, plan.seeds, default_threads()
-            )
+        self._transformer = make_transformer(options, plan.seeds, self._transformer)
         core_options = {
             **plan.stream_options(self._at, epochs, batches),
             "skip_bad": options.skip_bad,
@@ -362,7 +361,7 @@ class Loader:
         at = self._planner.load(state)
         self._stop_feed()
         self._at = self._loaded = at
-        self._made_plan, self._transformer, self._agreed = None, None, False
+        self._made_plan, self._agreed = None, False
         self._left, self._fresh = 0, True
 
     # --- the rest ---------------------------------------------------------------------------------

@@ -10,13 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace import decode as decoders
-from headrace.errors import OptionError, UnsupportedError
+from headrace.errors import OptionError
 from headrace.options import Faults
 from headrace.order import shuffle_name
 
 __all__ = ["LoaderOptions", "check_options"]
 
 _REMAINDERS = ("drop", "pad", "wrap", "short")
+
+# Of one sample. Longer than any transform that works, but for one that compiles or downloads at its
+# first call; shorter than a night in which a job stands still.
+_WORKER_TIMEOUT_SECONDS = 600.0
 
 
 @dataclass
@@ -41,6 +45,8 @@ class LoaderOptions:
     transform: Callable[[dict[str, Any]], dict[str, Any]] | None
     batch_transform: Callable[[Any], Any] | None
     collate: Callable[[Any], Any] | None
+    workers: int
+    worker_timeout: float | None  # None: no limit
     skip_bad: bool
     pre_shuffled: bool
     weights: Any
@@ -72,6 +78,7 @@ _DEFAULTS: dict[str, Any] = {
     "batch_transform": None,
     "collate": None,
     "workers": 0,
+    "worker_timeout": _WORKER_TIMEOUT_SECONDS,
     "on_bad_sample": "raise",
     "pre_shuffled": False,
     "weights": None,
@@ -118,6 +125,8 @@ def check_options(given: Mapping[str, Any], fields: list[str]) -> LoaderOptions:
         transform=values["transform"],
         batch_transform=values["batch_transform"],
         collate=values["collate"],
+        workers=faults.count("workers", values["workers"]) or 0,
+        worker_timeout=_timeout(values["worker_timeout"], faults),
         skip_bad=values["on_bad_sample"] == "skip",
         pre_shuffled=bool(values["pre_shuffled"]),
         weights=values["weights"],
@@ -130,11 +139,6 @@ def check_options(given: Mapping[str, Any], fields: list[str]) -> LoaderOptions:
     faults.choice("on_bad_sample", values["on_bad_sample"], ("raise", "skip"))
     _check_together(options, values, faults)
     faults.raise_any()
-    if values["workers"]:
-        raise UnsupportedError(
-            f"make loader: workers={values['workers']}: transform processes are not built yet; "
-            "workers=0 runs transform= on threads"
-        )
     return options
 
 
@@ -159,6 +163,11 @@ def _check_together(options: LoaderOptions, values: Mapping[str, Any], faults: F
             faults.add(f"{name}={values[name]!r} is not a function")
     if options.collate is not None and options.transform is None:
         faults.add("collate= needs transform=: without it columns are made by the core")
+    if options.workers and options.transform is None:
+        faults.add(
+            f"workers={options.workers} needs transform=: they run it, and the core makes "
+            "batches without one in threads of its own"
+        )
     if options.device is not None and "cuda" in str(options.device):
         _check_cuda(options.device, faults)
 
@@ -186,6 +195,16 @@ def _whole(name: str, value: Any, faults: Faults) -> int | None:
         faults.add(f"{name}={value!r} is not a whole number")
         return None
     return int(value.__index__())
+
+
+def _timeout(value: Any, faults: Faults) -> float | None:
+    """Seconds; 0, as in torch, and None: no limit."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        faults.add(f"worker_timeout={value!r} is not a number of seconds (0: no limit)")
+        return None
+    return float(value) or None
 
 
 def _folder(name: str, value: Any, faults: Faults) -> str | None:

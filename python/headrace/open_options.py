@@ -45,6 +45,9 @@ _OPTIONS = {
     "check": "verify",
     "rebuild": "rebuild",
     "order": "order",
+    "window": "window",
+    "token_dtype": "token_dtype",
+    "eos": "eos",
 }
 _TRUTHS = (
     "anonymous",
@@ -55,7 +58,16 @@ _TRUTHS = (
     "use_dualstack_endpoint",
     "use_fips_endpoint",
 )
-FORMATS = ("webdataset", "mds", "jsonl", "parquet")
+FORMATS = (
+    "webdataset",
+    "mds",
+    "jsonl",
+    "mosaic-json",
+    "mosaic-xsv",
+    "tokens",
+    "tfrecord",
+    "parquet",
+)
 
 
 def core_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +100,9 @@ def core_options(options: dict[str, Any]) -> dict[str, Any]:
             core[_OPTIONS[name]] = bool(value)
         elif name.endswith("_timeout"):
             core[_OPTIONS[name]] = _seconds(name, value, faults)
-        elif name.endswith("_max"):
+        elif name == "eos":
+            core[name] = int(value)
+        elif name == "window" or name.endswith("_max"):
             core[_OPTIONS[name]] = faults.count(name, value, least=1)
         else:
             core[_OPTIONS[name]] = (

@@ -104,6 +104,11 @@ class Server:
         )
 
     @property
+    def pid(self) -> int:
+        """The server's process, for drills that stop or kill it."""
+        return self._process.pid
+
+    @property
     def endpoint_url(self) -> str:
         return f"http{'s' if self.ca_file else ''}://127.0.0.1:{self.port}"
 

@@ -33,8 +33,10 @@ _SHARD_FORMATS = {
     ".tfrecord": "tfrecord",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".tfrecords": "tfrecord",
+    ".bin": "tokens",
 }
-_COMPRESSIONS = (".gz", ".zst", ".zstd", ".bz2", ".br", ".snappy")
+_COMPRESSIONS = (".gz", ".zst", ".zstd", ".bz2", ".br", ".snappy", ".zlib")
 _SCHEMES = ("s3", "gs", "file", "http", "https")
 
 

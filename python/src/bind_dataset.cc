@@ -51,7 +51,6 @@ StoreOptions store_options(const nb::dict& given) {
   take(given, "attempts_max", store.attempts_max);
   take(given, "retry_seconds_max", store.retry_seconds_max);
   take(given, "hedge", store.hedge);
-  take(given, "hedge", store.hedge);
   take(given, "connect_timeout_s", store.connect_timeout_s);
   take(given, "read_timeout_s", store.read_timeout_s);
   return store;
@@ -72,6 +71,9 @@ OpenOptions open_options(const nb::dict& given) {
   take(given, "rebuild", out.rebuild);
   take(given, "format", out.format);
   take(given, "order", out.order);
+  take(given, "window", out.tokens.window);
+  take(given, "token_dtype", out.tokens.dtype);
+  if (given.contains("eos")) out.tokens.eos = nb::cast<int64_t>(given["eos"]);
   return out;
 }
 

@@ -45,7 +45,7 @@ void bind_shared(nb::module_& m) {
            nb::sig("def take(self, bytes: int) -> SharedSlot | None"));
   nb::class_<SharedSlot>(m, "SharedSlot", "A piece of SharedMemory; given back when nothing refers to it.")
       .def_prop_ro("array", &array_of, "uint8 over all of it, writable.",
-                   nb::sig("def array(self) -> NDArray[numpy.uint8]"))
+                   nb::sig("def array(self) -> NDArray[np.uint8]"))
       .def_ro("offset", &SharedSlot::offset, "In the memory.")
       .def("leave_budget", [](SharedSlot& self) { self.slot->detach(); }, "Its bytes count no longer.");
   m.def("exit_when_peer_closes", [](int socket) { check(exit_when_peer_closes(socket)); }, "socket"_a,

@@ -473,8 +473,8 @@ def test_torch_spelling_of_the_remainder():
     assert (make()._options.remainder, make(shuffle=False)._options.remainder) == ("drop", "pad")
 
 
-def test_workers_are_said_to_be_unsupported():
-    with pytest.raises(errors.UnsupportedError, match="threads"):
+def test_workers_without_a_transform_are_refused():
+    with pytest.raises(errors.OptionError, match="workers=2 needs transform="):
         make(workers=2)
 
 

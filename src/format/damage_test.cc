@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include "format/mds.h"
+#include "format/shard_format.h"
 #include "format/testing_index.h"
 #include "format/testing_tar.h"
 
@@ -133,6 +134,20 @@ TEST(MdsWithChecksums, NoBitFlipGivesWrongData) {
 }
 
 // Why the index has checksums: these flips go through without them.
+// Lines of JSON and of values: every bit of them, and of the blank lines between, is under a checksum.
+TEST(LinesWithChecksums, NoBitFlipGivesWrongData) {
+  const std::string text = "{\"a\":1,\"t\":\"x\"}\r\n\n{\"a\":2,\"t\":\"\\u0041\"}\n{\"a\":3,\"t\":\"\"}";
+  const auto format = *(*shard_format(Format::kJsonl, ""))->learned({text.substr(0, 18)});
+  for (uint64_t stride : {1, 2}) {
+    const auto found = run_indexer(
+        *format->indexer(0, {.key = "shard", .size = text.size()}, {.stride = stride}), text, 7);
+    const auto index = index_of(Format::kJsonl, text.size(), *found, true, format->schema_json());
+    const Outcomes o = flip_every_bit(*index, text);
+    EXPECT_EQ(o.wrong + o.same, 0u);
+    EXPECT_EQ(o.error, text.size() * 8);
+  }
+}
+
 TEST(WithoutChecksums, FlipsInBodiesGoUnseen) {
   const std::string tar = small_tar(), mds = small_mds();
   const Outcomes t =

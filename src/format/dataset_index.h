@@ -25,9 +25,18 @@ struct UnitFile;   // format/unit_table.h
 class UnitTable;
 
 // The numbers are part of index files and of the order hash: never reuse one.
-enum class Format : uint32_t { kWebDataset = 1, kMds = 2, kJsonl = 3, kParquet = 16 };
+enum class Format : uint32_t {
+  kWebDataset = 1,
+  kMds = 2,
+  kJsonl = 3,
+  kMosaicJson = 4,
+  kMosaicXsv = 5,
+  kTokens = 6,
+  kTfRecord = 7,
+  kParquet = 16,
+};
 
-std::string_view format_name(Format format);  // "webdataset", "mds", "jsonl"; "unknown"
+std::string_view format_name(Format format);  // format_facts(); else "unknown"
 Result<Format> format_from_name(std::string_view name);
 
 // ShardEntry::checksum of a CRC-32C: "crc32c:1a2b3c4d".

@@ -29,7 +29,7 @@ struct Ending {
   Compression compression;
   std::string_view instead;  // what the name without compression ends in
 };
-constexpr std::array<Ending, 10> kEndings = {{
+constexpr std::array<Ending, 11> kEndings = {{
     {".gz", Compression::kGzip, ""},
     {".tgz", Compression::kGzip, ".tar"},
     {".zst", Compression::kZstd, ""},
@@ -40,6 +40,7 @@ constexpr std::array<Ending, 10> kEndings = {{
     {".tbz", Compression::kBzip2, ".tar"},
     {".br", Compression::kBrotli, ""},
     {".snappy", Compression::kSnappy, ""},
+    {".zlib", Compression::kZlib, ""},
 }};
 
 const Ending* ending_of(std::string_view key) {
@@ -61,6 +62,8 @@ std::string_view compression_name(Compression compression) {
       return "brotli";
     case Compression::kSnappy:
       return "snappy";
+    case Compression::kZlib:
+      return "zlib";
     case Compression::kNone:
       break;
   }
@@ -93,8 +96,9 @@ Status check_restart_point(const RestartPoint& point, Compression compression,
   }
   if (compression == Compression::kNone && point.stored != point.plain)
     return wrong("two different offsets");
-  if ((compression == Compression::kBrotli || compression == Compression::kSnappy) &&
-      (point.stored != 0 || point.plain != 0)) {
+  const bool from_front = compression == Compression::kBrotli || compression == Compression::kSnappy ||
+                          compression == Compression::kZlib;
+  if (from_front && (point.stored != 0 || point.plain != 0)) {
     return wrong("such an object can only be read from its front");
   }
   if (!point.inside) return {};
@@ -124,6 +128,8 @@ Result<std::unique_ptr<Decoder>> make_decoder(Compression compression,
       return make_brotli_decoder(options);
     case Compression::kSnappy:
       return make_snappy_decoder(options);
+    case Compression::kZlib:
+      return make_zlib_decoder(options);
     case Compression::kNone:
       break;
   }

@@ -6,7 +6,8 @@
 // one's CRC-32 and length checked at its end, so that a byte that was flipped is noticed there at
 // the latest, but after the member's earlier samples were given out. zstd: any number of frames,
 // the checksum checked where the writer put one. bzip2: any number of streams, each block's CRC
-// checked before its bytes come out. brotli (RFC 7932) and raw snappy: one stream, no checksum.
+// checked before its bytes come out. brotli (RFC 7932) and raw snappy: one stream, no
+// checksum. zlib: one stream, its Adler-32 checked at its end.
 #pragma once
 
 #include <cstdint>
@@ -19,9 +20,10 @@
 
 namespace headrace {
 
-enum class Compression { kNone, kGzip, kZstd, kBzip2, kBrotli, kSnappy };
+enum class Compression { kNone, kGzip, kZstd, kBzip2, kBrotli, kSnappy, kZlib };
 std::string_view compression_name(Compression compression);  // "none", "gzip", "zstd", "bzip2", ...
-// By the end of the name: .gz .tgz, .zst .tzst .zstd, .bz2 .tbz2, .br, .snappy; else none.
+// By the end of the name: .gz .tgz, .zst .tzst .zstd, .bz2 .tbz2, .br, .snappy, .zlib; else
+// none.
 Compression compression_of_key(std::string_view key);
 // The name of the plain bytes: "a.tgz" is "a.tar".
 std::string without_compression(std::string_view key);
@@ -80,7 +82,7 @@ class Decoder {
 };
 
 // Begins at the object's front, or at `from` (checked; all but kGzip use only its offsets, and
-// kBrotli and kSnappy begin nowhere but at the front).
+// kBrotli, kSnappy and kZlib begin nowhere but at the front).
 Result<std::unique_ptr<Decoder>> make_decoder(Compression compression,
                                               const DecoderOptions& options,
                                               const RestartPoint& from = {});
@@ -91,5 +93,6 @@ std::unique_ptr<Decoder> make_zstd_decoder(const DecoderOptions& options, const 
 std::unique_ptr<Decoder> make_bzip2_decoder(const DecoderOptions& options, const RestartPoint& from);
 std::unique_ptr<Decoder> make_brotli_decoder(const DecoderOptions& options);
 std::unique_ptr<Decoder> make_snappy_decoder(const DecoderOptions& options);
+std::unique_ptr<Decoder> make_zlib_decoder(const DecoderOptions& options);
 
 }  // namespace headrace

@@ -6,24 +6,43 @@
 
 #include "format/decoder.h"
 #include "format/jsonl.h"
+#include "format/mosaic_text.h"
 #include "format/parquet.h"
 #include "format/shard_format.h"
-#include "format/webdataset.h"
 #include "format/tar_stream.h"
+#include "format/tfrecord.h"
+#include "format/tokens.h"
+#include "format/webdataset.h"
 
 namespace headrace {
 namespace {
 
-const std::array<FormatFacts, 4> kFormats = {{
+const std::array<FormatFacts, 8> kFormats = {{
     {Format::kWebDataset, "webdataset", {".tar"}},
-    {Format::kMds, "mds", {".mds"}},
+    {Format::kMds, "mds", {".mds"}, true},
     {Format::kJsonl, "jsonl", {".jsonl", ".ndjson"}},
+    {Format::kMosaicJson, "mosaic-json", {}, true},
+    {Format::kMosaicXsv, "mosaic-xsv", {}, true},
+    {Format::kTokens, "tokens", {".bin"}},
+    {Format::kTfRecord, "tfrecord", {".tfrecord", ".tfrecords"}},
     {Format::kParquet, "parquet", {".parquet", ".parq"}},
 }};
 
 const FormatFacts* facts_of(Format format) {
   const auto found = std::ranges::find(kFormats, format, &FormatFacts::format);
   return found == kFormats.end() ? nullptr : &*found;
+}
+
+// "train.tfrecord-00003-of-00128" is named as a "train.tfrecord".
+std::string_view without_number(std::string_view key) {
+  constexpr std::string_view kForm = "-00000-of-00000";
+  if (key.size() < kForm.size()) return key;
+  const std::string_view end = key.substr(key.size() - kForm.size());
+  for (size_t i = 0; i < kForm.size(); ++i) {
+    const bool digit = end[i] >= '0' && end[i] <= '9';
+    if (kForm[i] == '0' ? !digit : end[i] != kForm[i]) return key;
+  }
+  return key.substr(0, key.size() - kForm.size());
 }
 
 class WebDatasetFormat final : public ShardFormat {
@@ -65,8 +84,7 @@ class MdsFormat final : public ShardFormat {
   }
   std::unique_ptr<MdsHashCheck> stored_hash(uint64_t shard) const override {
     HR_ASSERT(shard < index_.shards.size());
-    const MdsShard& s = index_.shards[shard];
-    return make_hash_check(s.zip_basename.empty() ? s.hashes : s.zip_hashes);
+    return stored_hash_check(index_.shards[shard]);
   }
 
  private:
@@ -92,7 +110,8 @@ Result<Format> format_from_name(std::string_view name) {
 }
 
 const FormatFacts* format_of_key(std::string_view key) {
-  const std::string plain = without_compression(key);
+  const std::string whole = without_compression(key);
+  const std::string plain = without_compression(without_number(whole));
   for (const FormatFacts& facts : kFormats) {
     if (std::ranges::any_of(facts.endings, [&](std::string_view end) { return plain.ends_with(end); })) return &facts;
   }
@@ -101,6 +120,7 @@ const FormatFacts* format_of_key(std::string_view key) {
 
 std::shared_ptr<const ShardFormat> make_webdataset_format() { return std::make_shared<WebDatasetFormat>(); }
 std::shared_ptr<const ShardFormat> make_mds_format(MdsIndex index) {
+  if (index.format != Format::kMds) return make_mosaic_text_format(std::move(index));
   return std::make_shared<MdsFormat>(std::move(index));
 }
 
@@ -112,6 +132,19 @@ Result<std::shared_ptr<const ShardFormat>> shard_format(Format format, const std
       MdsIndex index;
       HR_TRY_ASSIGN(index.schema, MdsSchema::from_json(schema_json));
       return make_mds_format(std::move(index));
+    }
+    case Format::kMosaicJson:
+    case Format::kMosaicXsv: {
+      HR_TRY_ASSIGN(MdsIndex index, mosaic_text_from_schema(format, schema_json));
+      return make_mds_format(std::move(index));
+    }
+    case Format::kTokens: {
+      HR_TRY_ASSIGN(const TokenSchema schema, TokenSchema::from_json(schema_json));
+      return make_token_format(schema);
+    }
+    case Format::kTfRecord: {
+      HR_TRY_ASSIGN(TfSchema schema, TfSchema::from_json(schema_json));
+      return make_tfrecord_format(std::move(schema));
     }
     case Format::kJsonl: {
       HR_TRY_ASSIGN(const JsonlSchema schema, JsonlSchema::from_json(schema_json));

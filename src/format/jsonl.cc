@@ -132,12 +132,13 @@ Status JsonlCutter::cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const 
     return status.with_context("cut JSON lines, row " + number(row) + ", at byte " + number(at));
   };
   for (std::string_view rest = as_text(bytes); !rest.empty();) {
-    const std::string_view line = rest.substr(0, std::min(rest.find('\n'), rest.size() - 1) + 1);
+    const size_t end = rest.find(schema_.newline);
+    const std::string_view line = end == rest.npos ? rest : rest.substr(0, end + schema_.newline.size());
     rest.remove_prefix(line.size());
     if (!is_blank_line(line)) {
       if (row == rows) return fail(corrupt("a line behind the last sample"));
       out.begin_sample({});
-      Status status = cut_line(line_text(line, "\n"), out, members, fields);
+      Status status = cut_line(line_text(line, schema_.newline), out, members, fields);
       if (!status.ok()) return fail(status);
       ++row;
     }

@@ -26,6 +26,7 @@ namespace headrace {
 //   json          anything, as it stands
 struct JsonlSchema {
   std::vector<MdsColumn> columns;  // none: lines are not taken apart
+  std::string newline = "\n";      // not part of the text
 
   std::string json() const;
   static Result<JsonlSchema> from_json(std::string_view text);

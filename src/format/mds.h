@@ -104,7 +104,10 @@ struct MdsShard {
   std::vector<MdsFileHash> zip_hashes;
 };
 struct MdsIndex {
-  MdsSchema schema;  // the same in all shards
+  Format format = Format::kMds;  // or kMosaicJson, kMosaicXsv: text, with an index.json like it
+  MdsSchema schema;              // the same in all shards, as all that stands here
+  std::string newline;           // of text
+  std::string separator;         // of kMosaicXsv
   std::vector<MdsShard> shards;
 };
 
@@ -114,7 +117,7 @@ inline constexpr uint64_t kMdsColumnsMax = 1'024;
 inline constexpr uint64_t kMdsJsonDepthMax = 16;
 
 // index.json, version 2. kCorrupt names the shard (from 0) and the key; kUnsupported: another
-// version, an unknown compression, json/csv shards, shards with different columns.
+// version, an unknown compression, shards with different columns.
 Result<MdsIndex> parse_mds_index(Bytes json);
 
 // The shards' objects as DatasetIndexBuilder wants them, without ETags.
@@ -126,8 +129,8 @@ std::unique_ptr<Indexer> make_mds_indexer(const MdsShard& shard, const MdsSchema
                                           uint64_t object_size, IndexerOptions options = {});
 
 // The samples of a shard from front to back, from their column sizes; the shard's own table of
-// offsets is passed over. Checks their number, the shard's size and, from the front, the first of
-// its hashes that can be checked: at the end, when the samples were given out.
+// offsets is passed over. Checks their number, the shard's size and, where it began at the front, the
+// first of its hashes that can be checked: at the end, when the samples were given out.
 std::unique_ptr<SampleScanner> make_mds_scanner(const MdsShard& shard, const MdsSchema& schema,
                                                 const ScanStart& start);
 
@@ -154,5 +157,10 @@ class MdsHashCheck {
 };
 // For the first of the hashes that can be checked; null: none can.
 std::unique_ptr<MdsHashCheck> make_hash_check(const std::vector<MdsFileHash>& hashes);
+// Of the object as it is stored.
+std::unique_ptr<MdsHashCheck> stored_hash_check(const MdsShard& shard);
+// The scanner, and at the shard's end, where it began at its front, a check of its plain bytes.
+std::unique_ptr<SampleScanner> make_hashed_scanner(std::unique_ptr<SampleScanner> scanner, const ScanStart& start,
+                                                   const std::vector<MdsFileHash>& hashes);
 
 }  // namespace headrace

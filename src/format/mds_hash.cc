@@ -105,4 +105,8 @@ std::unique_ptr<MdsHashCheck> make_hash_check(const std::vector<MdsFileHash>& ha
   return nullptr;
 }
 
+std::unique_ptr<MdsHashCheck> stored_hash_check(const MdsShard& shard) {
+  return make_hash_check(shard.zip_basename.empty() ? shard.hashes : shard.zip_hashes);
+}
+
 }  // namespace headrace

@@ -27,13 +27,11 @@ class MdsScanner final : public SampleScanner {
       head_bytes_ += c.encoding.fixed_bytes == 0 ? 4 : 0;
       fixed_bytes_ += c.encoding.fixed_bytes;  // at most 1,024 x 4 GiB
     }
-    if (start.begin == 0) hash_ = make_hash_check(shard.hashes);
   }
 
   Result<Step> next(Bytes bytes) override {
     Step out;
     HR_TRY_ASSIGN(out.sample, walk(bytes, out.used));
-    if (hash_) hash_->update(bytes.first(out.used));
     return out;
   }
 
@@ -42,7 +40,6 @@ class MdsScanner final : public SampleScanner {
       return corrupt("MDS: the shard ends at byte " + number(at_) + " with " + number(row_) +
                      " samples, index.json says " + number(size_) + " bytes with " + number(samples_) + ": cut off?");
     }
-    if (hash_) HR_TRY(hash_->finish());
     return std::optional<ByteRange>();
   }
 
@@ -136,14 +133,43 @@ class MdsScanner final : public SampleScanner {
   uint64_t row_;
   Phase phase_;
   std::string carry_;  // the front or head so far
-  std::unique_ptr<MdsHashCheck> hash_;
+};
+
+class HashedScanner final : public SampleScanner {
+ public:
+  HashedScanner(std::unique_ptr<SampleScanner> scanner, std::unique_ptr<MdsHashCheck> hash)
+      : scanner_(std::move(scanner)), hash_(std::move(hash)) {}
+
+  Result<Step> next(Bytes bytes) override {
+    Result<Step> step = scanner_->next(bytes);
+    if (step.ok()) hash_->update(bytes.first(step->used));
+    return step;
+  }
+  Result<std::optional<ByteRange>> finish() override {
+    HR_TRY_ASSIGN(const std::optional<ByteRange> sample, scanner_->finish());
+    HR_TRY(hash_->finish());
+    return sample;
+  }
+  uint64_t at() const override { return scanner_->at(); }
+  uint64_t keep_from() const override { return scanner_->keep_from(); }
+
+ private:
+  const std::unique_ptr<SampleScanner> scanner_;
+  const std::unique_ptr<MdsHashCheck> hash_;
 };
 
 }  // namespace
 
+std::unique_ptr<SampleScanner> make_hashed_scanner(std::unique_ptr<SampleScanner> scanner, const ScanStart& start,
+                                                   const std::vector<MdsFileHash>& hashes) {
+  std::unique_ptr<MdsHashCheck> check = start.begin == 0 ? make_hash_check(hashes) : nullptr;
+  if (!check) return scanner;
+  return std::make_unique<HashedScanner>(std::move(scanner), std::move(check));
+}
+
 std::unique_ptr<SampleScanner> make_mds_scanner(const MdsShard& shard, const MdsSchema& schema,
                                                 const ScanStart& start) {
-  return std::make_unique<MdsScanner>(shard, schema, start);
+  return make_hashed_scanner(std::make_unique<MdsScanner>(shard, schema, start), start, shard.hashes);
 }
 
 }  // namespace headrace

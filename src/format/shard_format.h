@@ -10,6 +10,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -73,6 +74,7 @@ struct FormatFacts {
   std::string_view name;  // for format= and print(ds)
   // How its shards' names end, without a compression's ending. Empty: found by other means.
   std::vector<std::string_view> endings;
+  bool by_index_json = false;  // an index.json says what the shards are
 };
 std::span<const FormatFacts> format_facts();
 // The format that a shard's name tells, compressed or not; null: none.
@@ -81,7 +83,17 @@ const FormatFacts* format_of_key(std::string_view key);
 // The format of an opened index.
 Result<std::shared_ptr<const ShardFormat>> shard_format(Format format, const std::string& schema_json);
 
+// What the user says of files of tokens, which say little themselves.
+struct TokenOptions {
+  uint64_t window = 0;         // tokens of a sample; 0: not given
+  std::string dtype;           // "uint16", ...; empty: what the file says
+  std::optional<int64_t> eos;  // the token that ends a document: windows then say where their documents begin
+
+  friend bool operator==(const TokenOptions&, const TokenOptions&) = default;
+};
+
 std::shared_ptr<const ShardFormat> make_webdataset_format();
+// Of any index.json of mosaicml-streaming.
 std::shared_ptr<const ShardFormat> make_mds_format(MdsIndex index);
 
 }  // namespace headrace

@@ -33,9 +33,9 @@ class DatasetOpener {
     if (!options_.index.empty() && !options_.rebuild) {
       HR_TRY_ASSIGN(loaded, named_index());
     } else {
-      HR_TRY_ASSIGN(found_, find_shards(out_->store(), urls_, options_.format, stop_));
+      HR_TRY_ASSIGN(found_, find_shards(out_->store(), urls_, options_.format, options_.tokens, stop_));
       out_->prefix_ = found_.root;
-      out_->listing_hash_ = listing_hash(found_.shard_format->format(), found_.shards);
+      out_->listing_hash_ = listing_hash(*found_.shard_format, found_.shards);
       if (is_stream()) {
         if (found_.shard_format->by_units()) {
           return unsupported("open " + urls_[0].text() + " in the stream order: " +
@@ -75,7 +75,8 @@ class DatasetOpener {
       HR_TRY_ASSIGN(loaded, load_index_object(*opened.store, meta, stop_));
     }
     HR_TRY_ASSIGN(out_->prefix_, root_for(*loaded.index));
-    out_->listing_hash_ = listing_hash(loaded.index->format(), loaded.index->shards());
+    HR_TRY_ASSIGN(const auto format, shard_format(loaded.index->format(), loaded.index->schema_json()));
+    out_->listing_hash_ = listing_hash(*format, loaded.index->shards());
     if (options_.trust_copy) out_->pin_versions_ = false;
     return loaded;
   }

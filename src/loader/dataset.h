@@ -54,6 +54,7 @@ struct OpenOptions {
   bool rebuild = false;
   // Force the format: "", or a name of format_facts().
   std::string format;
+  TokenOptions tokens;
   // "": by index, or as a stream where shards are compressed; "stream": no index is looked for or built, shards are
   // read from front to back.
   std::string order;

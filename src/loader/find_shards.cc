@@ -8,11 +8,12 @@
 #include <string_view>
 
 #include "base/hash.h"
+#include "loader/find_tokens.h"
 
 namespace headrace {
 namespace {
 
-constexpr std::string_view kMdsIndexName = "index.json", kMds = "mds";
+constexpr std::string_view kMdsIndexName = "index.json";
 constexpr size_t kHeadsAtOnce = 32;
 
 bool ends_with_any(std::string_view key, std::initializer_list<std::string_view> suffixes) {
@@ -24,11 +25,15 @@ bool ends_with_any(std::string_view key, std::initializer_list<std::string_view>
 std::string_view kind_of(std::string_view key) {
   if (const FormatFacts* facts = format_of_key(key)) return facts->name;
   if (key.ends_with(".tar.xz")) return "tar compressed with xz";
-  if (ends_with_any(key, {".tfrecord", ".tfrecords"})) return "TFRecord";
   if (ends_with_any(key, {".arrow"})) return "Arrow";
-  if (ends_with_any(key, {".bin", ".npy", ".npz"})) return "binary";
+  if (ends_with_any(key, {".npy", ".npz"})) return "binary";
   if (ends_with_any(key, {".jpg", ".jpeg", ".png", ".webp"})) return "images as loose objects";
   return "";
+}
+
+// Whether an index.json says what the shards of this format are.
+bool by_index_json(std::string_view format) {
+  return std::ranges::any_of(format_facts(), [&](const FormatFacts& f) { return f.name == format && f.by_index_json; });
 }
 
 ShardEntry entry_of(const ObjectMeta& meta, const std::string& root) {
@@ -37,8 +42,9 @@ ShardEntry entry_of(const ObjectMeta& meta, const std::string& root) {
 
 class Finder {
  public:
-  Finder(ObjectStore& store, const std::vector<DataUrl>& urls, const std::string& format, std::stop_token stop)
-      : store_(store), urls_(urls), format_(format), stop_(std::move(stop)) {}
+  Finder(ObjectStore& store, const std::vector<DataUrl>& urls, const std::string& format, const TokenOptions& tokens,
+         std::stop_token stop)
+      : store_(store), urls_(urls), format_(format), tokens_(tokens), stop_(std::move(stop)) {}
 
   Result<FoundShards> find() {
     if (urls_.size() > 1) return listed_shards();
@@ -46,8 +52,8 @@ class Finder {
     if (key == kMdsIndexName || key.ends_with("/" + std::string(kMdsIndexName))) {
       return mds(key.substr(0, key.size() - kMdsIndexName.size()));
     }
-    const bool named = !kind_of(key).empty() && kind_of(key) != kMds;
-    if (!key.ends_with('/') && (named || (!format_.empty() && format_ != kMds))) return listed_shards();
+    const std::string_view kind = format_.empty() ? kind_of(key) : std::string_view(format_);
+    if (!key.ends_with('/') && !kind.empty() && !by_index_json(kind)) return listed_shards();
     return under_prefix(key);
   }
 
@@ -73,6 +79,7 @@ class Finder {
       }
       found.shards.push_back(entry_of(*it->second, found.root));
     }
+    HR_TRY(complete(found));
     return found;
   }
 
@@ -129,9 +136,9 @@ class Finder {
     // Beside tars an index.json is another tool's (wids): the tars are the data.
     const bool has_others = std::ranges::any_of(inside, [](const ObjectMeta* object) {
       const FormatFacts* facts = format_of_key(object->key);
-      return facts != nullptr && facts->format != Format::kMds;
+      return facts != nullptr && !facts->by_index_json && facts->format != Format::kTokens;  // LitData has .bin, too
     });
-    if (has_index_json && !has_others && (format_.empty() || format_ == kMds)) return mds(folder, &objects);
+    if (has_index_json && (format_.empty() ? !has_others : by_index_json(format_))) return mds(folder, &objects);
     return by_names(inside, key);
   }
 
@@ -154,19 +161,27 @@ class Finder {
     for (const ObjectMeta* object : inside) {
       if (std::ranges::binary_search(keys, object->key)) found.shards.push_back(entry_of(*object, found.root));
     }
+    HR_TRY(complete(found));
     return found;
+  }
+
+  // Formats whose names do not say enough.
+  Status complete(FoundShards& found) {
+    if (found.shard_format) return {};
+    HR_TRY_ASSIGN(found.shard_format, find_token_format(store_, found.root, found.shards, tokens_, stop_));
+    return {};
   }
 
   static std::string endings() {
     std::string text;
     for (const FormatFacts& facts : format_facts()) {
-      if (facts.format == Format::kMds) continue;
+      if (facts.by_index_json) continue;
       for (std::string_view ending : facts.endings) text += (text.empty() ? "" : ", ") + std::string(ending);
     }
     return text;
   }
 
-  // The format of shards that need no more than their names.
+  // The format of shards that need no more than their names; null: they do.
   Result<std::shared_ptr<const ShardFormat>> one_format(const std::vector<std::string>& keys) const {
     std::map<std::string_view, std::string_view> example;
     for (const std::string& key : keys) example.emplace(kind_of(key), key);
@@ -178,11 +193,17 @@ class Finder {
       return invalid_argument(text + "; open one kind at a time, or give format=");
     }
     const std::string kind = format_.empty() ? std::string(example.begin()->first) : format_;
-    if (kind == kMds) {
-      return invalid_argument("open " + store_.name() + "/" + keys[0] +
-                              ": MDS shards are opened by their folder or index.json, not one by one");
+    if (by_index_json(kind)) {
+      return invalid_argument("open " + store_.name() + "/" + keys[0] + ": " + kind +
+                              " shards are opened by their folder or index.json, not one by one");
     }
-    if (const Result<Format> format = format_from_name(kind); format.ok()) return shard_format(*format, "");
+    const Result<Format> format = format_from_name(kind);
+    if (format.ok() && *format == Format::kTokens) return std::shared_ptr<const ShardFormat>();
+    if (tokens_ != TokenOptions{}) {
+      return invalid_argument("open " + store_.name() + "/" + keys[0] +
+                              ": window=, token_dtype= and eos= are for files of tokens, this is " + kind);
+    }
+    if (format.ok()) return shard_format(*format, "");
     std::string known;
     for (const FormatFacts& facts : format_facts()) known += (known.empty() ? "" : ", ") + std::string(facts.name);
     return unsupported("open " + store_.name() + "/" + keys[0] + ": " + (kind.empty() ? "this kind of object" : kind) +
@@ -196,8 +217,15 @@ class Finder {
       return corrupt("open " + store_.name() + "/" + key + ": " + std::to_string(meta.size) + " bytes");
     }
     HR_TRY_ASSIGN(const std::string json, read_object(store_, meta, stop_));
+    if (json.find("\"chunks\"") != json.npos && json.find("\"shards\"") == json.npos) {
+      return unsupported("open " + store_.name() + "/" + key + ": LitData is not read by this version");
+    }
     auto parsed = parse_mds_index(as_bytes(json));
     if (!parsed.ok()) return parsed.status().with_context("open " + store_.name() + "/" + key);
+    if (!format_.empty() && format_ != format_name(parsed->format)) {
+      return invalid_argument("open " + store_.name() + "/" + key + ": it says " +
+                              std::string(format_name(parsed->format)) + ", format= says " + format_);
+    }
     std::vector<ObjectMeta> own;
     if (objects == nullptr) {
       std::vector<std::string> keys;
@@ -233,20 +261,22 @@ class Finder {
   ObjectStore& store_;
   const std::vector<DataUrl>& urls_;
   const std::string& format_;
+  const TokenOptions& tokens_;
   std::stop_token stop_;
 };
 
 }  // namespace
 
 Result<FoundShards> find_shards(ObjectStore& store, const std::vector<DataUrl>& urls, const std::string& format,
-                                std::stop_token stop) {
+                                const TokenOptions& tokens, std::stop_token stop) {
   if (!format.empty()) HR_TRY(format_from_name(format).status());
-  return Finder(store, urls, format, std::move(stop)).find();
+  return Finder(store, urls, format, tokens, std::move(stop)).find();
 }
 
-std::string listing_hash(Format format, const std::vector<ShardEntry>& shards) {
+std::string listing_hash(const ShardFormat& format, const std::vector<ShardEntry>& shards) {
   FieldHasher hasher;
-  hasher.add(format_name(format));
+  hasher.add(format_name(format.format()));
+  if (format.format() == Format::kTokens) hasher.add(format.schema_json());
   for (const ShardEntry& shard : shards) hasher.add(shard.key).add(shard.size);
   return hasher.hash().hex();
 }

@@ -27,9 +27,10 @@ inline constexpr uint64_t kObjectsListedMax = 50'000'000;
 // `format`: "" = found out by names. Errors: nothing there (kNotFound), several formats (kInvalidArgument), a format
 // that is not read (kUnsupported), a listed shard that is missing or of another size.
 Result<FoundShards> find_shards(ObjectStore& store, const std::vector<DataUrl>& urls, const std::string& format,
-                                std::stop_token stop);
+                                const TokenOptions& tokens, std::stop_token stop);
 
-// A short name for (format, keys, sizes): where indexes of this data set are filed.
-std::string listing_hash(Format format, const std::vector<ShardEntry>& shards);
+// A short name for (format, keys, sizes), of files of tokens also for how they are divided: where indexes of this data
+// set are filed.
+std::string listing_hash(const ShardFormat& format, const std::vector<ShardEntry>& shards);
 
 }  // namespace headrace

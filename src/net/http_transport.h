@@ -58,7 +58,8 @@ struct HttpRequest {
   std::string body;          // for PUT and POST
   std::vector<MutableBytes> body_into;  // scatter list; its sizes sum to the only acceptable 2xx body length
   // For a 2xx reply to a request with body_into: looks at status and headers before the body is received; not ok = the
-  // reply is refused with that Status and the connection dropped. May be empty.
+  // reply is refused with that Status and the connection dropped. May be empty; a reply that was accepted comes to
+  // `done` without its headers.
   UniqueFunction<Status(const HttpReply&)> accept;
   // Told of each run of body bytes at its place in body_into, in order, while it is in the cache. May be empty.
   UniqueFunction<void(uint64_t offset, Bytes)> placed;

@@ -90,15 +90,19 @@ Status ReplyReader::read_head(std::string_view arrived) {
     return {};
   }
   exchange_->reply.status = head_.status;
-  exchange_->reply.headers = std::move(head_.headers);
+  exchange_->reply.headers.swap(head_.headers);
   return begin_body(all.substr(**size));
 }
 
 Status ReplyReader::begin_body(std::string_view leftover) {
   const HttpRequest& request = exchange_->request;
   to_destination_ = head_.status >= 200 && head_.status < 300 && !request.body_into.empty();
-  if (to_destination_ && exchange_->request.accept)
+  if (to_destination_ && request.accept) {
     HR_TRY(exchange_->request.accept(exchange_->reply));
+    // Whoever accepts has seen them; back here their strings serve the next reply.
+    exchange_->reply.headers.swap(head_.headers);
+    exchange_->reply.headers.clear();
+  }
   HR_TRY(to_destination_ ? begin_direct() : begin_text());
   if (leftover.empty()) return {};
   if (complete_) return corrupt(place_name("the server sent more than the reply"));

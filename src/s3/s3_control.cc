@@ -154,6 +154,7 @@ void ListExchange::on_reply(HttpReply reply) {
   auto page = parse_list_page(reply.text);
   if (page.ok()) {
     keep_wanted(&*page);
+    page->ordered = !is_express(core_->options);
     return std::exchange(done_, nullptr)(*std::move(page));
   }
   // An error can come after the 200 has been sent.

@@ -64,6 +64,7 @@ class SigV4Signer {
   struct DerivedKey {
     std::string date, region, access_key_id;
     Secret secret;
+    std::string scope;
     HmacSha256 key;
   };
   std::shared_ptr<const DerivedKey> key_for(const Credentials& credentials, std::string_view date,

@@ -95,6 +95,8 @@ class Upload {
   virtual Result<ObjectInfo> commit(bool if_none_match) = 0;
 };
 
+class Multipart;
+
 class Bucket {
  public:
   virtual ~Bucket() = default;
@@ -105,6 +107,7 @@ class Bucket {
   virtual Result<std::unique_ptr<Upload>> upload(const std::string& key) = 0;
   virtual Status remove(const std::string& key) = 0;  // ok when there was none
   virtual int64_t created_unix() const { return 0; }
+  virtual Multipart* multipart() { return nullptr; }  // null: cannot be written in parts
 };
 
 }  // namespace headrace::serve

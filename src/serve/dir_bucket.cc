@@ -50,7 +50,7 @@ Status FileObject::read_at(uint64_t offset, MutableBytes dst) const {
 }
 
 DirBucket::DirBucket(std::shared_ptr<const OwnedFd> root, std::string folder)
-    : root_(std::move(root)), folder_(std::move(folder)) {}
+    : root_(std::move(root)), folder_(std::move(folder)), multipart_(root_, folder_) {}
 
 bool DirBucket::exists() {
   if (folder_.empty()) return true;

@@ -13,6 +13,7 @@
 
 #include "serve/beneath.h"
 #include "serve/bucket.h"
+#include "serve/multipart.h"
 
 namespace headrace::serve {
 
@@ -46,6 +47,7 @@ class DirBucket final : public Bucket {
   Result<std::unique_ptr<Upload>> upload(const std::string& key) override;
   Status remove(const std::string& key) override;
   int64_t created_unix() const override;
+  Multipart* multipart() override { return &multipart_; }
 
  private:
   // 512 open files a loop: a shuffled reader of more shards pays one open (~3 us) a request.
@@ -62,6 +64,7 @@ class DirBucket final : public Bucket {
 
   std::shared_ptr<const OwnedFd> root_;
   std::string folder_;
+  Multipart multipart_;
   std::unordered_map<std::string, Cached> files_;
   std::list<std::string> by_use_;  // most recent first
 };

@@ -6,6 +6,7 @@
 #include "serve/checksum.h"
 #include "serve/crypto.h"
 #include "serve/s3_call.h"
+#include "serve/xml_body.h"
 
 namespace headrace::serve {
 namespace {
@@ -140,6 +141,16 @@ TEST(Checksums, AgreeWithTheCatalogue) {
   EXPECT_EQ(verdict({}, "anything"), "");
   EXPECT_EQ(verdict(good, "123456789"), "");
   for (const auto& header : good) EXPECT_EQ(verdict({header}, "123456780"), header.first);
+}
+
+TEST(XmlBody, GivesElementsAndTextsWithEntitiesResolved) {
+  const std::string xml = "<Delete><Object><Key>a&amp;b&#x20;&#252;</Key></Object><Object><Key/></Object></Delete>";
+  const auto objects = xml_elements(xml, "Object");
+  ASSERT_EQ(objects.size(), 2u);
+  EXPECT_EQ(xml_text(objects[0], "Key"), "a&b \xC3\xBC");
+  EXPECT_EQ(xml_text(objects[1], "Key"), std::nullopt);
+  for (const char* bad : {"<k>&x;</k>", "<k>&#0;</k>", "<k>&#1114112;</k>", "<k>a & b</k>", "<k>open", "<k>&#;</k>"})
+    EXPECT_EQ(xml_text(bad, "k"), std::nullopt) << bad;
 }
 
 TEST(BucketNames, FollowS3sRules) {

@@ -33,6 +33,8 @@ constexpr char kUsage[] =
   --access-key ID           with the secret in $HEADRACE_SERVE_SECRET_KEY; default: headrace / headrace-secret
   --tls                     HTTPS with a certificate made at start; --tls-out FILE writes it (PEM) for clients to trust;
                             --tls-cert FILE --tls-key FILE  use these instead
+  --domain NAME             BUCKET.NAME is a bucket's host; localhost                         (repeatable)
+  --checksum KIND           what ChecksumMode answers with: crc64nvme (default), crc32c, crc32, none
   --read-only               refuse PUT and DELETE
   --profile NAME            zero (default), s3, s3-tail, express, wan; single options override it:
   --first-byte-ms MS --sigma S --tail-probability P --tail-ms MS --connection-mbps MBPS --total-mbps MBPS --seed N
@@ -125,6 +127,12 @@ std::map<std::string, Setter> value_options() {
   };
   o["--tls-key"] = [](CommandLine& l, const std::string& v) {
     return l.server.tls_key = v, Status();
+  };
+  o["--domain"] = [](CommandLine& l, const std::string& v) {
+    return l.server.domains.push_back(v), Status();
+  };
+  o["--checksum"] = [](CommandLine& l, const std::string& v) {
+    return l.server.checksum = v, Status();
   };
   o["--clock-offset"] = [](CommandLine& l, const std::string& v) -> Status {
     const bool behind = v.starts_with('-');

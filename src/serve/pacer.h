@@ -44,6 +44,9 @@ class Pacer {
   // The next chunk of a body of which `left` bytes have not been released; times never lie before
   // `now`.
   Chunk next(uint64_t left, TimePoint now) {
+    // The common line goes to who is due first, not to who asked first: the head alone leaves, and
+    // the body's turn on the line is taken then.
+    if (line_->bytes_per_s > 0 && at_ > now + kDueSoon) return {0, at_};
     const double rate = rate_ > 0 ? rate_ : line_->bytes_per_s;
     const auto quantum = static_cast<uint64_t>(
         std::max(rate * kChunkSeconds, rate < kSmallestFullChunk ? 1.0 : 4096.0));
@@ -60,6 +63,7 @@ class Pacer {
 
  private:
   static constexpr double kChunkSeconds = 0.002;
+  static constexpr Nanos kDueSoon{100'000};  // as exact as timers are
   static constexpr double kSmallestFullChunk =
       100'000;  // slower lines drip byte by byte rather than 4 KiB a time
 

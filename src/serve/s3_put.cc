@@ -8,7 +8,7 @@
 namespace headrace::serve {
 namespace {
 
-constexpr size_t kControlBodyMax = 1 << 20;
+constexpr size_t kTextBodyMax = 8 << 20;  // 1,000 keys of 1,024 bytes, each written as &#xNN;
 constexpr size_t kMd5Base64Bytes = 24;
 
 std::string_view header_of(const ParsedRequest& request, std::string_view name) {
@@ -19,9 +19,6 @@ std::string_view header_of(const ParsedRequest& request, std::string_view name) 
 // What a PUT may ask for that this server does not do, or that no server could.
 S3Error check_put_headers(const ParsedRequest& request, const PayloadPromise& promise,
                           uint64_t bytes_max) {
-  if (find_header(request.headers, "x-amz-copy-source") != nullptr) {
-    return s3_errors::not_implemented("CopyObject is not implemented.");
-  }
   if (request.framing == BodyFraming::kNone) return s3_errors::missing_content_length();
   if (request.content_length > bytes_max) return s3_errors::entity_too_large();
   const std::string_view md5 = header_of(request, "content-md5");
@@ -43,9 +40,8 @@ S3Error check_put_headers(const ParsedRequest& request, const PayloadPromise& pr
 
 S3Error S3Service::begin_put(const ParsedRequest& request, Exchange& exchange,
                              const PayloadPromise& promise) {
-  if (state_.options.read_only) return s3_errors::access_denied();
-  Bucket* bucket = find_bucket(exchange.call.bucket);
-  if (bucket == nullptr || !bucket->exists()) return s3_errors::no_such_bucket();
+  std::unique_ptr<Upload> upload;
+  if (S3Error e = open_upload(exchange.call, upload); !e.ok()) return e;
   if (S3Error e = check_put_headers(request, promise, state_.options.put_bytes_max); !e.ok())
     return e;
   auto incoming = std::make_unique<IncomingObject>(request.headers);
@@ -57,9 +53,7 @@ S3Error S3Service::begin_put(const ParsedRequest& request, Exchange& exchange,
     incoming->decoded_length = parse_decimal(header_of(request, "x-amz-decoded-content-length"));
   }
   incoming->if_none_match = !header_of(request, "if-none-match").empty();
-  Result<std::unique_ptr<Upload>> upload = bucket->upload(exchange.call.key);
-  if (!upload.ok()) return s3_errors::of_status(upload.status());
-  incoming->upload = *std::move(upload);
+  incoming->upload = std::move(upload);
   exchange.incoming = std::move(incoming);
   exchange.wants_body = true;
   return {};
@@ -67,7 +61,7 @@ S3Error S3Service::begin_put(const ParsedRequest& request, Exchange& exchange,
 
 void S3Service::take_body(Exchange& exchange, Bytes bytes) {
   if (exchange.incoming == nullptr) {
-    if (exchange.control_body.size() <= kControlBodyMax) exchange.control_body += as_text(bytes);
+    if (exchange.text_body.size() <= kTextBodyMax) exchange.text_body += as_text(bytes);
     return;
   }
   IncomingObject& incoming = *exchange.incoming;
@@ -117,6 +111,22 @@ S3Error S3Service::finish_put(Exchange& exchange, std::string& etag) {
   return {};
 }
 
+// A document has come, whole.
+S3Error S3Service::finish_text(Exchange& exchange) {
+  if (exchange.text_body.size() > kTextBodyMax) return s3_errors::entity_too_large();
+  if (exchange.call.op == S3Op::kControl) {
+    Result<std::vector<FaultRule>> rules = parse_fault_rules_json(exchange.text_body);
+    if (!rules.ok()) return s3_errors::invalid_argument(rules.status().message());
+    state_.faults.set(*std::move(rules), SystemClock::instance().now());
+    return reply_text(exchange.reply, 200, "application/json", state_.faults.json()), S3Error{};
+  }
+  if (exchange.promise.checked &&
+      !equal_constant_time(hex(sha256(exchange.text_body)), exchange.promise.sha256_hex))
+    return s3_errors::content_sha256_mismatch();
+  return exchange.call.op == S3Op::kDeleteObjects ? delete_objects(exchange)
+                                                  : complete_upload(exchange);
+}
+
 void S3Service::finish_body(const ParsedRequest& request, Exchange& exchange) {
   exchange.wants_body = false;
   S3Error error;
@@ -129,15 +139,7 @@ void S3Service::finish_body(const ParsedRequest& request, Exchange& exchange) {
       exchange.reply.head += "ETag: \"" + etag + "\"\r\nContent-Length: 0\r\n\r\n";
     }
   } else {
-    Result<std::vector<FaultRule>> rules = parse_fault_rules_json(exchange.control_body);
-    if (exchange.control_body.size() > kControlBodyMax)
-      rules = exhausted("read fault rules: more than 1 MiB");
-    if (rules.ok()) {
-      state_.faults.set(*std::move(rules), SystemClock::instance().now());
-      reply_text(exchange.reply, 200, "application/json", state_.faults.json());
-    } else {
-      error = s3_errors::invalid_argument(rules.status().message());
-    }
+    error = finish_text(exchange);
   }
   if (!error.ok()) reply_error(request, exchange, error);
   apply_fault(request, exchange);

@@ -28,6 +28,11 @@ void append_hex16(std::string& out, uint64_t number) {
   out.append(text, sizeof text);
 }
 
+bool header_is(const ParsedRequest& request, std::string_view name, std::string_view value) {
+  const std::string* found = find_header(request.headers, name);
+  return found != nullptr && *found == value;
+}
+
 }  // namespace
 
 const std::string& S3Service::date_line() {
@@ -160,6 +165,8 @@ void S3Service::reply_object(const ParsedRequest& request, Exchange& exchange,
     const size_t at = reply.head.find("ETag: \"");
     reply.head.replace(at + 7, 4, "0bad");
   }
+  if (!part && header_is(request, "x-amz-checksum-mode", "ENABLED"))
+    reply.head += state_.checksums.head_lines(*object);
   if (part) {
     reply.head += "Content-Range: bytes ";
     append_number(reply.head, range.range.begin);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "serve/s3_service.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cinttypes>
 #include <cstdio>
@@ -71,10 +74,10 @@ void S3Service::begin(const ParsedRequest& request, Exchange& exchange, bool reu
   exchange.reply.clear();
   exchange.reply.close = !request.keep_alive;
   exchange.incoming.reset();
-  exchange.control_body.clear();
+  exchange.text_body.clear();
   exchange.wants_body = false;
   exchange.range.assign(header_of(request, "range"));
-  S3Error error = read_call(request, exchange.call);
+  S3Error error = read_call(request, state_.options.domains, exchange.call);
   skew_s_ = 0;
   if (exchange.call.op == S3Op::kControl && error.ok()) {
     error = control(request, exchange);
@@ -90,7 +93,8 @@ void S3Service::begin(const ParsedRequest& request, Exchange& exchange, bool reu
 S3Error S3Service::answer(const ParsedRequest& request, Exchange& exchange, S3Error parsed) {
   const FaultRule* fault = exchange.reply.fault.get();
   if (fault != nullptr && fault->kind == FaultKind::kSkew) skew_s_ = fault->seconds;
-  PayloadPromise promise = payload_promise_of(header_of(request, "x-amz-content-sha256"));
+  PayloadPromise& promise = exchange.promise;
+  promise = payload_promise_of(header_of(request, "x-amz-content-sha256"));
   S3Error refused;
   if (!state_.options.anonymous)
     refused = checker_.check(request, state_.clock->unix_seconds() + skew_s_, promise);
@@ -99,8 +103,16 @@ S3Error S3Service::answer(const ParsedRequest& request, Exchange& exchange, S3Er
   if (fault != nullptr && fault->kind == FaultKind::kStatus) return s3_errors::of_fault(*fault);
   if (!refused.ok()) return refused;  // who is not known is not told what exists
   if (!parsed.ok()) return parsed;
-  return exchange.call.op == S3Op::kPutObject ? begin_put(request, exchange, promise)
-                                              : run(request, exchange);
+  switch (exchange.call.op) {
+    case S3Op::kPutObject:
+    case S3Op::kUploadPart:
+      return begin_put(request, exchange, promise);
+    case S3Op::kDeleteObjects:
+    case S3Op::kCompleteMultipartUpload:
+      return exchange.wants_body = true, S3Error{};
+    default:
+      return run(request, exchange);
+  }
 }
 
 S3Error S3Service::run(const ParsedRequest& request, Exchange& exchange) {
@@ -115,6 +127,19 @@ S3Error S3Service::run(const ParsedRequest& request, Exchange& exchange) {
       return get_object(request, exchange);
     case S3Op::kDeleteObject:
       return delete_object(exchange);
+    case S3Op::kCopyObject:
+    case S3Op::kUploadPartCopy:
+      return copy(request, exchange);
+    case S3Op::kCreateMultipartUpload:
+      return create_upload(exchange);
+    case S3Op::kAbortMultipartUpload:
+      return abort_upload(exchange);
+    case S3Op::kListParts:
+      return list_parts(exchange);
+    case S3Op::kListMultipartUploads:
+      return list_uploads(exchange);
+    case S3Op::kDeleteBucket:
+      return delete_bucket(exchange);
     case S3Op::kListObjectsV2:
       return list_objects(exchange);
     case S3Op::kHeadBucket:
@@ -180,6 +205,24 @@ S3Error S3Service::create_bucket(Exchange& exchange) {
   if (!made.ok()) return s3_errors::of_status(made.status());
   start_head(exchange.reply, 200);
   exchange.reply.head += "Location: /" + exchange.call.bucket + "\r\nContent-Length: 0\r\n\r\n";
+  return {};
+}
+
+S3Error S3Service::delete_bucket(Exchange& exchange) {
+  const std::string& name = exchange.call.bucket;
+  Bucket* bucket = find_bucket(name);
+  if (!bucket->exists()) return s3_errors::no_such_bucket();
+  if (state_.options.read_only || state_.root == nullptr || bucket->multipart() == nullptr)
+    return s3_errors::access_denied();
+  const Result<std::optional<ObjectInfo>> first = bucket->walk()->next("", "");
+  if (!first.ok()) return s3_errors::of_status(first.status());
+  const Result<ParentFolder> parent = open_parent(state_.root->get(), name, false);
+  if (!parent.ok()) return s3_errors::of_status(parent.status());
+  if (*first || ::unlinkat(parent->fd.get(), name.c_str(), AT_REMOVEDIR) != 0)
+    return {409, "BucketNotEmpty", "The bucket you tried to delete is not empty"};
+  buckets_.erase(name);
+  start_head(exchange.reply, 204);
+  exchange.reply.head += "\r\n";
   return {};
 }
 

@@ -28,6 +28,7 @@ struct ServerState {
   const Clock* clock = nullptr;
   std::shared_ptr<const OwnedFd> root;
   FaultPlan faults;
+  ChecksumCache checksums;
   ServerStats stats;
   std::unique_ptr<RequestLog> log;
   std::shared_ptr<TlsContext> tls;  // null = plain
@@ -73,8 +74,9 @@ struct Exchange {
   uint64_t request_hash = 0;
   Reply reply;
   std::unique_ptr<IncomingObject>
-      incoming;  // the body goes here: take_body() until its end, then finish_body()
-  std::string control_body;
+      incoming;           // the body goes here: take_body() until its end, then finish_body()
+  std::string text_body;  // of requests that are documents: rules, lists of parts or keys
+  PayloadPromise promise;
   bool wants_body = false;
 };
 
@@ -97,9 +99,20 @@ class S3Service {
   S3Error begin_put(const ParsedRequest& request, Exchange& exchange,
                     const PayloadPromise& promise);
   S3Error finish_put(Exchange& exchange, std::string& etag);
+  S3Error finish_text(Exchange& exchange);
+  S3Error writable(const S3Call& call, Multipart*& multipart);
+  S3Error open_upload(const S3Call& call, std::unique_ptr<Upload>& upload);
+  S3Error copy(const ParsedRequest& request, Exchange& exchange);
+  S3Error create_upload(Exchange& exchange);
+  S3Error complete_upload(Exchange& exchange);
+  S3Error abort_upload(Exchange& exchange);
+  S3Error list_parts(Exchange& exchange);
+  S3Error list_uploads(Exchange& exchange);
+  S3Error delete_objects(Exchange& exchange);
   S3Error delete_object(Exchange& exchange);
   S3Error list_objects(Exchange& exchange);
   S3Error create_bucket(Exchange& exchange);
+  S3Error delete_bucket(Exchange& exchange);
   void list_buckets(Exchange& exchange);
   S3Error control(const ParsedRequest& request, Exchange& exchange);
   void choose_weather(Exchange& exchange, bool reused);

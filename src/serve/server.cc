@@ -122,6 +122,7 @@ class LoopbackS3Server final : public S3Server {
     ServerOptions& o = state_.options;
     state_.clock = o.clock != nullptr ? o.clock : &SystemClock::instance();
     HR_TRY(check_weather(o.weather));
+    HR_TRY_ASSIGN(state_.checksums.kind, ChecksumCache::kind_of(o.checksum));
     if (!o.anonymous && o.credentials.empty()) {
       return invalid_argument("start server: without credentials it can only be anonymous");
     }

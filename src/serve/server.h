@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // S3Server: an S3 endpoint on this machine, for development, CI, fault drills, and as the test
-// bench of headrace. Not a store for production: no replication, no versions, no multipart uploads,
-// no access policies.
+// bench of headrace. Not a store for production: no replication, no versions, no access policies.
 //
 //   auto server = S3Server::start({.root = dir, .anonymous = true});   // port 0 = any free one
 //   ... (*server)->url() ...
@@ -34,6 +33,8 @@ struct ServerOptions {
   std::vector<ServeCredential> credentials;                      // needed unless anonymous
   bool read_only = false;
   bool control = true;                   // /-/stats and /-/faults
+  std::vector<std::string> domains = {"localhost"};  // bucket.DOMAIN is a bucket's host
+  std::string checksum = "crc64nvme";  // of whole objects, for ChecksumMode: or crc32c, crc32, none
   bool tls = false;                      // with a certificate made at start, or:
   std::string tls_certificate, tls_key;  // PEM files to use instead
   std::string tls_certificate_out;  // where to write the one made at start, for clients to trust

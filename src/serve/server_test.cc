@@ -68,7 +68,7 @@ TEST_F(Server, AnswersErrorsAsS3Does) {
   expect("PUT", "/bkt/a//b", "", 400, "InvalidArgument");
   expect("PUT", "/bkt/x", "Content-MD5: x\r\n", 400, "InvalidDigest");
   expect("PUT", "/bkt/x", "Content-MD5: AAAAAAAAAAAAAAAAAAAAAA==\r\n", 400, "BadDigest");
-  expect("PUT", "/bkt/x", "x-amz-copy-source: /bkt/hello\r\n", 501, "NotImplemented");
+  expect("PUT", "/bkt/x", "x-amz-copy-source: /bkt/none\r\n", 404, "NoSuchKey");
   expect("PUT", "/bkt/x", "If-None-Match: \"a\"\r\n", 501, "NotImplemented");
   expect("PUT", "/Bad_Bucket", "", 400, "InvalidBucketName");
   expect("PUT", "/bkt", "", 409, "BucketAlreadyOwnedByYou");

@@ -116,5 +116,17 @@ TEST(Pacing, ConnectionsShareTheTotal) {
   EXPECT_NEAR(ms(last - start), 10, 0.001);
 }
 
+TEST(Pacing, TheCommonLineServesWhoIsDueFirst) {
+  SharedLine line{.bytes_per_s = 100e6};
+  const TimePoint start{Nanos(0)};
+  Pacer late, soon;
+  late.begin(0, &line, start + std::chrono::milliseconds(100));
+  soon.begin(0, &line, start + std::chrono::milliseconds(10));
+  EXPECT_EQ(ms(late.next(100'000, start).when - start), 100);
+  const Pacer::Chunk wait = soon.next(100'000, start);
+  EXPECT_EQ(wait.bytes, 0u);
+  EXPECT_NEAR(ms(soon.next(100'000, wait.when).when - start), 11, 0.001);  // 100 KB at 100 MB/s
+}
+
 }  // namespace
 }  // namespace headrace::serve

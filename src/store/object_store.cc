@@ -4,13 +4,9 @@
 #include <algorithm>
 #include <condition_variable>
 #include <mutex>
-#include <set>
 
 namespace headrace {
 namespace {
-
-// A listing of nothing but empty pages never ends by itself; S3 gives a few after mass deletions.
-constexpr uint32_t kEmptyPagesMax = 1000;
 
 // Where a blocking call sleeps until its completion has run. Shared with the completion, which may run last.
 template <class T>
@@ -34,15 +30,6 @@ class Answer {
   std::condition_variable ready_;
   std::optional<T> value_;
 };
-
-void sort_by_key(std::vector<ObjectMeta>& objects) {
-  const auto before = [](const ObjectMeta& a, const ObjectMeta& b) { return a.key < b.key; };
-  const auto same = [](const ObjectMeta& a, const ObjectMeta& b) { return a.key == b.key; };
-  if (!std::is_sorted(objects.begin(), objects.end(), before)) {
-    std::stable_sort(objects.begin(), objects.end(), before);
-  }
-  objects.erase(std::unique(objects.begin(), objects.end(), same), objects.end());
-}
 
 }  // namespace
 
@@ -113,38 +100,6 @@ Result<ObjectMeta> put_now(ObjectStore& store, PutRequest request, std::stop_tok
   store.put(std::move(request), [answer](Result<ObjectMeta> meta) { answer->set(std::move(meta)); },
             std::move(stop));
   return answer->wait();
-}
-
-Result<std::vector<ObjectMeta>> list_all(ObjectStore& store, const std::string& prefix,
-                                         uint64_t objects_max, std::stop_token stop) {
-  const std::string what = "list " + store.name() + "/" + prefix;
-  std::vector<ObjectMeta> objects;
-  std::set<std::string> seen;
-  uint32_t empty_pages = 0;
-  ListRequest request;
-  request.prefix = prefix;
-  for (;;) {
-    auto answer = std::make_shared<Answer<Result<ListPage>>>();
-    store.list(request, [answer](Result<ListPage> page) { answer->set(std::move(page)); }, stop);
-    HR_TRY_ASSIGN(ListPage page, answer->wait());
-    if (page.objects.size() > objects_max - objects.size()) {
-      return exhausted(what + ": more than objects_max=" + std::to_string(objects_max) +
-                       " objects; name a longer prefix or raise the limit");
-    }
-    empty_pages = page.objects.empty() ? empty_pages + 1 : 0;
-    std::move(page.objects.begin(), page.objects.end(), std::back_inserter(objects));
-    if (page.continuation.empty()) break;
-    if (empty_pages > kEmptyPagesMax || !seen.insert(page.continuation).second) {
-      return corrupt(what + ": the listing does not end: " +
-                     (empty_pages > kEmptyPagesMax ? "empty pages=" + std::to_string(empty_pages)
-                                                   : "continuation token came twice after pages=" +
-                                                         std::to_string(seen.size())) +
-                     "; the store's ListObjectsV2 is broken");
-    }
-    request.continuation = std::move(page.continuation);
-  }
-  sort_by_key(objects);
-  return objects;
 }
 
 }  // namespace headrace

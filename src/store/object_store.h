@@ -86,6 +86,7 @@ struct ListPage {
   std::vector<ObjectMeta> objects;
   std::vector<std::string> prefixes;
   std::string continuation;  // empty = last page
+  bool ordered = true;       // by key, and start_after was obeyed
 };
 
 struct PutRequest {
@@ -124,7 +125,8 @@ Result<std::string> read_all(ObjectStore& store, const std::string& key, ByteRan
 Result<std::string> read_object(ObjectStore& store, const ObjectMeta& meta, std::stop_token stop = {});
 Result<ObjectMeta> head_now(ObjectStore& store, const std::string& key, std::stop_token stop = {});
 Result<ObjectMeta> put_now(ObjectStore& store, PutRequest request, std::stop_token stop = {});
-// All pages; kExhausted above `objects_max`; a continuation that repeats is kCorrupt.
+// All pages, by key, each object once (listing.h: without keeping them); kExhausted above `objects_max`; a listing that
+// does not end is kCorrupt.
 Result<std::vector<ObjectMeta>> list_all(ObjectStore& store, const std::string& prefix,
                                          uint64_t objects_max, std::stop_token stop = {});
 

@@ -35,7 +35,9 @@ Status exit_when_peer_closes(int socket) {
   pthread_t thread{};
   const int failed = ::pthread_create(&thread, nullptr, watch, reinterpret_cast<void*>(static_cast<intptr_t>(socket)));
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (failed != 0) return internal_error(std::string("watch the parent process: pthread_create: ") + std::strerror(failed));
+  if (failed != 0) {
+    return internal_error(std::string("watch the parent process: pthread_create: ") + std::strerror(failed));
+  }
   ::pthread_detach(thread);
   return {};
 }

@@ -6,22 +6,22 @@ expected.jsonl was made by the formats' own readers (tests/fixtures/MANIFEST.md)
 
 import hashlib
 import json
+import math
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import headrace as hr
 from headrace.serve import Server
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-COMPRESSIONS = {".gz", ".zst", ".zstd", ".bz2", ".br", ".snappy"}
-# Parquet's values have no stored bytes to compare: test_parquet.py.
-ALL = sorted(
-    path.parent.name
-    for path in FIXTURES.glob("*/expected.jsonl")
-    if not path.parent.name.startswith("parquet-")
-)
+COMPRESSIONS = {".gz", ".zst", ".zstd", ".bz2", ".br", ".snappy", ".zlib"}
+TOKENS = {"nanogpt-bin", "llmc-bin", "megatron-indexed", "megatron-multimodal"}  # test_tokens.py
+PARQUET = {"parquet-hf", "parquet-polars", "parquet-pyarrow"}  # no stored bytes: test_parquet.py
+ALL = sorted({p.parent.name for p in FIXTURES.glob("*/expected.jsonl")} - TOKENS - PARQUET)
 # Compressed shards have no index: they are read in the stream order.
 STREAMS = [
     name
@@ -44,10 +44,14 @@ def fixture_server():
 
 
 def expected(name):
-    lines = (FIXTURES / name.removesuffix("-plain") / "expected.jsonl").read_text().splitlines()
+    lines = (FIXTURES / ("jsonl" if name == "jsonl-plain" else name) / "expected.jsonl").read_text().splitlines()
     samples = [line for line in map(json.loads, lines) if "fields" in line]
     if name == "jsonl-plain":
         samples = [sample for sample in samples if sample["shard"].endswith(".jsonl")]
+    if name.startswith("tfrecord"):  # features are compared as values
+        for sample in samples:
+            sample["features"] = {f: v for f, v in sample["fields"].items() if f != "record"}
+            sample["fields"] = {"record": sample["fields"]["record"]}
     if name == "wds-wids":  # its reader keeps the dot before a field's name
         for sample in samples:
             sample["fields"] = {f.removeprefix("."): v for f, v in sample["fields"].items()}
@@ -60,6 +64,28 @@ def expected(name):
             size, digest = fingerprint(line.rstrip())
             sample["fields"] = {"line": {"len": size, "sha256": digest}}
     return samples
+
+
+def agrees(known, value):
+    """A natural value with MANIFEST.md's canonical one."""
+    if known["type"] == "float":
+        return math.isnan(value) if known["hex"] == "nan" else float(value).hex() == known["hex"]
+    if known["type"] == "str":
+        return fingerprint(value.encode()) == (known["len"], known["sha256"])
+    return value == known["value"]
+
+
+def check_features(known, values):
+    """Features of an Example, or of a SequenceExample's context, with the natural values of the columns."""
+    for name, feature in known.items():
+        if name.startswith("seq:"):  # lists of features are in the record only
+            continue
+        value = values[name.removeprefix("ctx:")]
+        if feature["type"] == "bytes_list":
+            assert [fingerprint(value)] == [(v["len"], v["sha256"]) for v in feature["values"]]
+        else:
+            array = np.asarray(value, feature["dtype"])
+            assert fingerprint(array.tobytes()) == (feature["len"], feature["sha256"])
 
 
 def fingerprint(content):
@@ -78,6 +104,18 @@ def test_samples_one_by_one(fixture_server, name):
         assert len(ds) == len(want)
         for i, line in enumerate(want):
             raw = ds.raw(i)
+            if name.startswith("mosaic"):  # values only
+                values = ds[i]
+                assert all(agrees(known, values[f]) for f, known in line["fields"].items()), i
+                shard, begin, size = ds.extent(i)  # of the stride it lies in
+                assert shard == line["shard"]
+                assert begin <= line["offset"]
+                assert begin + size >= line["offset"] + line["length"]
+                assert fingerprint(raw["line"] + b"\n") == (line["length"], line["sha256"])
+                continue
+            if name.startswith("tfrecord"):
+                check_features(line["features"], ds[i])
+                raw = {"record": raw["record"]}
             if "jsonl" in name:  # columns of JSON keys beside the line
                 raw = {"line": raw["line"]}
             got = {field: fingerprint(content) for field, content in raw.items()}
@@ -89,22 +127,31 @@ def test_samples_one_by_one(fixture_server, name):
 
 @pytest.mark.parametrize("name", SETS)
 def test_batches_in_shuffled_order(fixture_server, name):
-    """The same through the engine, twice: small blocks, and every sample a block of its own."""
+    """The same through the engine, by 1 rank and by 3: small blocks, every sample a block of its own, the default."""
     want = expected(name)
     having = Counter(field for line in want for field in line["fields"])
     fields = [f for f, n in having.items() if n == len(want)] or [having.most_common(1)[0][0]]
     owners = [i for i, line in enumerate(want) if set(fields) <= set(line["fields"])]
-    for options in ({"block": 3, "lanes": 5}, {"shuffle": "global"}):
+    decode = None if name.startswith("mosaic") else {field: bytes for field in fields}
+    for shuffle, world in chain.from_iterable(
+        [({"block": 3, "lanes": 6}, n), ({"shuffle": "global"}, n), ({}, n)] for n in (1, 3)
+    ):
         with hr.open(url(name), **fixture_server.options) as ds:
-            loader = ds.loader(
-                batch_size=7, seed=2, memory="16MiB", remainder="short", on_bad_sample="skip",
-                decode={field: bytes for field in fields}, **options,
-            )  # fmt: skip
+            loaders = [
+                ds.loader(
+                    batch_size=7, seed=2, memory="16MiB", remainder="pad", on_bad_sample="skip",
+                    decode=decode, rank=rank, world_size=world, **shuffle,
+                )
+                for rank in range(world)
+            ]  # fmt: skip
             seen = []
-            for batch in loader:
+            for batch in chain.from_iterable(loaders):
                 for row, i in enumerate(batch.ids.tolist()):
                     for field in fields:
                         known = want[i]["fields"][field]
+                        if "type" in known:
+                            assert agrees(known, batch[field][row]), (i, field)
+                            continue
                         assert fingerprint(batch[field][row]) == (known["len"], known["sha256"])
                     seen += [i] if batch.valid[row] else []
             assert sorted(seen) == owners
@@ -113,8 +160,7 @@ def test_batches_in_shuffled_order(fixture_server, name):
 @pytest.mark.parametrize("name", STREAMS)
 def test_streams_of_compressed_shards(fixture_server, name):
     want = {}
-    shards = sorted(path.name for path in (FIXTURES / name / "data").iterdir())
-    shards = [shard for shard in shards if shard not in ("index.json",)]
+    shards = sorted({line["shard"] for line in expected(name)})
     rows = Counter()
     for line in expected(name):
         want[shards.index(line["shard"]), rows[line["shard"]]] = line
@@ -124,7 +170,9 @@ def test_streams_of_compressed_shards(fixture_server, name):
         assert [shard for shard, *_ in ds.shards] == shards
         having = Counter(field for line in want.values() for field in line["fields"])
         fields = [f for f, n in having.items() if n == len(want)]
-        loader = ds.loader(batch_size=7, seed=3, decode={field: bytes for field in fields})
+        values = name.startswith("mosaic")
+        decode = None if values else {field: bytes for field in fields}
+        loader = ds.loader(batch_size=7, seed=3, decode=decode)
         for _ in loader.epochs(2):
             seen = []
             for batch in loader:
@@ -132,6 +180,9 @@ def test_streams_of_compressed_shards(fixture_server, name):
                     place = number >> 32, number & ((1 << 32) - 1)
                     for field in fields:
                         known = want[place]["fields"][field]
+                        if values:
+                            assert agrees(known, batch[field][row]), (place, field)
+                            continue
                         got = fingerprint(bytes(batch[field][row]))
                         assert got == (known["len"], known["sha256"]), (place, field)
                     seen.append(place)

@@ -27,7 +27,7 @@ from headrace.options import Faults, format_size, parse_size
 from headrace.probe import Probe, Work
 from headrace.probe.prices import DISTANCES
 
-__all__ = ["probe", "verdict_text", "work_of"]
+__all__ = ["Distance", "Gpus", "PriceWords", "distance_of", "probe", "verdict_text", "work_of"]
 
 Batch = Annotated[int | None, typer.Option(help="samples of a batch on each rank")]
 StepMs = Annotated[float | None, typer.Option(help="the trainer's time for a step")]
@@ -80,7 +80,7 @@ def probe(
         seconds=max_seconds,
         nbytes=_size("max_bytes", max_bytes),
         price=price,
-        distance=_distance(distance),
+        distance=distance_of(distance),
         memory=_size("memory", memory or _MEMORY),
         batch=batch,
         **{name: value for name, value in given.items() if value is not None},
@@ -137,9 +137,10 @@ def _size(name: str, value: str) -> int:
     return size or 0
 
 
-def _distance(word: str) -> str:
+def distance_of(word: str) -> str:
+    """Checked."""
     if word not in DISTANCES:
-        raise OptionError(f"probe: --from {word!r} is not one of {', '.join(DISTANCES)}")
+        raise OptionError(f"--from {word!r} is not one of {', '.join(DISTANCES)}")
     return word
 
 

@@ -20,7 +20,14 @@ import numpy.typing as npt
 
 from headrace.errors import OptionError
 
-__all__ = ["QUANTILES", "StoreFigures", "lognormal", "quantiles_of", "read_figures"]
+__all__ = [
+    "CONNECTION_MBPS",
+    "QUANTILES",
+    "StoreFigures",
+    "lognormal",
+    "quantiles_of",
+    "read_figures",
+]
 
 # Percentiles that are kept of a distribution: dense where a tail decides.
 QUANTILES = (
@@ -28,6 +35,8 @@ QUANTILES = (
     *(92, 94, 95, 96, 97, 98, 98.5, 99, 99.25, 99.5, 99.75, 99.9, 100),
 )
 _QUANTILES_MAX = 1000
+# Of one connection to S3 in the same region, where nobody measured: 50-90 MB/s are published.
+CONNECTION_MBPS = 80.0
 
 Floats = npt.NDArray[np.float64]
 Quantiles = tuple[tuple[float, float], ...]  # (percentile, value), rising
@@ -114,13 +123,18 @@ def figures_of(document: Mapping[str, Any]) -> StoreFigures:
     megabytes = float(knee["MBps_max"]) if knee["reached"] else math.inf
     figures = StoreFigures(
         first_byte_ms=tuple(table),
-        connection_MBps=float(document["per_connection_MBps"]),
+        connection_MBps=_number(document["per_connection_MBps"]),
         MBps_max=max(megabytes, float(loader.get("MBps", 0.0))),
         GETps_max=float(limit["GETps"]) if limit["reached"] else math.inf,
         throttled=bool(limit["throttled"]),
     )
     _check(figures)
     return figures
+
+
+def _number(value: Any) -> float:
+    """inf for what was not measured."""
+    return math.inf if value is None or value != value else float(value)
 
 
 def _check(figures: StoreFigures) -> None:

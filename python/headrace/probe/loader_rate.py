@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from headrace.dataset import Dataset
+from headrace.loader import Loader
 
 __all__ = ["LoaderRate", "run_loader"]
 
+_BYTES_SHARE = 0.8  # of the bytes allowed, before it is stopped: some are then under way
 _SETTLE = 0.25  # of the time, before the rate is taken: the first batches come from empty lanes
 
 
@@ -39,6 +41,10 @@ class LoaderRate:
     bottleneck: str
 
 
+def _received(loader: Loader) -> int:
+    return int(loader.stats()["bytes_received"])
+
+
 def run_loader(
     dataset: Dataset, *, batch: int, memory: int, seconds: float, nbytes: int
 ) -> LoaderRate | None:
@@ -58,7 +64,7 @@ def run_loader(
                 samples += batch
                 now = time.perf_counter() - begin
                 marks.append((now, time.process_time(), samples))
-                if now > seconds or loader.stats()["bytes_received"] > nbytes:
+                if now > seconds or _received(loader) > _BYTES_SHARE * nbytes:
                     break
             else:
                 if samples == before:  # not one whole batch in an epoch

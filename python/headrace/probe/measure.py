@@ -9,9 +9,8 @@ run, never a request. docs/probe.md explains every figure.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from headrace import _core
 from headrace.errors import Error, OptionError, ThrottledError
 from headrace.options import format_size
 from headrace.probe.figures import Quantiles, quantiles_of
+from headrace.probe.runs import CUT, FAILED, OK, THROTTLED, Budget, Floats, Run
 
 __all__ = ["LARGEST", "SMALL", "SMALLEST", "Budget", "Measured", "Measurement"]
 
@@ -37,79 +37,7 @@ _LATENCY_READS = 2000
 # climb.
 _KNEE = 0.9
 _GAIN = 1.05
-_THROTTLED = 0.02  # share of answers that ends a climb
-_OK, _THROTTLE, _FAILED, _CUT = 1, 2, 3, 4
-
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass
-class Budget:
-    """Time and bytes that may be spent; what a step asks for is cut to what is left."""
-
-    seconds: float
-    nbytes: int
-    gets_max: int = 1_000_000
-    clock: Callable[[], float] = time.monotonic
-    begun: float = field(init=False)
-    bytes_left: int = field(init=False)
-    gets: int = 0
-    cut: list[str] = field(default_factory=list)  # steps that were cut short, in words
-
-    def __post_init__(self) -> None:
-        self.begun, self.bytes_left = self.clock(), self.nbytes
-
-    @property
-    def seconds_left(self) -> float:
-        return max(0.0, self.begun + self.seconds - self.clock())
-
-    @property
-    def bytes_spent(self) -> int:
-        return self.nbytes - self.bytes_left
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Answers of a run, in the order in which the reads were sent; seconds from its start."""
-
-    in_flight: int
-    sent: Floats
-    done: Floats
-    first_byte: Floats
-    nbytes: Floats
-    end: npt.NDArray[np.uint8]
-    begin: npt.NDArray[np.uint64]
-    failure: str
-    send_seconds: float
-
-    @property
-    def whole(self) -> npt.NDArray[np.bool_]:
-        return np.asarray(self.end == _OK)
-
-    def settled(self) -> npt.NDArray[np.bool_]:
-        """Whole, and not the first on a connection: those also wait for it to open."""
-        return self.whole & (np.arange(len(self.end)) >= self.in_flight)
-
-    def weight(self) -> tuple[int, int]:
-        """How much can be read off it."""
-        return int(self.settled().sum()), int(self.whole.sum())
-
-    def share(self, end: int) -> float:
-        answered = int(np.isin(self.end, (_OK, _THROTTLE, _FAILED)).sum())
-        return float((self.end == end).sum()) / answered if answered else 0.0
-
-    def rates(self) -> tuple[float, float]:
-        """(MB/s, GET/s) while all places were busy: from when each has had an answer to the last
-        answer before sending ended."""
-        last = self.send_seconds if (self.end == 0).any() else float(self.sent.max(initial=0.0))
-        done = np.sort(self.done[self.whole & (self.done <= last)])
-        if len(done) < self.in_flight + 2:
-            done = np.sort(self.done[self.whole])  # too short a run: all of it
-        skip = min(self.in_flight, max(1, len(done) // 2))
-        if len(done) < skip + 1 or done[-1] <= done[skip - 1]:
-            return 0.0, 0.0
-        rate = (len(done) - skip) / (done[-1] - done[skip - 1])
-        return rate * float(self.nbytes[self.whole].mean()) / 1e6, rate
+_TURNED_AWAY = 0.02  # share of answers that ends a climb
 
 
 @dataclass
@@ -219,7 +147,7 @@ class Measurement:
         *,
         drain: float,
         mixed: bool = False,
-    ) -> _Run | None:
+    ) -> Run | None:
         """None: no time or bytes left for it."""
         budget = self._budget
         seconds = min(seconds, budget.seconds_left - 0.1)
@@ -233,7 +161,7 @@ class Measurement:
         drain = max(0.0, min(drain, budget.seconds_left - seconds))
         got = self._client.run(target, begin, nbytes, min(in_flight, count), seconds, drain)
         end = got["end"]
-        run = _Run(
+        run = Run(
             in_flight=min(in_flight, count),
             sent=got["sent"],
             done=got["done"],
@@ -245,9 +173,9 @@ class Measurement:
             send_seconds=seconds,
         )
         budget.gets += int((end != 0).sum())
-        budget.bytes_left -= int(nbytes[(end == _OK) | (end == _CUT)].sum())
-        self._failed += int((end == _FAILED).sum())
-        self._throttled += int((end == _THROTTLE).sum())
+        budget.bytes_left -= int(nbytes[(end == OK) | (end == CUT)].sum())
+        self._failed += int((end == FAILED).sum())
+        self._throttled += int((end == THROTTLED).sum())
         self._first_failure = self._first_failure or run.failure
         return run
 
@@ -272,13 +200,13 @@ class Measurement:
         if not first.any():  # of files: there is no first byte
             first = whole
         # What had not come when the time was over took at least so long.
-        cut = (run.end == _CUT) & (np.arange(len(run.end)) >= run.in_flight)
+        cut = (run.end == CUT) & (np.arange(len(run.end)) >= run.in_flight)
         late = run.done[cut] - run.sent[cut]
         return np.concatenate([first, late]), np.concatenate([whole, late])
 
-    def _nothing_answered(self, run: _Run | None) -> None:
+    def _nothing_answered(self, run: Run | None) -> None:
         why = run.failure if run is not None and run.failure else "no answer in time"
-        if run is not None and run.share(_THROTTLE) > 0:
+        if run is not None and run.share(THROTTLED) > 0:
             raise ThrottledError(f"probe {self._client.name}: every read was turned away: {why}")
         raise Error(f"probe {self._client.name}: no read was answered: {why}")
 
@@ -332,7 +260,7 @@ class Measurement:
             if run is None:
                 break
             # Too few answers for a rate; what turned all away is worth a row.
-            if int(run.whole.sum()) < 2 * run.in_flight and run.share(_THROTTLE) <= _THROTTLED:
+            if int(run.whole.sum()) < 2 * run.in_flight and run.share(THROTTLED) <= _TURNED_AWAY:
                 self._budget.cut.append(f"{in_flight} x {format_size(size)}")
                 break
             megabytes, gets = run.rates()
@@ -342,11 +270,11 @@ class Measurement:
                     "bytes": size,
                     "MBps": round(megabytes, 2),
                     "GETps": round(gets, 1),
-                    "throttled": round(run.share(_THROTTLE), 4),
-                    "failed": round(run.share(_FAILED), 4),
+                    "throttled": round(run.share(THROTTLED), 4),
+                    "failed": round(run.share(FAILED), 4),
                 }
             )
-            if run.share(_THROTTLE) > _THROTTLED or _flat([row[goal] for row in rows]):
+            if run.share(THROTTLED) > _TURNED_AWAY or _flat([row[goal] for row in rows]):
                 break
         return rows
 
@@ -362,7 +290,7 @@ class Measurement:
                 "bytes": 0,
                 "reached": False,
             }
-        turned_away = [row for row in rows if row["throttled"] > _THROTTLED]
+        turned_away = [row for row in rows if row["throttled"] > _TURNED_AWAY]
         found = {
             "GETps": best["GETps"],
             "throttled": bool(turned_away),
@@ -385,7 +313,7 @@ def _flat(values: list[float]) -> bool:
     return len(values) > 3 and max(values[-2:]) < _GAIN * max(values[:-2])
 
 
-def _size_row(size: int, run: _Run) -> dict[str, Any]:
+def _size_row(size: int, run: Run) -> dict[str, Any]:
     row: dict[str, Any] = {"bytes": size}
     chosen = run.settled()
     aligned = run.begin % np.uint64(size) == 0

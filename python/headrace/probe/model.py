@@ -4,8 +4,8 @@ time.
 
 docs/probe.md has it in words, with what it leaves out and how it was tested against a simulated
 trainer. It plays the loader's own rules (reads in the order of first need, a bounded number in
-flight, read-ahead by Little's law within the memory) against a store that is known by its figures.
-No I/O, no clock; the same seed gives the same answer.
+flight, read-ahead by Little's law within the memory, late reads asked for twice) against a store
+that is known by its figures. No I/O, no clock; the same seed gives the same answer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -29,8 +29,17 @@ WINDOW_BATCHES = (2, 16)
 AHEAD_MARGIN = 1.3
 AHEAD_SECONDS = 2.0
 AHEAD_BUCKET_SECONDS = 0.1
+# Second readings of late reads (src/store/hedge_store.h).
+LATE_QUANTILE = 97
+LATE_MEDIANS = 1.5
+LATE_SECONDS_MIN = 0.010
+LATE_READS_MIN = 24
+HEDGE_SHARE = 0.03
+HEDGES_SAVED_MAX, HEDGES_RESERVED, VERY_LATE = 32.0, 8.0, 3.0
 # Ranks that are played at once; of more, the slowest of a step is a little slower than is found.
 RANKS_MAX = 8
+# Times that a job is played: where a few late reads decide, one run says little.
+RUNS = 3
 
 
 @dataclass(frozen=True)
@@ -82,13 +91,20 @@ class Forecast:
     wait_p99_ms: float
 
 
-def forecast(store: StoreFigures, job: Job, *, steps: int = 400, seed: int = 0) -> Forecast:
-    """Plays ``steps`` steps after the first batch.
+def forecast(
+    store: StoreFigures, job: Job, *, steps: int = 200, runs: int = RUNS, seed: int = 0
+) -> Forecast:
+    """Plays ``steps`` steps after the first batch, some times over; means.
 
     All ranks end a step together, as they do where gradients are summed: the slowest batch counts.
     """
+    played = [astuple(_play(store, job, steps, [seed, run])) for run in range(runs)]
+    return Forecast(*(float(np.mean(values)) for values in zip(*played, strict=True)))
+
+
+def _play(store: StoreFigures, job: Job, steps: int, seed: list[int]) -> Forecast:
     ranks = min(job.gpus, job.ranks, RANKS_MAX)
-    loaders = [_Loader(store, job, np.random.default_rng([seed, rank])) for rank in range(ranks)]
+    loaders = [_Loader(store, job, np.random.default_rng([*seed, rank])) for rank in range(ranks)]
     ready = max(loader.batch() for loader in loaders)
     first = now = ready
     waits = []
@@ -138,13 +154,16 @@ class _Loader:
         self._work_s = job.batch / job.samples_per_s
         low, high = WINDOW_BATCHES
         self._window = int(min(max(WINDOW_BYTES // max(1.0, job.batch_bytes), low), high))
-        self._room = job.memory - job.held - self._window * job.batch_bytes
+        headroom = min(self._window * job.batch_bytes, job.memory / 3)
+        self._room = max(1, int((job.memory - job.held - headroom) / job.batch_bytes))
         self._ahead = _ReadAhead(2 * job.batch_bytes)
+        self._hedges = _Hedges()
         self._number = 0
         self._reads_owed = 0.0
         self._line_free = self._gets_free = self._work_free = self._start = 0.0
         self._under_way: list[tuple[float, float]] = []  # heap of (done, latency)
-        self._taken: deque[float] = deque()  # when the trainer took each batch
+        self._taken: list[float] = []  # when the trainer took each batch
+        self._left: list[float] = []  # when each batch left the engine, whole and in order
         self.busy = 0.0  # seconds of requests in flight
 
     def taken(self, when: float) -> None:
@@ -155,12 +174,14 @@ class _Loader:
         self._reads_owed += self._job.reads
         count = int(self._reads_owed)
         self._reads_owed -= count
-        ready = 0.0
+        ready = self._left[-1] if self._left else 0.0
         for _ in range(count):
             ready = max(ready, self._read())
+        # It leaves when the consumer, who may have so many before it, has room for it.
+        self._left.append(max(ready, _at(self._taken, self._number - self._window)))
         self._number += 1
         # One worker verifies, cuts and packs batch after batch.
-        self._work_free = max(self._work_free, ready) + self._work_s
+        self._work_free = max(self._work_free, self._left[-1]) + self._work_s
         return self._work_free
 
     def _read(self) -> float:
@@ -170,23 +191,66 @@ class _Loader:
             done, latency = heapq.heappop(self._under_way)
             start = max(start, done) if len(self._under_way) + 1 >= limit else start
             self._ahead.add(done, latency, self._job.read_bytes)
+            self._hedges.add(latency)
         start = max(start, self._gets_free)
         self._gets_free = start + self._gap_s
         self._start = start
         begins = start + self._draws.next()
         # Bodies share the line, whole after whole; none is faster than its connection.
         self._line_free = max(self._line_free, begins) + self._line_s
-        done = max(begins + self._body_s, self._line_free)
+        done = self._hedged(start, max(begins + self._body_s, self._line_free))
         heapq.heappush(self._under_way, (done, done - start))
         self.busy += done - start
         return done
 
+    def _hedged(self, start: float, done: float) -> float:
+        """A read that is late is asked for a second time; the first answer counts."""
+        late = self._hedges.late()
+        if done - start <= late:
+            return done
+        self._hedges.take()
+        self._gets_free += self._gap_s
+        return min(done, start + late + self._draws.next() + self._body_s)
+
     def _window_opens(self) -> float:
-        """When the read-ahead reaches the current batch: as one so many before it is taken."""
-        ahead = min(self._ahead.bytes(), max(self._room, self._job.batch_bytes))
-        batches = self._window + max(1, int(ahead / self._job.batch_bytes))
-        before = self._number - batches
-        return self._taken[before] if 0 <= before < len(self._taken) else 0.0
+        """When the current batch may be read: the read-ahead is of batches that have not left the
+        engine, at least two; the memory is of those that the trainer has not taken."""
+        batches = max(2, math.ceil(self._ahead.bytes() / self._job.batch_bytes))
+        return max(
+            _at(self._left, self._number - batches), _at(self._taken, self._number - self._room)
+        )
+
+
+def _at(times: list[float], number: int) -> float:
+    return times[number] if 0 <= number < len(times) else 0.0
+
+
+class _Hedges:
+    """After how long a read is late, and how many may be read twice."""
+
+    def __init__(self) -> None:
+        self._seen: deque[float] = deque(maxlen=1024)
+        self._fresh = 0
+        self._late = math.inf
+        self._saved = 1.0
+
+    def add(self, latency: float) -> None:
+        self._seen.append(latency)
+        self._saved = min(HEDGES_SAVED_MAX, self._saved + HEDGE_SHARE)
+        self._fresh += 1
+        if self._fresh < 64 and (self._late < math.inf or len(self._seen) < LATE_READS_MIN):
+            return
+        self._fresh = 0
+        median, late = np.percentile(self._seen, (50, LATE_QUANTILE))
+        self._late = max(float(late), LATE_MEDIANS * float(median), LATE_SECONDS_MIN)
+
+    def late(self) -> float:
+        if self._saved < 1:
+            return math.inf
+        return self._late * (1 if self._saved > HEDGES_RESERVED else VERY_LATE)
+
+    def take(self) -> None:
+        self._saved -= 1
 
 
 class _ReadAhead:

@@ -11,13 +11,14 @@ from typing import Any
 from headrace import _core
 from headrace._log import flush_log
 from headrace.dataset import Dataset, Source
-from headrace.errors import Error, NotFoundError, OptionError, UnsupportedError
+from headrace.errors import Error, OptionError
 from headrace.open_options import core_options
 from headrace.options import format_size
 from headrace.probe.figures import Quantiles, figures_of
 from headrace.probe.loader_rate import LoaderRate, run_loader
-from headrace.probe.measure import SMALL, Budget, Measured, Measurement
+from headrace.probe.measure import SMALL, Measured, Measurement
 from headrace.probe.prices import Price, price_of, with_words
+from headrace.probe.runs import Budget
 from headrace.probe.verdict import Epoch, Work, judge
 from headrace.urls import locate
 
@@ -128,10 +129,11 @@ class Probe:
         try:
             client = _core.open_probe(self._location.urls(), self._options)
             data = self._look(client)
-            loader_bytes = int(_LOADER_BYTES_SHARE * self._nbytes)
+            runs = data.dataset is not None
+            loader_bytes = int(_LOADER_BYTES_SHARE * self._nbytes) if runs else 0
             store_budget = Budget(
-                budget.seconds_left * (1 - (_LOADER_SHARE if data.dataset else 0)),
-                self._nbytes - (loader_bytes if data.dataset else 0),
+                budget.seconds_left * (1 - _LOADER_SHARE * runs),
+                self._nbytes - loader_bytes,
                 gets_max=GETS_MAX,
             )
             read_bytes = self._read_bytes(data)
@@ -140,7 +142,8 @@ class Probe:
             if data.dataset is not None:
                 say("the loader itself")
                 left = self._nbytes - store_budget.bytes_spent
-                rate, why = self._loader(data.dataset, budget.seconds_left, left)
+                rate, failure = self._loader(data.dataset, budget.seconds_left, left)
+                why = failure or why
         finally:
             flush_log()
         document = self._document(data, measured, rate, why, budget, store_budget, read_bytes)
@@ -160,7 +163,7 @@ class Probe:
             try:
                 found = Dataset(self._location, {**self._options, **extra})
                 break
-            except (NotFoundError, UnsupportedError) as fault:
+            except Error as fault:  # no index, or no format that a loader reads
                 note = f"no loader was run: {fault}"
         if found is None:
             mean = sum(sizes) / len(sizes)
@@ -214,7 +217,7 @@ class Probe:
         nbytes = store_budget.bytes_spent + (rate.bytes if rate else 0)
         price = self.price
         return {
-            "url": data.dataset.url if data.dataset else self.url,
+            "url": self.url,
             "objects": data.objects,
             "bytes": data.nbytes,
             "samples": data.samples,

@@ -12,14 +12,15 @@ from typing import Any
 
 from headrace.options import format_size
 from headrace.probe.figures import StoreFigures
-from headrace.probe.model import Forecast, Job, forecast
+from headrace.probe.model import RANKS_MAX, Forecast, Job, forecast
 from headrace.probe.prices import Price
 
 __all__ = ["Epoch", "Verdict", "Work", "judge"]
 
 _IDLE_GOOD = 0.01  # below this nobody would look for the cause
 _GAIN = 0.01  # of idle share that a change must bring to be named
-_MEMORIES = tuple(256 << (20 + i) for i in range(6))  # 256 MiB .. 8 GiB
+_MEMORIES = tuple(256 << (20 + i) for i in range(5))  # 256 MiB .. 4 GiB
+_QUICK_READS = 20_000  # some 0.1 s
 # Of what the model says: a loader that reached so much was limited by what is modelled.
 _EXPLAINED = 0.97
 _CORES_USABLE = 0.9  # of the cores, for all ranks of a machine
@@ -125,7 +126,7 @@ def rank_limit(
         return math.inf
     limit = cpu_limit(cores, float(loader["cpu_s_per_sample"]), work.gpus)
     alone = replace(work, gpus=1, ranks=1, step_ms=1e-3)
-    modelled = forecast(store, epoch.job(alone, limit * work.gpus), steps=200).samples_per_s
+    modelled = _quick(store, epoch.job(alone, limit * work.gpus)).samples_per_s
     reached = float(loader["samples_per_s"])
     return min(limit, reached) if reached < _EXPLAINED * modelled else limit
 
@@ -167,6 +168,12 @@ def judge(
     )
 
 
+def _quick(store: StoreFigures, job: Job) -> Forecast:
+    """For comparisons: one run, shorter where a step has many reads."""
+    steps = int(_QUICK_READS / (job.reads * min(job.gpus, job.ranks, RANKS_MAX)))
+    return forecast(store, job, steps=min(200, max(50, steps)), runs=1)
+
+
 def _needs(job: Job) -> dict[str, float]:
     """What all ranks of a machine ask for when nobody waits."""
     ranks = min(job.gpus, job.ranks)
@@ -192,9 +199,9 @@ def _cause(store: StoreFigures, job: Job, found: Forecast) -> str:
         "memory": (store, replace(job, memory=16 * job.memory)),
         "tail latency": (replace(store, first_byte_ms=calm), job),
     }
-    idle = {name: forecast(s, j).idle_share for name, (s, j) in without.items()}
+    idle = {name: _quick(s, j).idle_share for name, (s, j) in without.items()}
     best = min(idle, key=lambda name: idle[name])
-    return best if idle[best] < found.idle_share - _GAIN / 2 else "several"
+    return best if idle[best] < _quick(store, job).idle_share - _GAIN / 2 else "several"
 
 
 _CAUSES: dict[str, str] = {
@@ -239,7 +246,7 @@ def _with_memory(
 ) -> dict[str, Any]:
     at = replace(work, memory=memory)
     epoch = epoch_of(memory)
-    found = forecast(store, epoch.job(at, samples_per_s), steps=200)
+    found = _quick(store, epoch.job(at, samples_per_s))
     return {
         "memory_bytes": memory,
         "gpu_idle_share": round(found.idle_share, 4),
