@@ -5,7 +5,11 @@ namespace headrace::python {
 
 void raise(const Status& status) {
   const std::string name(code_name(status.code()));
-  nb::object error = nb::module_::import_("headrace.errors").attr("from_code")(name, status.message());
+  // A message may quote bytes of the store's that are no UTF-8 (keys).
+  const std::string& message = status.message();
+  const nb::object text = nb::steal(PyUnicode_DecodeUTF8(
+      message.data(), static_cast<Py_ssize_t>(message.size()), "backslashreplace"));
+  nb::object error = nb::module_::import_("headrace.errors").attr("from_code")(name, text);
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(error.ptr())), error.ptr());
   throw nb::python_error();
 }

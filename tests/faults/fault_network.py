@@ -103,6 +103,16 @@ FLIPPED = [
     Case("N12", "a rotten byte in the store", (get("flip", key="$one", object_at=60_000),), "fails", ("crc32c",)),
 ]
 
+# The server keeps CRC-64/NVME of whole objects, as S3 does; the index's own checksums are made in this pass.
+STORED = [
+    Case("N11", "one bit flipped while the index is built, once", (get("flip", at=60_000, times=1),), stage="open",
+         quick=True),
+    Case("N11", "one bit of a shard flipped while the index is built, always", (get("flip", at=60_000, key="$one"),),
+         "fails", stage="open", quick=True),
+    Case("N11", "a wrong checksum from the store", (get("header", header="x-amz-checksum-crc64nvme",
+         value="AAAAAAAAAAA=", key="$one"),), "fails", stage="open"),
+]  # fmt: skip
+
 SECURE = [
     Case("N13", "TLS as it should be", (), place="tls", fires=False, quick=True),
     Case("N13", "a CA that is not known", (), "fails", ("certificate",), names="endpoint", place="tls-unknown-ca",
@@ -135,4 +145,4 @@ PROXIES = [
     Case("N14", "NO_PROXY passes a broken proxy by", (), place="no-proxy", fires=False),
 ]  # fmt: skip
 
-NETWORK = [*CONNECTING, *BROKEN, *FRAMING, *FLIPPED, *SECURE, *PROXIES]
+NETWORK = [*CONNECTING, *BROKEN, *FRAMING, *STORED, *FLIPPED, *SECURE, *PROXIES]
