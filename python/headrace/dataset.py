@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,6 +23,7 @@ from headrace.order import Order, Shuffle, shuffle_name
 from headrace.pickling import pickled_options, reopen
 from headrace.plan import DatasetPlanner, Planner
 from headrace.stream_plan import StreamPlanner
+from headrace.units import by_units, order_counts
 from headrace.urls import Location, locate
 
 if TYPE_CHECKING:
@@ -164,6 +166,11 @@ class Dataset:
     def fields(self) -> list[str]:
         """Names of the fields, first seen first; not every sample needs to have each."""
         return [name for name, _ in self.core.fields()]
+
+    @property
+    def schema(self) -> dict[str, str]:
+        """The type of each field, as Arrow spells it, of Parquet; else empty."""
+        return dict(json.loads(self.core.schema_json)) if by_units(self) else {}
 
     @property
     def shards(self) -> list[tuple[str, int, int, str]]:
@@ -351,13 +358,15 @@ class Dataset:
             block=block,
             lanes=lanes,
         )
+        counts, units = order_counts(self, shuffle_name(shuffle))
         return Order(
-            self.counts,
+            counts,
             seed=seed,
             epoch=epoch,
             block=chosen["block"],
             lanes=chosen["lanes"],
             shuffle=shuffle,
+            units=units,
         )
 
     def choose(self, **given: Any) -> dict[str, Any]:
