@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,13 +14,18 @@ from headrace import parquet  # noqa: F401  (gives the core its decoder)
 if TYPE_CHECKING:
     from headrace.dataset import Dataset
 
-__all__ = ["by_units", "order_counts"]
+__all__ = ["by_units", "order_counts", "schema_of"]
 
 
 def by_units(dataset: Dataset) -> bool:
     """Samples are decoded many at a time (row groups, runs of pages), so that the order deals with
     units (docs/ordering.md, "Unequal units")."""
     return dataset.core.unit_counts() is not None
+
+
+def schema_of(dataset: Dataset) -> dict[str, str]:
+    """The type of each field, as Arrow spells it; empty where samples are not decoded in units."""
+    return dict(json.loads(dataset.core.schema_json)) if by_units(dataset) else {}
 
 
 def order_counts(dataset: Dataset, shuffle: str) -> tuple[npt.NDArray[np.uint64], bool]:

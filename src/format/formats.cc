@@ -18,7 +18,7 @@
 namespace headrace {
 namespace {
 
-const std::array<FormatFacts, 8> kFormats = {{
+const std::array<FormatFacts, 9> kFormats = {{
     {Format::kWebDataset, "webdataset", {".tar"}},
     {Format::kMds, "mds", {".mds"}, true},
     {Format::kJsonl, "jsonl", {".jsonl", ".ndjson"}},

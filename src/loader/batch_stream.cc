@@ -8,6 +8,7 @@
 #include "fetch/engine.h"
 #include "loader/assembly_line.h"
 #include "loader/field_defaults.h"
+#include "loader/units_fit.h"
 #include "plan/defaults.h"
 
 namespace headrace {
@@ -79,7 +80,6 @@ struct BatchStream::Impl {
   void keep_small_sources();
   Status open_units();
   bool keeps_units(size_t source) const;
-  Status check_units_fit(const TableSource& units, const std::string& url, bool keep) const;
   void size_window(const BatchAssembler& assembler);
   void hand_over(std::shared_ptr<BatchData>& batch) const;
   void count_wait(TimePoint since);
@@ -119,24 +119,7 @@ Status BatchStream::Impl::open_units() {
     for (const FieldDecode& field : options.sources[i].fields) fields.push_back(field.field);
     HR_TRY_ASSIGN(sources[i].units, sources[i].dataset->unit_source(fields));
     sample_bytes = std::max(sample_bytes, sources[i].units->sample_bytes_mean());
-    HR_TRY(check_units_fit(*sources[i].units, sources[i].dataset->url(), keeps_units(i)));
-  }
-  return {};
-}
-
-Status BatchStream::Impl::check_units_fit(const TableSource& units, const std::string& url, bool keep) const {
-  const uint64_t half = budget->bytes_max() / 2;
-  const std::string arithmetic = ", and half of " + budget->name() + " is " + std::to_string(half) + "; ";
-  if (keep && units.decoded_bytes() > half) {
-    return exhausted("iterate: " + url + " is decoded in units of many samples; reading single samples of it " +
-                     "(shuffle=\"global\", weights=) keeps all of them in memory, " +
-                     std::to_string(units.decoded_bytes()) + " bytes of the wanted columns" + arithmetic +
-                     "raise memory=, name fewer columns, or use shuffle=True");
-  }
-  if (units.unit_bytes_max() > half) {
-    return exhausted("iterate: " + url + ": a unit takes " + std::to_string(units.unit_bytes_max()) +
-                     " bytes once decoded" + arithmetic + units.smaller_units_hint() +
-                     ", raise memory=, or name fewer columns");
+    HR_TRY(check_units_fit(*sources[i].units, sources[i].dataset->url(), keeps_units(i), *budget));
   }
   return {};
 }
