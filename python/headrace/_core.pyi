@@ -209,6 +209,10 @@ class Dataset:
 
     def counts(self) -> NDArray[np.uint64]: ...
 
+    def unit_counts(self) -> NDArray[np.uint64] | None: ...
+
+    def unit_bytes(self, fields: Sequence[str]) -> tuple[int, int]: ...
+
     def shards(self) -> list[tuple[str, int, int, str]]:
         """(key, size, samples, etag) of each, in order."""
 
@@ -251,6 +255,11 @@ class StreamAt:
     def __eq__(self, other: object, /) -> bool: ...
 
 def choose_streams(dataset: Dataset, world: int, memory_bytes: int, streams: int, slots: int) -> dict[str, Any]: ...
+
+def set_arrow_decoder(prepare: Callable[[], None], decode: Callable[[int, int, int, int], None]) -> None:
+    """
+    prepare(): loads the library. decode(address, size, array, schema): decodes a Parquet file in memory into the two structs of the Arrow C data interface.
+    """
 
 class SharedMemory:
     """Memory that other processes map by its descriptor."""

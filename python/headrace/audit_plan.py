@@ -43,7 +43,7 @@ class SourceOrder:
     """The orders of one data set, or of the subset that takes part, epoch by epoch.
 
     Args:
-        facts: samples, numbers, seed, shuffle, block, lanes, filter.
+        facts: samples, numbers, seed, shuffle, block, lanes, filter; units where counts are so.
         counts: samples of each shard, as packed in a start record.
         folder: where the file lies that says which samples are in the subset.
 
@@ -73,6 +73,7 @@ class SourceOrder:
                 block=facts["block"],
                 lanes=facts["lanes"],
                 shuffle=facts["shuffle"],
+                units=bool(facts.get("units")),
             )
         return self._orders[epoch]
 
@@ -91,7 +92,7 @@ class StagePlan(SourceOrder):
     """What a start record says will be delivered, of one data set."""
 
     def __init__(self, start: Mapping[str, Any], folder: Path) -> None:
-        numbers = {name: start[name] for name in ("samples", "numbers")}
+        numbers = {name: start[name] for name in ("samples", "numbers", "units") if name in start}
         super().__init__({**start["state"], **numbers}, start["counts"], folder)
         self.batch, self.world = int(start["batch"]), int(start["world"])
         self.remainder = str(start["state"]["remainder"])

@@ -21,6 +21,7 @@ from headrace.errors import OptionError
 from headrace.options import Faults, format_size, parse_size
 from headrace.order import Order, shuffle_name
 from headrace.quality import ClassBalance, class_numbers
+from headrace.units import order_counts
 
 if TYPE_CHECKING:
     from headrace.dataset import Dataset
@@ -262,8 +263,14 @@ def _check(**given: Any) -> None:
 
 
 def _order(dataset: Dataset, chosen: dict[str, Any], shuffle: Any, seed: int) -> Order:
+    counts, units = order_counts(dataset, shuffle_name(shuffle))
     return Order(
-        dataset.counts, seed=seed, block=chosen["block"], lanes=chosen["lanes"], shuffle=shuffle
+        counts,
+        seed=seed,
+        block=chosen["block"],
+        lanes=chosen["lanes"],
+        shuffle=shuffle,
+        units=units,
     )
 
 

@@ -16,12 +16,13 @@ from headrace import _core, columns, selection
 from headrace._log import flush_log
 from headrace.choose import choose_order
 from headrace.describe import describe
-from headrace.errors import Error, UncountedError, UnsupportedError
-from headrace.open_options import FORMATS, core_options
+from headrace.errors import Error, UncountedError
+from headrace.open_options import core_options
 from headrace.order import Order, Shuffle, shuffle_name
 from headrace.pickling import pickled_options, reopen
 from headrace.plan import DatasetPlanner, Planner
 from headrace.stream_plan import StreamPlanner
+from headrace.units import order_counts, schema_of
 from headrace.urls import Location, locate
 
 if TYPE_CHECKING:
@@ -91,11 +92,6 @@ class Dataset:
         self._opened(progress)
 
     def _opened(self, progress: ProgressSink | None = None) -> None:
-        if self._location.format not in ("", *FORMATS):
-            raise UnsupportedError(
-                f"open {self._location.urls()[0]}: {self._location.format} is not read yet; "
-                f"headrace reads {', '.join(FORMATS)}"
-            )
         self._pid = os.getpid()
         try:
             options = self._options | {"queries": dict(self._location.queries)}
@@ -143,7 +139,7 @@ class Dataset:
 
     @property
     def local_folder(self) -> str:
-        """The folder for indexes and columns that was given to :func:`open`; "" for the default."""
+        """The folder for indexes and columns given to :func:`open`; "" for the default."""
         return str(self._options.get("index_dir", ""))
 
     @property
@@ -164,6 +160,11 @@ class Dataset:
     def fields(self) -> list[str]:
         """Names of the fields, first seen first; not every sample needs to have each."""
         return [name for name, _ in self.core.fields()]
+
+    @property
+    def schema(self) -> dict[str, str]:
+        """The type of each field, as Arrow spells it, of Parquet; else empty."""
+        return schema_of(self)
 
     @property
     def shards(self) -> list[tuple[str, int, int, str]]:
@@ -312,13 +313,11 @@ class Dataset:
 
     def index(self, *, save: bool | str = False) -> dict[str, Any]:
         """Facts about the index; ``save=True`` writes it beside the shards, or to a URL or path."""
-        saved = None
-        if save:
-            saved = self.core.save_index("beside" if save is True else str(save))
+        where = "beside" if save is True else str(save)
         return {
+            "saved": self.core.save_index(where) if save else None,
             "name": self.core.index_name,
             "source": self.core.index_source,
-            "saved": saved,
             "stride": self.core.stride,
             "checksums": self.core.has_checksums,
             "order_hash": self.order_hash,
@@ -351,13 +350,15 @@ class Dataset:
             block=block,
             lanes=lanes,
         )
+        counts, units = order_counts(self, shuffle_name(shuffle))
         return Order(
-            self.counts,
+            counts,
             seed=seed,
             epoch=epoch,
             block=chosen["block"],
             lanes=chosen["lanes"],
             shuffle=shuffle,
+            units=units,
         )
 
     def choose(self, **given: Any) -> dict[str, Any]:

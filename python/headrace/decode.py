@@ -113,14 +113,23 @@ def image(
     )
 
 
-def integer(dtype: str = "int64") -> Decode:
-    """A whole number: ASCII digits in a tar, or an MDS integer. [B] of ``dtype``."""
-    return Decode("int", {"dtype": str(dtype)})
+def integer(dtype: str = "int64", *, null: int | None = None) -> Decode:
+    """A whole number: ASCII digits in a tar, or an MDS or Parquet integer. [B] of ``dtype``.
+
+    Args:
+        null: what stands for null in a Parquet column; without it a null is an error. A column of
+            bool is then int8: 0, 1 and this.
+    """
+    return Decode("int", {"dtype": str(dtype), **({} if null is None else {"null": null})})
 
 
-def number(dtype: str = "float32") -> Decode:
-    """A number: ASCII in a tar, or an MDS float. [B] of ``dtype``."""
-    return Decode("float", {"dtype": str(dtype)})
+def number(dtype: str = "float32", *, null: float | None = None) -> Decode:
+    """A number: ASCII in a tar, or an MDS or Parquet float. [B] of ``dtype``.
+
+    Args:
+        null: what stands for null in a Parquet column; without it NaN.
+    """
+    return Decode("float", {"dtype": str(dtype), **({} if null is None else {"null": null})})
 
 
 def text() -> Decode:

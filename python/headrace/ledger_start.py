@@ -11,6 +11,7 @@ import socket
 from typing import Any
 
 from headrace.ledger_file import pack_counts
+from headrace.units import order_counts
 
 __all__ = ["checked_start", "job_facts", "place_of", "sources_of", "start_facts"]
 
@@ -62,14 +63,24 @@ def start_facts(dataset: Any, plan: Any, at: Any, *, counts: bool) -> dict[str, 
                 parts.items(), plan.stream_sources(at), at["sources"], strict=True
             )
         ]
+    else:
+        facts |= _units(dataset, plan.choice.shuffle)
     if counts:
         facts["counts"] = (
-            [pack_counts(part.counts) for part in parts.values()]
+            [
+                pack_counts(order_counts(part, source["shuffle"])[0])
+                for part, source in zip(parts.values(), facts["sources"], strict=True)
+            ]
             if "sources" in facts
-            else pack_counts(dataset.counts)
+            else pack_counts(order_counts(dataset, plan.choice.shuffle)[0])
         )
     facts["state"] = json.loads(plan.state_text(at))
     return facts
+
+
+def _units(part: Any, shuffle: str) -> dict[str, Any]:
+    """Whether the counts are of units (docs/ordering.md, "Unequal units")."""
+    return {"units": True} if order_counts(part, shuffle)[1] else {}
 
 
 def _source(name: str, part: Any, order: dict[str, Any], stands: Any) -> dict[str, Any]:
@@ -82,6 +93,7 @@ def _source(name: str, part: Any, order: dict[str, Any], stands: Any) -> dict[st
         "order_hash": part.order_hash,
         "filter": part.filter_hash,
         **{key: order[key] for key in ("seed", "shuffle", "block", "lanes")},
+        **_units(part, order["shuffle"]),
         "stands": list(stands),
     }
 

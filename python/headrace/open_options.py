@@ -67,6 +67,7 @@ FORMATS = (
     "tokens",
     "tfrecord",
     "litdata",
+    "parquet",
 )
 
 

@@ -312,6 +312,7 @@ class DatasetPlanner:
             block=choice.block,
             lanes=choice.lanes,
             pre_shuffled=options.pre_shuffled,
+            fields=[field["field"] for field in options.fields],
         )
         cursor = Cursor(
             samples=len(dataset),

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from headrace.errors import OptionError
+from headrace.units import by_units
 
 if TYPE_CHECKING:
     from headrace.batch import Batch
@@ -62,6 +63,8 @@ class Meter:
 
     def plan(self, block: int, lanes: int) -> None:
         """The order's block and lanes; a subset's blocks are not told from its samples' numbers."""
+        if by_units(self._dataset):
+            return  # blocks are units of many lengths
         if self._pairs is None and self._dataset.selection is None:
             samples = len(self._dataset)
             in_use = max(1, min(block, samples // max(1, min(lanes, samples))))

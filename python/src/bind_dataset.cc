@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "dataset_handle.h"
+#include "format/unit_table.h"
 #include "loader/field_defaults.h"
 #include "loader/open_store.h"
 #include "run_with_signals.h"
@@ -133,6 +134,10 @@ nb::tuple natural_sample(const DatasetHandle& dataset, uint64_t i) {
   const RawSample sample = read_raw(dataset, i);
   nb::dict values;
   for (const auto& [name, bytes] : sample.fields) {
+    if (std::ranges::find(sample.nulls, name) != sample.nulls.end()) {
+      values[as_str(name)] = nb::none();
+      continue;
+    }
     const auto decode = std::find_if(decodes.begin(), decodes.end(),
                                      [&](const FieldDecode& d) { return d.field == name; });
     values[as_str(name)] = decode == decodes.end() ? nb::bytes(bytes.data(), bytes.size())
@@ -149,6 +154,18 @@ nb::tuple extent(const DatasetHandle& dataset, uint64_t i) {
 std::string save_index(const DatasetHandle& dataset, const std::string& where) {
   return run_with_signals<std::string>([&](std::stop_token stop) { return dataset->save_index(where, stop); },
                                        [] {});
+}
+
+// What is decoded at once: samples of each unit; None where samples are cut one by one.
+nb::object unit_counts(const DatasetHandle& dataset) {
+  if (!dataset->unit_counts()) return nb::none();
+  return to_numpy(dataset->index().units()->counts());
+}
+
+// (decoded bytes of all units, of the largest) with these fields; all of them when the list is empty.
+nb::tuple unit_bytes(const DatasetHandle& dataset, const std::vector<std::string>& fields) {
+  const auto source = unwrap(dataset->unit_source(fields));
+  return nb::make_tuple(source->decoded_bytes(), source->unit_bytes_max());
 }
 
 nb::list shards(const DatasetHandle& dataset) {
@@ -187,6 +204,9 @@ void bind_dataset(nb::module_& m) {
       .def_prop_ro("identity_hash", [](const DatasetHandle& d) { return d->index().identity_hash().hex(); })
       .def("counts", [](const DatasetHandle& d) { return to_numpy(d->index().counts()); },
            nb::sig("def counts(self) -> NDArray[np.uint64]"))
+      .def("unit_counts", unit_counts, nb::sig("def unit_counts(self) -> NDArray[np.uint64] | None"))
+      .def("unit_bytes", unit_bytes, "fields"_a,
+           nb::sig("def unit_bytes(self, fields: Sequence[str]) -> tuple[int, int]"))
       .def("shards", shards, "(key, size, samples, etag) of each, in order.",
            nb::sig("def shards(self) -> list[tuple[str, int, int, str]]"))
       .def("fields", fields, "(name, samples that have it) of each.",

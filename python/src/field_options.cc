@@ -5,6 +5,8 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <array>
+#include <cstring>
 #include <tuple>
 
 #include "convert.h"
@@ -40,6 +42,32 @@ Dtype dtype_option(const nb::dict& spec) {
   return *dtype;
 }
 
+template <class T>
+void store_number(nb::handle value, std::array<std::byte, 8>& out) {
+  const T number = nb::cast<T>(value);
+  std::memcpy(out.data(), &number, sizeof number);
+}
+
+// The number that stands for null, as the column's type is stored.
+std::array<std::byte, 8> null_value(nb::handle value, Dtype dtype) {
+  std::array<std::byte, 8> out{};
+  switch (dtype) {
+    case Dtype::kBool:
+    case Dtype::kU8: store_number<uint8_t>(value, out); break;
+    case Dtype::kI8: store_number<int8_t>(value, out); break;
+    case Dtype::kU16: store_number<uint16_t>(value, out); break;
+    case Dtype::kI16: store_number<int16_t>(value, out); break;
+    case Dtype::kU32: store_number<uint32_t>(value, out); break;
+    case Dtype::kI32: store_number<int32_t>(value, out); break;
+    case Dtype::kU64: store_number<uint64_t>(value, out); break;
+    case Dtype::kI64: store_number<int64_t>(value, out); break;
+    case Dtype::kF32: store_number<float>(value, out); break;
+    case Dtype::kF64: store_number<double>(value, out); break;
+    case Dtype::kF16: raise(invalid_argument("decode: null= of a float16 column: it is NaN"));
+  }
+  return out;
+}
+
 // `natural` is what the format itself says of this field: an MDS number is not ASCII text.
 FieldDecode wished(const nb::dict& spec, FieldDecode natural) {
   const std::string kind = word(spec, "kind");
@@ -47,10 +75,15 @@ FieldDecode wished(const nb::dict& spec, FieldDecode natural) {
   const bool stored_number = natural.kind == FieldKind::kScalar;
   if (kind == "auto" || ((kind == "int" || kind == "float") && stored_number) ||
       (kind == "npy" && natural.kind == FieldKind::kMdsArray)) {
+    if (spec.contains("null") && natural.dtype) {
+      if (natural.dtype == Dtype::kBool) natural.dtype = Dtype::kI8;  // 0, 1, and what stands for null
+      natural.null_value = null_value(spec["null"], *natural.dtype);
+    }
     return natural;
   }
   FieldDecode out{.field = natural.field, .column = natural.column};
   out.image_source = natural.image_source;
+  out.nullable = natural.nullable;
   if (kind == "image") {
     out.kind = FieldKind::kImage;
     out.image = image_options(spec);

@@ -9,6 +9,7 @@
 
 #include <nanobind/stl/pair.h>
 
+#include "arrow_decode.h"
 #include "convert.h"
 #include "sys/log.h"
 
@@ -58,6 +59,7 @@ NB_MODULE(_core, m) {
 #ifndef HR_NO_LOADER
   bind_dataset(m);
   bind_streams(m);
+  bind_arrow_decode(m);
   bind_shared(m);
   bind_stream(m);
   bind_probe(m);

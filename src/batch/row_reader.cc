@@ -69,6 +69,10 @@ Status RowReader::measure(uint64_t row) {
     stored_[row * columns_ + c] = found->bytes;
     if (!is_measured(c)) continue;
     RowForm& form = forms_[row * measured_count_ + measured_[c]];
+    if (decode.is_null(found->bytes) && (keeps_bytes(decode.kind) || decode.mds_form.flat)) {
+      form.dtype = decode.mds_form.dtype.value_or(Dtype::kU8);
+      continue;  // an empty row
+    }
     if (keeps_bytes(decode.kind)) {
       const Status status = check_kept_bytes(decode.kind, found->bytes);
       if (!status.ok()) return in_context(row, c, status);

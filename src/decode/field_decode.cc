@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "decode/field_decode.h"
 
+#include <limits>
+
+#include "base/endian.h"
 #include "base/stream_copy.h"
 #include "decode/json_text.h"
 #include "decode/npy.h"
@@ -35,6 +38,26 @@ Result<ArrayView> wanted_array(const FieldDecode& decode, Bytes stored) {
 ValueForm image_form(ImageSize size, PixelLayout layout) {
   const uint64_t h = size.height, w = size.width;
   return {Dtype::kU8, layout == PixelLayout::kChw ? Shape{3, h, w} : Shape{h, w, 3}, 3 * h * w};
+}
+
+Status decode_null(const FieldDecode& decode, MutableBytes out) {
+  const std::string type = decode.dtype ? std::string(dtype_name(*decode.dtype)) : "this kind";
+  if (decode.null_value && decode.kind == FieldKind::kScalar) {
+    std::memcpy(out.data(), decode.null_value->data(), std::min(out.size(), decode.null_value->size()));
+    return {};
+  }
+  if (!decode.null_is_nan) {
+    return unsupported("decode null: a column of " + type + " has no value for it; name one, as in decode={\"" +
+                       decode.column + "\": hr.decode.integer(null=-1)}, or leave the column out");
+  }
+  if (decode.dtype == Dtype::kF16) {
+    store_le(out.data(), uint16_t{0x7e00});
+  } else if (decode.dtype == Dtype::kF32) {
+    store_le(out.data(), std::numeric_limits<float>::quiet_NaN());
+  } else {
+    store_le(out.data(), std::numeric_limits<double>::quiet_NaN());
+  }
+  return {};
 }
 
 Status decode_scalar(const FieldDecode& decode, Bytes stored, MutableBytes out) {
@@ -161,6 +184,7 @@ Result<ValueForm> measure_field(const FieldDecode& decode, Bytes stored) {
 
 Status decode_field(const FieldDecode& decode, Bytes stored, uint64_t random_key, MutableBytes out,
                     ImageScratch& scratch) {
+  if (decode.is_null(stored) && !out.empty()) return decode_null(decode, out);
   switch (decode.kind) {
     case FieldKind::kInteger:
       return parse_integer(stored, decode.dtype.value_or(Dtype::kI64), out.data());

@@ -5,6 +5,7 @@
 // (headers and checks, says how large) and decode (writes the row at its final place).
 #pragma once
 
+#include <array>
 #include <optional>
 #include <string>
 
@@ -44,6 +45,12 @@ struct FieldDecode {
   MdsArrayForm mds_form;
   ImageOptions image;
   ImageSource image_source = ImageSource::kFile;
+  // Fields of formats that know nulls: one is bytes of no length at no place. It is an empty row where rows are ragged,
+  // else `null_value` (the first bytes, as the dtype is stored), NaN in kScalar with null_is_nan, else an error.
+  bool nullable = false;
+  bool null_is_nan = false;
+  std::optional<std::array<std::byte, 8>> null_value;
+  bool is_null(Bytes stored) const { return nullable && stored.data() == nullptr; }
 };
 
 // kInvalidArgument naming the column and the option.

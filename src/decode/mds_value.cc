@@ -75,6 +75,8 @@ Result<ArrayView> parse_mds_array(Bytes bytes, const MdsArrayForm& form) {
   }
   if (form.shape) {
     array.shape = *form.shape;
+  } else if (form.flat) {
+    array.shape = Shape{rest.size() / dtype_size(array.dtype)};
   } else {
     HR_TRY_ASSIGN(array.shape, take_shape(rest));
   }

@@ -18,6 +18,7 @@ namespace headrace {
 struct MdsArrayForm {
   std::optional<Dtype> dtype;
   std::optional<Shape> shape;  // only with dtype
+  bool flat = false;           // not MDS: values of dtype, as many as there are, one dimension
 };
 
 // The view's values point into `bytes`.

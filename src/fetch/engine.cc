@@ -38,6 +38,7 @@ std::shared_ptr<const SpareMemory> FetchEngine::spare_memory() const {
 }
 
 uint64_t FetchSource::sample_bytes_mean() const {
+  if (units) return units->sample_bytes_mean();
   return std::max<uint64_t>(1, index->sample_bytes() / std::max<uint64_t>(1, index->samples()));
 }
 
@@ -113,16 +114,17 @@ std::vector<MutableBytes> destinations(const Part& part) {
 }  // namespace
 
 void FetchEngine::send(std::shared_ptr<Part> part) {
+  if (part->unit) return send_unit(std::move(part));
   if (!gate_->enter()) return;
   part->sent = true;
   part->sent_at = executor_.clock().now();
   ++in_flight_;
-  bytes_in_flight_ += part->range.size();
+  bytes_in_flight_ += part->bytes;
   metrics_.in_flight = in_flight_;
   if (in_flight_ > metrics_.in_flight_max) metrics_.in_flight_max = in_flight_;
   metrics_.parts.add();
   const FetchSource& source = deps_.sources[part->source];
-  if (!source.in_memory) metrics_.bytes.add(part->range.size());
+  if (!source.in_memory) metrics_.bytes.add(part->bytes);
   const ShardEntry& shard = source.index->shards()[part->shard];
   ReadRequest request;
   request.key = source.key_prefix + shard.key;
@@ -194,7 +196,7 @@ void FetchEngine::on_read(std::shared_ptr<Part> part, ReadOutcome outcome) {
 
 void FetchEngine::on_verified(const std::shared_ptr<Part>& part, Status status) {
   --in_flight_;
-  bytes_in_flight_ -= part->range.size();
+  bytes_in_flight_ -= part->bytes;
   metrics_.in_flight = in_flight_;
   const bool unwanted = part->segment == nullptr || closed_ || ended_;
   if (unwanted) {  // it may have failed, too: so do all reads after stop
@@ -263,6 +265,7 @@ FetchedBatch FetchEngine::take_batch(PlannedBatch& batch) {
 void FetchEngine::close_if_done(Segment& segment) {
   if (segment.rows_left > 0) return;
   for (auto& part : segment.parts) {
+    if (part->segment == &keeper_) continue;
     part->segment = nullptr;
     if (part->ready || !part->sent) part->pieces.clear();
   }
@@ -283,6 +286,7 @@ void FetchEngine::forget_plan() {
   batches_.clear();
   pending_rows_.clear();
   pending_at_ = 0;
+  kept_units_.clear();
   for (auto& [key, segment] : segments_) {
     for (auto& part : segment->parts) {
       part->segment = nullptr;

@@ -22,6 +22,7 @@
 #include <atomic>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -130,6 +131,14 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   bool read_samples(Segment& segment, const std::vector<uint64_t>& samples, bool keep_headroom);
   std::shared_ptr<Part> take_part(Segment& segment, const RowRun& run);
   bool fill_part(Part& part, const RowRun& run);
+  // Units (engine_units.cc).
+  uint64_t run_charge(uint32_t source, const RowRun& run) const;
+  std::shared_ptr<Part> take_unit(Segment& segment, const RowRun& run);
+  std::shared_ptr<Part> kept_unit(uint32_t source, uint64_t unit);
+  void send_unit(std::shared_ptr<Part> part);
+  void on_unit_read(const std::shared_ptr<Part>& part, Status status);
+  void decode_unit(const std::shared_ptr<Part>& part);
+  void on_decoded(const std::shared_ptr<Part>& part, Result<std::shared_ptr<const UnitRows>> rows);
   // Memory.
   bool has_headroom(uint64_t bytes) const;
   void size_lanes();
@@ -137,7 +146,11 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   uint64_t later_bytes(const Segment& segment) const;
   bool make_room(const PlanRow& row, uint64_t sample);
   bool fits_one_batch(const PlanRow& row);
-  ByteRange stride_of(uint32_t source, uint64_t sample) const;
+  struct Charge {
+    uint64_t begin = 0;  // of the bytes in the shard
+    uint64_t bytes = 0;  // of memory
+  };
+  Charge charge_of(uint32_t source, uint64_t sample) const;
   bool head_shares_ranges() const;
   void plan_head_by_sample();
   bool may_leave(const PlannedBatch& batch);
@@ -195,6 +208,9 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   uint64_t later_bytes_ = 0;
   uint64_t later_bytes_max_ = 0;
   bool lanes_fit_ = true;  // what the lanes of the main part are expected to hold fits in memory
+  // Of sources that keep their units: every unit that was asked for, all of one segment that never ends.
+  std::map<std::pair<uint32_t, uint64_t>, std::shared_ptr<Part>> kept_units_;
+  Segment keeper_;
   std::optional<uint64_t> by_sample_;  // the batch (by number) whose samples are all read on their own
   bool ended_ = false;
   std::vector<uint32_t> wanted_;

@@ -30,7 +30,7 @@ void FetchEngine::size_lanes() {
   for (uint32_t i = 0; i < deps_.sources.size(); ++i) {
     const FetchSource& source = deps_.sources[i];
     const uint64_t mean = source.sample_bytes_mean();
-    const bool scattered = source.index->stride() == 1 && mean >= options_.scatter_bytes_min;
+    const bool scattered = !source.units && source.index->stride() == 1 && mean >= options_.scatter_bytes_min;
     const double samples = static_cast<double>(plan_.lane_samples(i)) / plan_.world();
     expected += (scattered ? kResidentShare : kResidentShareByBlock) * samples * static_cast<double>(mean);
   }
@@ -71,7 +71,7 @@ void FetchEngine::give_back(uint64_t bytes) {
 // The head's row found no memory even for itself. True: some was freed, try again now. False: wait for a release, or
 // the stream has ended because it can never fit.
 bool FetchEngine::make_room(const PlanRow& row, uint64_t sample) {
-  const uint64_t bytes = deps_.buffers->charge(stride_of(row.source, sample).size());
+  const uint64_t bytes = charge_of(row.source, sample).bytes;
   if (!fits_one_batch(row)) return false;
   if (downstream_ > 0) return false;  // memory comes back when the consumer takes what it has
   if (evict(bytes) >= bytes) return true;
@@ -92,11 +92,16 @@ bool FetchEngine::make_room(const PlanRow& row, uint64_t sample) {
   return false;
 }
 
-// The bytes that have to be read for this sample alone.
-ByteRange FetchEngine::stride_of(uint32_t source, uint64_t sample) const {
+// What has to be held for this sample alone.
+FetchEngine::Charge FetchEngine::charge_of(uint32_t source, uint64_t sample) const {
   const FetchSource& from = deps_.sources[source];
+  if (from.units) {
+    const RowRun run = unit_runs({sample}, *from.units)[0];
+    return {run.row_begin, run_charge(source, run)};
+  }
   const ShardCounts::At at = from.counts->locate(sample);
-  return from.index->range_of_rows(at.shard, at.row, at.row + 1);
+  const ByteRange range = from.index->range_of_rows(at.shard, at.row, at.row + 1);
+  return {range.begin, deps_.buffers->charge(range.size())};
 }
 
 // Could the head, with this row, ever fit, each row read on its own (two of one segment and stride together)? Else the
@@ -105,9 +110,9 @@ bool FetchEngine::fits_one_batch(const PlanRow& row) {
   std::vector<std::tuple<const Segment*, uint64_t, uint64_t, uint64_t>> reads;  // shard, where it begins, its bytes
   const auto add = [&](const Segment& segment, uint32_t index) {
     const uint64_t sample = segment.samples[index];
-    const ByteRange range = stride_of(segment.source, sample);
+    const Charge charge = charge_of(segment.source, sample);
     const uint64_t shard = deps_.sources[segment.source].counts->locate(sample).shard;
-    reads.emplace_back(&segment, shard, range.begin, deps_.buffers->charge(range.size()));
+    reads.emplace_back(&segment, shard, charge.begin, charge.bytes);
   };
   add(open_segment(row), row.index);
   for (const PlannedRow& planned : batches_.front().rows) add(*planned.segment, planned.index);
@@ -116,10 +121,16 @@ bool FetchEngine::fits_one_batch(const PlanRow& row) {
   uint64_t head_bytes = 0;
   for (const auto& read : reads) head_bytes += std::get<3>(read);
   if (head_bytes <= deps_.budget->bytes_max()) return true;
+  const UnitSource* units = deps_.sources[row.source].units.get();
+  uint64_t largest = 0;
+  for (const auto& read : reads) largest = std::max(largest, std::get<3>(read));
   end(exhausted("plan the batch at position " + std::to_string(row.position) + ": " + deps_.budget->name() + " of " +
                 std::to_string(deps_.budget->bytes_max()) + " bytes is too small for one batch of " +
                 std::to_string(plan_.rows_per_batch()) + " samples (" + std::to_string(head_bytes) +
-                " bytes so far); raise memory= or lower batch_size="));
+                " bytes so far)" +
+                (units ? ", decoded in units of up to " + std::to_string(largest) + " bytes: " +
+                             units->smaller_units_hint() + ", raise memory= or lower lanes= or batch_size="
+                       : std::string("; raise memory= or lower batch_size="))));
   return false;
 }
 
@@ -128,7 +139,7 @@ bool FetchEngine::head_shares_ranges() const {
   if (by_sample_ == head.number) return false;
   return std::ranges::any_of(head.rows, [this](const PlannedRow& row) {
     const Part& part = *row.segment->part_of(row.segment->samples[row.index]);
-    return !part.scattered && part.row_end - part.row_begin > deps_.sources[part.source].index->stride();
+    return !part.unit && !part.scattered && part.row_end - part.row_begin > deps_.sources[part.source].index->stride();
   });
 }
 
@@ -161,9 +172,10 @@ uint64_t FetchEngine::reclaimable(const PlannedBatch& batch, uint64_t enough) co
   uint64_t bytes = 0;
   for (const auto& [key, segment] : segments_) {
     for (const auto& part : segment->parts) {
+      if (part->segment == &keeper_) continue;
       for (const auto& piece : part->pieces) {
         if (!piece || piece.use_count() > 1 || std::ranges::binary_search(own, piece.get())) continue;
-        bytes += piece->buffer.charged();
+        bytes += piece->charged();
       }
       if (bytes >= enough) return bytes;
     }
@@ -191,6 +203,7 @@ uint64_t FetchEngine::drop_idle_memory(Segment& segment) {
   uint64_t freed = 0;
   const uint64_t later_before = later_bytes(segment);
   std::erase_if(segment.parts, [&](const std::shared_ptr<Part>& part) {
+    if (part->segment == &keeper_) return false;
     if (part->sent && !part->ready) return false;  // in flight
     if (part->planned > 0 && !(part->ready && part->scattered)) return false;
     bool shared = false;
@@ -200,7 +213,7 @@ uint64_t FetchEngine::drop_idle_memory(Segment& segment) {
         shared = true;
         continue;
       }
-      freed += piece->buffer.charged();
+      freed += piece->charged();
       metrics_.evicted.add(piece->row_end - piece->row_begin);
       piece = nullptr;
     }

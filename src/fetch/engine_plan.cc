@@ -128,7 +128,9 @@ Part* FetchEngine::cover(Segment& segment, const PlanRow& row) {
   // Cheap refusal before the work of cutting runs: this is asked again at every release of memory.
   if (!head && !has_headroom(mean)) return nullptr;
 
-  std::vector<uint64_t> samples = uncovered(segment, row);
+  // A unit comes whole, whichever of its samples is wanted.
+  std::vector<uint64_t> samples =
+      deps_.sources[row.source].units ? std::vector<uint64_t>{sample} : uncovered(segment, row);
   const bool small = samples.size() * mean <= options_.gap_bytes_max;
   if (rows_planned_ < ramp_rows_ && !small && samples.size() > 1) {
     // First visit of the lane: from the nearer end of what is wanted up to the sample, so that the
@@ -162,20 +164,28 @@ Part* FetchEngine::cover_sample(Segment& segment, const PlanRow& row) {
 // Takes memory for all of `samples` and queues their reads, or does neither.
 bool FetchEngine::read_samples(Segment& segment, const std::vector<uint64_t>& samples, bool keep_headroom) {
   const FetchSource& source = deps_.sources[segment.source];
-  const std::vector<RowRun> runs = row_runs(samples, *source.index, *source.counts, options_.gap_bytes_max);
+  const std::vector<RowRun> runs =
+      source.units ? unit_runs(samples, *source.units)
+                   : row_runs(samples, *source.index, *source.counts, options_.gap_bytes_max);
   const GivingUp giving_up(this);  // outlives `parts`
+  const uint64_t later_before = later_bytes(segment);
   std::vector<std::shared_ptr<Part>> parts;
   for (const RowRun& run : runs) {
-    const uint64_t bytes = source.index->range_of_rows(run.shard, run.row_begin, run.row_end).size();
+    if (run.unit) {
+      if (std::shared_ptr<Part> kept = kept_unit(segment.source, *run.unit)) {
+        segment.parts.push_back(std::move(kept));
+        continue;
+      }
+    }
+    const uint64_t bytes = run_charge(segment.source, run);
     if (keep_headroom && !has_headroom(bytes)) return false;
     std::shared_ptr<Part> part = take_part(segment, run);
     if (!part) return false;  // the parts taken so far give their memory back
     parts.push_back(std::move(part));
   }
-  const uint64_t later_before = later_bytes(segment);
   for (auto& part : parts) {
-    batches_.back().bytes_opened += part->range.size();
-    bytes_ahead_ += part->range.size();
+    batches_.back().bytes_opened += part->bytes;
+    bytes_ahead_ += part->bytes;
     segment.parts.push_back(part);
     queue_.push_back(std::move(part));
   }
@@ -184,6 +194,7 @@ bool FetchEngine::read_samples(Segment& segment, const std::vector<uint64_t>& sa
 }
 
 std::shared_ptr<Part> FetchEngine::take_part(Segment& segment, const RowRun& run) {
+  if (run.unit) return take_unit(segment, run);
   const FetchSource& source = deps_.sources[segment.source];
   auto part = std::make_shared<Part>();
   part->segment = &segment;
@@ -193,6 +204,7 @@ std::shared_ptr<Part> FetchEngine::take_part(Segment& segment, const RowRun& run
   part->row_end = run.row_end;
   part->sample_first = source.counts->first(run.shard) + run.row_begin;
   part->range = source.index->range_of_rows(run.shard, run.row_begin, run.row_end);
+  part->bytes = part->range.size();
   const uint64_t rows = run.row_end - run.row_begin;
   part->scattered = source.index->stride() == 1 && part->range.size() / rows >= options_.scatter_bytes_min;
   if (!fill_part(*part, run)) return nullptr;

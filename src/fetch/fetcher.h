@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "fetch/batch_plan.h"
 #include "fetch/piece.h"
+#include "fetch/unit_source.h"
 #include "format/dataset_index.h"
 #include "plan/shard_counts.h"
 #include "store/object_store.h"
@@ -38,6 +39,8 @@ struct FetchedRow {
 
 struct FetchedBatch {
   uint64_t number = 0;  // from 0 in this pass
+  // Of rows whose piece is a unit: put together by whoever assembles the batch.
+  std::shared_ptr<SampleBatchView> unit_samples;
   std::vector<FetchedRow> rows;
   PlanPoint after;
 };
@@ -75,6 +78,8 @@ struct FetchSource {
   bool pin_versions = true;  // If-Match with the index's ETag
   bool in_memory = false;    // the store keeps what it read: its reads are not counted as bytes received
   std::shared_ptr<const ShardFormat> shard_format = nullptr;  // stream order: how shards are read from front to back
+  std::shared_ptr<const UnitSource> units = nullptr;  // of formats that are decoded in units: instead of a cutter
+  bool keep_units = false;   // all units fit in memory: what was decoded stays until the end of the pass
 
   uint64_t sample_bytes_mean() const;  // >= 1
 };

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "fetch/unit_source.h"
+
 namespace headrace {
 
 std::vector<RowRun> row_runs(const std::vector<uint64_t>& samples, const DatasetIndex& index,
@@ -24,6 +26,19 @@ std::vector<RowRun> row_runs(const std::vector<uint64_t>& samples, const Dataset
       }
     }
     runs.push_back({at.shard, begin, end, {sample}});
+  }
+  return runs;
+}
+
+std::vector<RowRun> unit_runs(const std::vector<uint64_t>& samples, const UnitSource& units) {
+  std::vector<RowRun> runs;
+  for (uint64_t sample : samples) {
+    const uint64_t unit = units.counts().locate(sample).shard;
+    if (runs.empty() || runs.back().unit != unit) {
+      const UnitSource::Place at = units.place(unit);
+      runs.push_back({at.shard, at.row, at.row + units.counts().count(unit), {}, unit});
+    }
+    runs.back().samples.push_back(sample);
   }
   return runs;
 }

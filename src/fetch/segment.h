@@ -6,12 +6,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/bytes.h"
 #include "fetch/piece.h"
 #include "fetch/stride_watch.h"
 #include "format/dataset_index.h"
+#include "format/parquet_unit.h"
 #include "plan/shard_counts.h"
 #include "sys/clock.h"
 
@@ -26,7 +28,12 @@ struct Part {
   uint64_t shard = 0;
   uint64_t row_begin = 0, row_end = 0;
   uint64_t sample_first = 0;  // sample number of row_begin
-  ByteRange range;
+  ByteRange range;                // of a unit: around what is read
+  std::optional<uint64_t> unit;   // decoded as a whole
+  std::vector<UnitRead> reads;    // of a unit, instead of one range
+  size_t reads_left = 0;
+  uint64_t bytes = 0;             // that are read: range.size(), or those of `reads`
+  Status failure;                 // of one of several reads
   bool scattered = false;  // one piece a sample (a null piece is a hole: not wanted, or delivered)
   bool ready = false;
   uint32_t rereads = 0;
@@ -70,11 +77,16 @@ struct RowRun {
   uint64_t shard = 0;
   uint64_t row_begin = 0, row_end = 0;
   std::vector<uint64_t> samples;  // ascending
+  std::optional<uint64_t> unit;   // the rows are this unit's
 };
 
 // Cuts ascending sample numbers into runs, rounded out to strides: a new run at a shard's border and where the bytes
 // between two wanted samples exceed `gap_bytes_max`. Pure.
 std::vector<RowRun> row_runs(const std::vector<uint64_t>& samples, const DatasetIndex& index,
                              const ShardCounts& counts, uint64_t gap_bytes_max);
+
+class UnitSource;
+// The units of ascending sample numbers. Pure.
+std::vector<RowRun> unit_runs(const std::vector<uint64_t>& samples, const UnitSource& units);
 
 }  // namespace headrace

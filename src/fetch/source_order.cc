@@ -29,20 +29,23 @@ Result<SourceOrder> SourceOrder::make(SourceSpec spec) {
     out.size_ = out.spec_.draws_epoch != 0 ? out.spec_.draws_epoch : samples;
     return out;
   }
-  out.counts_ = out.spec_.counts;
+  out.counts_ = out.spec_.units ? out.spec_.units : out.spec_.counts;
   if (out.spec_.selection) {
     if (out.spec_.selection->samples() != samples) {
       return wrong_size("a selection of", out.spec_.selection->samples(), samples);
     }
-    HR_TRY_ASSIGN(ShardCounts selected, out.spec_.selection->counts(*out.spec_.counts));
+    HR_TRY_ASSIGN(ShardCounts selected, out.spec_.selection->counts(*out.counts_));
     out.counts_ = std::make_shared<const ShardCounts>(std::move(selected));
   }
   OrderSpec first = out.spec_.order;
   first.epoch = 0;
-  HR_TRY_ASSIGN(Order order, Order::make(out.counts_, first));
+  HR_TRY_ASSIGN(Order order, out.spec_.units ? Order::make_units(out.counts_, first) : Order::make(out.counts_, first));
   out.size_ = order.size();
   out.lanes_ = order.lanes();
-  if (order.spec().shuffle != Shuffle::kNone) out.lane_samples_ = order.lanes() * order.block();
+  if (order.spec().shuffle != Shuffle::kNone) {
+    const uint64_t block = order.units() ? order.size() / order.blocks() : order.block();
+    out.lane_samples_ = order.lanes() * std::max<uint64_t>(1, block);
+  }
   out.orders_.emplace(0, std::move(order));
   return out;
 }
@@ -80,7 +83,7 @@ uint64_t SourceOrder::stride(uint64_t epoch, uint64_t position) {
   if (drawn()) return 1;
   const Order& o = order(epoch);
   if (o.spec().shuffle == Shuffle::kNone) return 1;
-  return position < o.main_size() ? o.lanes() : std::min(o.lanes(), o.size() - o.main_size());
+  return o.units() || position < o.main_size() ? o.lanes() : std::min(o.lanes(), o.size() - o.main_size());
 }
 
 }  // namespace headrace

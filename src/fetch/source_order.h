@@ -31,6 +31,7 @@ struct SourceSpec {
   std::shared_ptr<const Selection> selection;  // null: every sample takes part
   std::vector<DrawsFrom> draws;                // ascending, the first from (0, 0); empty: exactly once
   uint64_t draws_epoch = 0;                    // draws of an epoch; 0: as many as samples
+  std::shared_ptr<const ShardCounts> units;    // of formats that are decoded in units, which the order then deals with
 };
 
 class SourceOrder {
@@ -51,11 +52,15 @@ class SourceOrder {
   // Samples that all lanes hold at most, one block each; 0 where there are none (draws, no shuffle).
   uint64_t lane_samples() const { return lane_samples_; }
   bool in_tail(uint64_t epoch, uint64_t position) { return lane_samples_ > 0 && !in_main(epoch, position); }
-  bool in_main(uint64_t epoch, uint64_t position) { return !drawn() && position < order(epoch).main_size(); }
+  // Positions of units are a lane's from the first to the last one, as those of the main part are.
+  bool in_main(uint64_t epoch, uint64_t position) {
+    return !drawn() && (by_units() || position < order(epoch).main_size());
+  }
 
  private:
   explicit SourceOrder(SourceSpec spec) : spec_(std::move(spec)) {}
   const Order& order(uint64_t epoch);
+  bool by_units() const { return spec_.units != nullptr && spec_.order.shuffle != Shuffle::kNone; }
 
   SourceSpec spec_;
   std::shared_ptr<const ShardCounts> counts_;  // what the order runs over

@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "base/crc32c.h"
+#include "format/unit_table.h"
 
 namespace headrace {
 namespace {
@@ -86,6 +87,7 @@ Hash128 DatasetIndex::order_hash() const {
   FieldHasher hasher;
   hasher.add("headrace order").add(format_name(format_)).add(kFormatVersion).add(shards_.size());
   for (const ShardEntry& s : shards_) hasher.add(s.key).add(s.size).add(s.samples);
+  if (units_) hasher.add(units_->cut_hash().hex());  // the order deals with units
   return hasher.hash();
 }
 
@@ -124,6 +126,12 @@ DatasetIndex DatasetIndex::coarsened(uint64_t stride) const {
 void DatasetIndex::count_up() {
   samples_ = sample_bytes_ = 0;
   first_stride_.assign(1, 0);
+  if (units_) {
+    for (const ShardEntry& s : shards_) samples_ += s.samples;
+    sample_bytes_ = units_->stored_bytes();
+    first_stride_.assign(shards_.size() + 1, 0);
+    return;
+  }
   for (uint64_t s = 0; s < shards_.size(); ++s) {
     samples_ += shards_[s].samples;
     first_stride_.push_back(first_stride_.back() + strides_for(shards_[s].samples, stride_));

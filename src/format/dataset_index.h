@@ -21,6 +21,9 @@
 
 namespace headrace {
 
+struct UnitFile;   // format/unit_table.h
+class UnitTable;
+
 // The numbers are part of index files and of the order hash: never reuse one.
 enum class Format : uint32_t {
   kWebDataset = 1,
@@ -31,6 +34,7 @@ enum class Format : uint32_t {
   kTokens = 6,
   kTfRecord = 7,
   kLitData = 8,
+  kParquet = 16,
 };
 
 std::string_view format_name(Format format);  // format_facts(); else "unknown"
@@ -69,6 +73,7 @@ struct ShardIndex {
   std::string checksum;
   bool end_blocks_missing = false;  // a tar without end-of-archive blocks: perhaps a cut one
   uint64_t skipped_members = 0;     // of a tar, that belong to no sample
+  std::shared_ptr<const UnitFile> units;  // of formats that are decoded in units: instead of borders and CRCs
 };
 
 // Limits. A shard of 2^32 samples or a data set of 2^40 is a damaged file or an attack, not data.
@@ -101,8 +106,11 @@ class DatasetIndex {
   uint64_t sample_bytes() const {
     return sample_bytes_;
   }  // stored bytes of all samples: mean = this / samples()
-  bool has_crc() const { return !crcs_.empty() || samples_ == 0; }
+  bool has_crc() const { return !crcs_.empty() || (samples_ == 0 && units_ == nullptr); }
   std::vector<uint64_t> counts() const;  // samples of each shard
+  // Where samples lie that can only be decoded in units; then there are no strides, and what is said of them below is
+  // not to be asked. Null: by strides.
+  const std::shared_ptr<const UnitTable>& units() const { return units_; }
 
   uint64_t strides() const { return first_stride_.back(); }  // of the whole data set
   uint64_t strides(uint64_t shard) const { return first_stride_[shard + 1] - first_stride_[shard]; }
@@ -132,7 +140,7 @@ class DatasetIndex {
 
   uint64_t memory_bytes() const;
 
-  friend bool operator==(const DatasetIndex&, const DatasetIndex&) = default;
+  friend bool operator==(const DatasetIndex&, const DatasetIndex&) = default;  // of unit tables: the same object
 
  private:
   friend class DatasetIndexBuilder;
@@ -151,6 +159,7 @@ class DatasetIndex {
   std::vector<uint64_t> first_stride_;  // of each shard, and their number: shards + 1
   std::vector<uint64_t> borders_;       // shard s: strides(s) + 1 of them from border_at(s)
   std::vector<uint32_t> crcs_;          // strides() of them, or none
+  std::shared_ptr<const UnitTable> units_;
 };
 
 // Is this the data set that `listed` (the store's listing, in the data set's order) describes?
@@ -186,6 +195,8 @@ class DatasetIndexBuilder {
                                                        std::vector<FieldEntry> fields);
 
  private:
+  Result<std::shared_ptr<const DatasetIndex>> finish_units();
+
   Format format_;
   IndexBuildOptions options_;
   std::vector<ShardEntry> shards_;

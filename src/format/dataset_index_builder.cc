@@ -9,6 +9,7 @@
 
 #include "base/crc32c.h"
 #include "format/dataset_index.h"
+#include "format/unit_table.h"
 
 namespace headrace {
 namespace {
@@ -17,6 +18,7 @@ std::string number(uint64_t n) { return std::to_string(n); }
 uint64_t strides_for(uint64_t samples, uint64_t stride) { return (samples + stride - 1) / stride; }
 
 Status check_found(const ShardIndex& found, uint64_t size) {
+  if (found.units != nullptr) return {};  // what made them knew the object's size
   if (!is_stride(found.stride)) {
     return corrupt("stride " + number(found.stride) + " is not a power of two up to " +
                    number(kStrideMax));
@@ -106,8 +108,10 @@ Result<std::shared_ptr<const DatasetIndex>> DatasetIndexBuilder::finish() {
   }
   uint64_t samples = 0, bytes = 0, coarsest = 1;
   bool crc = true;
+  const bool by_units = std::ranges::any_of(found_, [](const ShardIndex& f) { return f.units != nullptr; });
   for (const ShardIndex& f : found_) {
     samples += f.samples;
+    if (by_units) continue;
     bytes += f.borders.back() - f.borders.front();
     coarsest = std::max(coarsest, f.stride);
     crc = crc && (f.samples == 0 || !f.crcs.empty());
@@ -115,6 +119,7 @@ Result<std::shared_ptr<const DatasetIndex>> DatasetIndexBuilder::finish() {
   if (samples == 0) {
     return unsupported("build index: no samples in " + number(shards_.size()) + " shards");
   }
+  if (by_units) return finish_units();
   DatasetIndex index;
   index.format_ = format_;
   index.stride_ = options_.stride != 0 ? options_.stride
@@ -136,6 +141,26 @@ Result<std::shared_ptr<const DatasetIndex>> DatasetIndexBuilder::finish() {
   }
   index.shards_ = std::move(shards_);
   index.count_up();
+  return std::make_shared<const DatasetIndex>(std::move(index));
+}
+
+Result<std::shared_ptr<const DatasetIndex>> DatasetIndexBuilder::finish_units() {
+  DatasetIndex index;
+  index.format_ = format_;
+  std::vector<UnitFile> files;
+  std::vector<std::string> keys;
+  for (size_t s = 0; s < found_.size(); ++s) {
+    files.push_back(*found_[s].units);
+    keys.push_back(shards_[s].key);
+  }
+  HR_TRY_ASSIGN(index.units_, UnitTable::make(std::move(files), keys));
+  index.shards_ = std::move(shards_);
+  index.count_up();
+  index.schema_json_ = index.units_->schema_json();
+  for (const UnitField& field : index.units_->fields()) index.fields_.push_back({field.name, index.samples_});
+  if (index.fields_.size() > kFieldsMax) {
+    return exhausted("build index: more than " + number(kFieldsMax) + " columns");
+  }
   return std::make_shared<const DatasetIndex>(std::move(index));
 }
 

@@ -8,6 +8,7 @@
 #include "format/jsonl.h"
 #include "format/litdata.h"
 #include "format/mosaic_text.h"
+#include "format/parquet.h"
 #include "format/shard_format.h"
 #include "format/tar_stream.h"
 #include "format/tfrecord.h"
@@ -17,7 +18,7 @@
 namespace headrace {
 namespace {
 
-const std::array<FormatFacts, 8> kFormats = {{
+const std::array<FormatFacts, 9> kFormats = {{
     {Format::kWebDataset, "webdataset", {".tar"}},
     {Format::kMds, "mds", {".mds"}, true},
     {Format::kJsonl, "jsonl", {".jsonl", ".ndjson"}},
@@ -26,6 +27,7 @@ const std::array<FormatFacts, 8> kFormats = {{
     {Format::kTokens, "tokens", {".bin"}},
     {Format::kLitData, "litdata", {}, true},
     {Format::kTfRecord, "tfrecord", {".tfrecord", ".tfrecords"}},
+    {Format::kParquet, "parquet", {".parquet", ".parq"}},
 }};
 
 const FormatFacts* facts_of(Format format) {
@@ -154,6 +156,8 @@ Result<std::shared_ptr<const ShardFormat>> shard_format(Format format, const std
       HR_TRY_ASSIGN(const JsonlSchema schema, JsonlSchema::from_json(schema_json));
       return make_jsonl_format(schema);
     }
+    case Format::kParquet:
+      return make_parquet_format();
   }
   return unsupported("open data set: no reader for format number " + std::to_string(static_cast<uint32_t>(format)));
 }

@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "format/index_file.h"
 #include "format/index_layout.h"
+#include "format/unit_table.h"
 
 namespace headrace {
 
@@ -26,6 +27,7 @@ class IndexFileAccess {
   static auto& schema_json(DatasetIndex& i) { return i.schema_json_; }
   static auto& borders(DatasetIndex& i) { return i.borders_; }
   static auto& crcs(DatasetIndex& i) { return i.crcs_; }
+  static auto& units(DatasetIndex& i) { return i.units_; }
   static void count_up(DatasetIndex& i) { i.count_up(); }
 };
 
@@ -111,7 +113,25 @@ Status read_fields(Reader& in, std::vector<FieldEntry>& fields) {
   return {};
 }
 
-Status read_tables(Bytes tables, DatasetIndex& index, std::vector<uint64_t>& begins) {
+Status read_units(Reader& in, DatasetIndex& index) {
+  const auto size = in.take<uint64_t>();
+  if (in.failed() || size > kUnitTableBytesMax) return bad("a table of units of " + number(size) + " bytes");
+  const Bytes encoded = in.take_bytes(size);
+  if (in.failed()) return bad("the table of units ends early");
+  std::vector<std::string> keys;
+  std::vector<uint64_t> sizes;
+  for (const ShardEntry& shard : index.shards()) {
+    keys.push_back(shard.key);
+    sizes.push_back(shard.size);
+  }
+  HR_TRY_ASSIGN(IndexFileAccess::units(index), UnitTable::decode(encoded, keys, sizes));
+  for (uint64_t s = 0; s < keys.size(); ++s) {
+    if (index.units()->file(s).rows() != index.shards()[s].samples) return bad("rows of shard " + number(s));
+  }
+  return {};
+}
+
+Status read_tables(Bytes tables, bool has_units, DatasetIndex& index, std::vector<uint64_t>& begins) {
   if (tables.size() < 4) return bad("the tables end early");
   const Bytes content = tables.first(tables.size() - 4);
   if (crc32c(content) != load_le<uint32_t>(tables.data() + content.size())) {
@@ -121,6 +141,7 @@ Status read_tables(Bytes tables, DatasetIndex& index, std::vector<uint64_t>& beg
   HR_TRY(read_shards(in, IndexFileAccess::shards(index), begins));
   HR_TRY(read_fields(in, IndexFileAccess::fields(index)));
   IndexFileAccess::schema_json(index) = in.take_text(kSchemaBytesMax);
+  if (has_units && !in.failed()) HR_TRY(read_units(in, index));
   if (in.failed() || !in.at_end()) return bad("the schema does not end where the tables end");
   return {};
 }
@@ -225,10 +246,11 @@ Result<IndexHead> parse_index_head(Bytes first) {
   const Bytes reserved = in.take_bytes(kReservedBytes);
   head.format = static_cast<Format>(format);
   head.has_crc = (flags & kFlagCrc) != 0;
+  head.has_units = (flags & kFlagUnits) != 0;
   for (std::byte b : reserved) {
     if (b != std::byte{0}) return bad("reserved bytes in the head");
   }
-  if (flags > kFlagCrc || format_name(head.format) == "unknown") {
+  if (flags > (kFlagCrc | kFlagUnits) || (head.has_crc && head.has_units) || format_name(head.format) == "unknown") {
     return bad("format or flags in the head");
   }
   HR_TRY(read_levels(in, head, tables_bytes, head_bytes));
@@ -261,7 +283,11 @@ Result<std::shared_ptr<const DatasetIndex>> decode_index(const IndexHead& head, 
   HR_ASSERT(tables.size() == head.tables.size() && bytes.size() == level.range.size());
   DatasetIndex index = IndexFileAccess::empty();
   std::vector<uint64_t> begins, ends;
-  HR_TRY(read_tables(tables, index, begins));
+  HR_TRY(read_tables(tables, head.has_units, index, begins));
+  if (head.has_units) {
+    IndexFileAccess::format(index) = head.format;
+    return IndexFileAccess::build(head, std::move(index));
+  }
   uint64_t strides = 0;  // at most 2^28 shards x 2^32 samples
   for (const ShardEntry& s : index.shards()) {
     strides += (s.samples + level.stride - 1) / level.stride;

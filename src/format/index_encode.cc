@@ -7,6 +7,7 @@
 
 #include "format/index_file.h"
 #include "format/index_layout.h"
+#include "format/unit_table.h"
 
 namespace headrace {
 namespace {
@@ -57,7 +58,7 @@ std::string encode_tables(const DatasetIndex& index) {
     const ShardEntry& shard = index.shards()[s];
     put(out, shard.size);
     put(out, shard.samples);
-    put(out, index.data_range(s).begin);
+    put(out, index.units() ? uint64_t{0} : index.data_range(s).begin);
     put_text(out, shard.key);
     put_text(out, shard.etag);
     put_text(out, shard.version_id);
@@ -69,6 +70,11 @@ std::string encode_tables(const DatasetIndex& index) {
     put_text(out, f.name);
   }
   put_text(out, index.schema_json());
+  if (index.units()) {
+    const std::string units = index.units()->encode();
+    put(out, static_cast<uint64_t>(units.size()));
+    out += units;
+  }
   put(out, crc32c(as_bytes(out)));
   return out;
 }
@@ -86,7 +92,7 @@ std::string encode_index(const DatasetIndex& index) {
   while (true) {  // fine to coarse
     std::string level;
     put_level(level, at_level);
-    levels.push_back(std::move(level));
+    levels.push_back(std::move(level));  // of units: empty
     strides.push_back(at_level.stride());
     const uint64_t coarser = at_level.stride() * kLevelRatio;
     if (levels.back().size() <= kLevelBytesEnough || coarser > kStrideMax) break;
@@ -102,7 +108,7 @@ std::string encode_index(const DatasetIndex& index) {
   put(out, static_cast<uint32_t>(head_bytes));
   put(out, file_bytes);
   put(out, static_cast<uint32_t>(index.format()));
-  put(out, index.has_crc() ? kFlagCrc : 0u);
+  put(out, (index.has_crc() ? kFlagCrc : 0u) | (index.units() ? kFlagUnits : 0u));
   put(out, index.samples());
   put(out, static_cast<uint64_t>(tables.size()));
   put_hash(out, index.order_hash());

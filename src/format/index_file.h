@@ -39,6 +39,7 @@ struct IndexLevel {
 struct IndexHead {
   Format format = Format::kWebDataset;
   bool has_crc = false;
+  bool has_units = false;
   uint64_t file_bytes = 0;
   uint64_t samples = 0;
   Hash128 order_hash;

@@ -17,6 +17,7 @@ inline constexpr std::string_view kMagic{
     "\x89HRIDX\r\n", 8};  // a text-mode copy or a stripped high bit shows at once
 inline constexpr uint32_t kVersion = 1;
 inline constexpr uint32_t kFlagCrc = 1;
+inline constexpr uint32_t kFlagUnits = 2;  // the tables end with a table of units; there are no strides
 inline constexpr uint64_t kFixedHeadBytes = 96;
 inline constexpr uint64_t kReservedBytes = 12;
 inline constexpr uint64_t kLevelHeadBytes = 24;

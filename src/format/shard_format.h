@@ -49,6 +49,8 @@ class ShardFormat {
   }
 
   // --- reading
+  // Samples are decoded many at a time, by a UnitSource: there are no strides, no cutter (null) and no stream order.
+  virtual bool by_units() const { return false; }
   // `fields`: as the index has them (their places are FieldView::id).
   virtual std::shared_ptr<const Cutter> cutter(const std::vector<FieldEntry>& fields) const = 0;
   // Indexes shard number `shard`. Only of an object that was made with the data set's shards.

@@ -55,11 +55,32 @@ void AssemblyLine::start_next_locked() {
   workers_.post([self = shared_from_this(), job = current_] { self->advance(job); });
 }
 
+namespace {
+
+// Puts together the samples of all rows that come from units. A sample that cannot be is there without fields.
+std::vector<Status> unit_samples(FetchedBatch& batch) {
+  std::vector<Status> faults;
+  for (const FetchedRow& row : batch.rows) {
+    if (!row.piece->rows) continue;
+    if (!batch.unit_samples) batch.unit_samples = std::make_shared<SampleBatchView>();
+    const size_t before = batch.unit_samples->size();
+    faults.push_back(row.piece->rows->sample(row.row, *batch.unit_samples));
+    if (faults.back().ok()) continue;
+    batch.unit_samples->truncate(before);
+    batch.unit_samples->begin_sample({});
+  }
+  return faults;
+}
+
+}  // namespace
+
 BatchRequest AssemblyLine::request_of(const std::shared_ptr<FetchedBatch>& batch) const {
   BatchRequest request;
   request.rows.reserve(batch->rows.size());
   request.epoch = batch->after.begin.epoch;
   request.position = batch->after.begin.position;
+  const std::vector<Status> unit_faults = unit_samples(*batch);
+  size_t unit_row = 0;
   for (const FetchedRow& row : batch->rows) {
     BatchRow out;
     out.id = row.sample;
@@ -69,7 +90,10 @@ BatchRequest AssemblyLine::request_of(const std::shared_ptr<FetchedBatch>& batch
     out.epoch = row.epoch;
     out.valid = row.valid;
     out.shard = source.index->shards()[row.piece->shard].key;
-    if (row.piece->status.ok()) {
+    if (row.piece->rows) {
+      out.fault = unit_faults[unit_row];
+      out.sample = (*batch->unit_samples)[unit_row++];
+    } else if (row.piece->status.ok()) {
       out.sample = row.piece->view[row.row];
     } else {
       out.fault = row.piece->status;
@@ -83,7 +107,7 @@ BatchRequest AssemblyLine::request_of(const std::shared_ptr<FetchedBatch>& batch
 void AssemblyLine::advance(std::shared_ptr<Job> job) {
   if (!job->assembly) {
     for (const FetchedRow& row : job->fetched->rows) {
-      job->stored_bytes += row.piece->buffer.bytes().size() / (row.piece->row_end - row.piece->row_begin);
+      job->stored_bytes += row.piece->stored_bytes() / (row.piece->row_end - row.piece->row_begin);
     }
     job->assembly = assembler_->start(request_of(job->fetched));
     job->fetched.reset();  // the request holds it

@@ -8,6 +8,7 @@
 #include "fetch/engine.h"
 #include "loader/assembly_line.h"
 #include "loader/field_defaults.h"
+#include "loader/units_fit.h"
 #include "plan/defaults.h"
 
 namespace headrace {
@@ -45,6 +46,7 @@ struct BatchStream::Impl {
   // A data set with what this stream holds of it.
   struct Source {
     std::shared_ptr<Dataset> dataset;
+    std::shared_ptr<const TableSource> units;  // of formats that are decoded in units
     std::shared_ptr<KeepStore> keep;  // null: samples are read where they are
     uint64_t kept_before = 0;         // bytes it had asked of the store
     bool counts = true;               // false: another source of the stream is the same data set
@@ -76,6 +78,8 @@ struct BatchStream::Impl {
   Status check_batch_fits(const BatchAssembler& assembler) const;
   Result<std::shared_ptr<Fetcher>> make_stream_engine(FetchDeps deps) const;
   void keep_small_sources();
+  Status open_units();
+  bool keeps_units(size_t source) const;
   void size_window(const BatchAssembler& assembler);
   void hand_over(std::shared_ptr<BatchData>& batch) const;
   void count_wait(TimePoint since);
@@ -84,7 +88,7 @@ struct BatchStream::Impl {
 
 void BatchStream::Impl::take_sources() {
   for (const StreamSource& given : options.sources) {
-    Source source{given.dataset, nullptr, 0, true, StoreCounts::of(*given.dataset)};
+    Source source{given.dataset, nullptr, nullptr, 0, true, StoreCounts::of(*given.dataset)};
     for (const Source& other : sources) source.counts = source.counts && other.dataset != source.dataset;
     sample_bytes = std::max(sample_bytes, given.dataset->sample_bytes_mean());
     sources.push_back(std::move(source));
@@ -97,6 +101,7 @@ void BatchStream::Impl::keep_small_sources() {
   uint64_t left = budget->bytes_max() / 2;
   for (size_t i = 0; i < sources.size(); ++i) {
     const DatasetIndex& index = sources[i].dataset->index();
+    if (index.units()) continue;
     const StreamSource& given = options.sources[i];
     const bool small_reads = (given.block == 1 || !given.draws.empty()) && mean_bytes(index) < kSingleSampleBytes;
     if (!small_reads || index.sample_bytes() > left) continue;
@@ -107,11 +112,30 @@ void BatchStream::Impl::keep_small_sources() {
   }
 }
 
+Status BatchStream::Impl::open_units() {
+  for (size_t i = 0; i < sources.size(); ++i) {
+    if (!sources[i].dataset->unit_counts()) continue;
+    std::vector<std::string> fields;
+    for (const FieldDecode& field : options.sources[i].fields) fields.push_back(field.field);
+    HR_TRY_ASSIGN(sources[i].units, sources[i].dataset->unit_source(fields));
+    sample_bytes = std::max(sample_bytes, sources[i].units->sample_bytes_mean());
+    HR_TRY(check_units_fit(*sources[i].units, sources[i].dataset->url(), keeps_units(i), *budget));
+  }
+  return {};
+}
+
+// Single samples are asked for, and a unit gives many.
+bool BatchStream::Impl::keeps_units(size_t source) const {
+  const StreamSource& given = options.sources[source];
+  return given.shuffle == Shuffle::kGlobal || !given.draws.empty();
+}
+
 Result<BatchPlan> BatchStream::Impl::make_plan() const {
   BatchPlanSpec spec;
   for (const StreamSource& source : options.sources) {
     SourceSpec one;
     one.counts = source.dataset->counts();
+    if (source.shuffle != Shuffle::kGlobal && source.draws.empty()) one.units = source.dataset->unit_counts();
     one.order = {source.seed, 0, source.block, source.lanes, source.shuffle};
     one.selection = source.selection;
     one.draws = source.draws;
@@ -166,6 +190,7 @@ Status BatchStream::Impl::build() {
                ? Budget::child(runtime->budget(), "the loader's memory", options.memory_bytes)
                : runtime->budget();
   buffers = std::make_shared<BufferPool>(budget, *runtime->buffers());
+  HR_TRY(open_units());
   HR_TRY_ASSIGN(std::shared_ptr<BatchAssembler> assembler, make_assembler());
   HR_TRY(check_batch_fits(*assembler));
   if (!options.streams) keep_small_sources();
@@ -177,7 +202,8 @@ Status BatchStream::Impl::build() {
     const Dataset& dataset = *sources[i].dataset;
     deps.sources.push_back({sources[i].keep ? sources[i].keep : dataset.store_ptr(), dataset.index_ptr(),
                             dataset.counts(), dataset.cutter_ptr(), dataset.key_prefix(), dataset.pin_versions(),
-                            sources[i].keep != nullptr, dataset.shard_format()});
+                            sources[i].keep != nullptr, dataset.shard_format(), sources[i].units,
+                            sources[i].units != nullptr && keeps_units(i)});
     line_sources.push_back({dataset.index_ptr(), options.sources[i].seed});
   }
   line = std::make_shared<AssemblyLine>(assembler, std::move(line_sources), budget, runtime->workers(),

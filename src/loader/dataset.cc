@@ -6,6 +6,7 @@
 
 #include "format/decoder.h"
 #include "format/index_file.h"
+#include "format/unit_table.h"
 #include "loader/find_shards.h"
 #include "loader/index_build.h"
 #include "loader/index_place.h"
@@ -35,7 +36,14 @@ class DatasetOpener {
       HR_TRY_ASSIGN(found_, find_shards(out_->store(), urls_, options_.format, options_.tokens, stop_));
       out_->prefix_ = found_.root;
       out_->listing_hash_ = listing_hash(*found_.shard_format, found_.shards);
-      if (is_stream()) return open_stream();
+      if (is_stream()) {
+        if (found_.shard_format->by_units()) {
+          return unsupported("open " + urls_[0].text() + " in the stream order: " +
+                             std::string(format_name(found_.shard_format->format())) +
+                             " has an index of its own; leave order= out");
+        }
+        return open_stream();
+      }
       HR_TRY_ASSIGN(loaded, index_of_listing());
     }
     return finish(std::move(loaded));
@@ -128,7 +136,8 @@ class DatasetOpener {
     spec.shard_format = found_.shard_format;
     spec.shards = found_.shards;
     spec.key_prefix = found_.root;
-    spec.crc = found_.shard_format->indexed_by_reading() || options_.verify;
+    const bool by_units = found_.shard_format->by_units();  // footers only: there is nothing to check but them
+    spec.crc = !by_units && (found_.shard_format->indexed_by_reading() || options_.verify);
     spec.check_hashes = options_.verify;
     spec.parts_dir = out_->index_dir_ + "/" + out_->listing_hash_ + "/parts";
     spec.progress = options_.progress;
@@ -167,7 +176,7 @@ class DatasetOpener {
     HR_TRY(check_listing(*loaded.index, found_.shards, options_.trust_copy)
                .with_context("index " + loaded.where));
     if (options_.trust_copy) out_->pin_versions_ = false;
-    if (options_.verify && !loaded.index->has_crc()) return std::optional<LoadedIndex>();
+    if (options_.verify && !loaded.index->has_crc() && !loaded.index->units()) return std::optional<LoadedIndex>();
     return std::optional<LoadedIndex>(std::move(loaded));
   }
 
@@ -185,7 +194,7 @@ class DatasetOpener {
       log_line(LogLevel::kWarning, "index " + path + ": " + s.message() + "; it is built anew");
       return std::nullopt;
     }
-    if (options_.verify && !loaded->index->has_crc()) return std::nullopt;
+    if (options_.verify && !loaded->index->has_crc() && !loaded->index->units()) return std::nullopt;
     if (options_.trust_copy) out_->pin_versions_ = false;
     return *std::move(loaded);
   }
@@ -229,6 +238,12 @@ class DatasetOpener {
     out_->index_source_ = std::move(loaded.where);
     HR_TRY_ASSIGN(ShardCounts counts, ShardCounts::make(out_->index_->counts()));
     out_->counts_ = std::make_shared<const ShardCounts>(std::move(counts));
+    if (const auto& units = out_->index_->units()) {
+      HR_TRY_ASSIGN(ShardCounts by_unit, ShardCounts::make(units->counts()));
+      out_->unit_counts_ = std::make_shared<const ShardCounts>(std::move(by_unit));
+      HR_TRY(out_->unit_source({}).status());
+      return out_;
+    }
     HR_TRY_ASSIGN(out_->cutter_, make_cutter(*out_->index_));
     return out_;
   }
@@ -319,11 +334,17 @@ Result<SampleExtent> Dataset::extent(uint64_t i) const {
     return invalid_argument("sample " + std::to_string(i) + ": the data set has " + std::to_string(samples()));
   }
   const ShardCounts::At at = counts_->locate(i);
+  if (unit_counts_) {
+    const UnitTable::Unit& unit = index_->units()->unit(unit_counts_->locate(i).shard);
+    const ByteRange range = index_->units()->group_range(unit);
+    return SampleExtent{index_->shards()[unit.file].key, range.begin, range.size()};
+  }
   const ByteRange range = index_->range_of_rows(at.shard, at.row, at.row + 1);
   return SampleExtent{index_->shards()[at.shard].key, range.begin, range.size()};
 }
 
 Result<RawSample> Dataset::raw(uint64_t i, std::stop_token stop) const {
+  if (unit_counts_) return unit_sample(i, std::move(stop));
   HR_TRY_ASSIGN(SampleExtent extent, this->extent(i));
   const ShardCounts::At at = counts_->locate(i);
   const uint64_t stride = index_->stride_of_row(at.row);

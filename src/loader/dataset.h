@@ -22,6 +22,7 @@
 #include "loader/open_store.h"
 #include "loader/runtime.h"
 #include "loader/store_options.h"
+#include "loader/table_source.h"
 #include "plan/shard_counts.h"
 #include "store/object_store.h"
 
@@ -69,6 +70,7 @@ struct SampleExtent {
 struct RawSample {
   std::string key;
   std::vector<std::pair<std::string, std::string>> fields;  // name, stored bytes
+  std::vector<std::string> nulls;  // names of fields that are null; their bytes are empty
 };
 
 struct IndexBuildSpec;
@@ -84,7 +86,10 @@ class Dataset {
   const DatasetIndex& index() const { return *index_; }
   std::shared_ptr<const DatasetIndex> index_ptr() const { return index_; }
   std::shared_ptr<const ShardCounts> counts() const { return counts_; }
-  const Cutter& cutter() const { return *cutter_; }
+  // Of formats that are decoded in units: samples of each unit; null: by strides.
+  const std::shared_ptr<const ShardCounts>& unit_counts() const { return unit_counts_; }
+  // What reads and decodes the units' fields; empty: all fields. kUnsupported without a decoder.
+  Result<std::shared_ptr<const TableSource>> unit_source(const std::vector<std::string>& fields) const;
   std::shared_ptr<const Cutter> cutter_ptr() const { return cutter_; }
   ObjectStore& store() const { return *opened_.store; }
   const std::shared_ptr<ObjectStore>& store_ptr() const { return opened_.store; }
@@ -128,6 +133,8 @@ class Dataset {
 
  private:
   friend class DatasetOpener;
+  Result<RawSample> unit_sample(uint64_t i, std::stop_token stop) const;
+  Result<std::shared_ptr<const UnitRows>> unit_rows(uint64_t unit, std::stop_token stop) const;
   Dataset() = default;
   Status check_counted(const std::string& action) const;
 
@@ -145,6 +152,10 @@ class Dataset {
   std::shared_ptr<const ShardCounts> counts_;
   std::shared_ptr<const Cutter> cutter_;
   std::shared_ptr<const ShardFormat> shard_format_;
+  std::shared_ptr<const ShardCounts> unit_counts_;
+  mutable std::mutex unit_mutex_;  // guards the unit that raw() read last
+  mutable std::shared_ptr<const UnitRows> unit_rows_;
+  mutable uint64_t unit_number_ = 0;
   bool counted_ = true;
   uint64_t probed_mean_ = 0, decoder_bytes_ = 0;
   std::mutex parts_mutex_;

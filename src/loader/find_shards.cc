@@ -26,7 +26,6 @@ bool ends_with_any(std::string_view key, std::initializer_list<std::string_view>
 std::string_view kind_of(std::string_view key) {
   if (const FormatFacts* facts = format_of_key(key)) return facts->name;
   if (key.ends_with(".tar.xz")) return "tar compressed with xz";
-  if (ends_with_any(key, {".parquet"})) return "Parquet";
   if (ends_with_any(key, {".arrow"})) return "Arrow";
   if (ends_with_any(key, {".npy", ".npz"})) return "binary";
   if (ends_with_any(key, {".jpg", ".jpeg", ".png", ".webp"})) return "images as loose objects";

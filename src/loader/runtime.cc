@@ -42,17 +42,25 @@ Runtime::~Runtime() {
     // A forked child: the threads were never ours; nothing to join, and their locks may be held for ever.
     for (auto& loop : loops_) loop.release();  // NOLINT(bugprone-unused-return-value): left to the parent's copy
     workers_.release();                        // NOLINT(bugprone-unused-return-value)
+    decoders_.release();                       // NOLINT(bugprone-unused-return-value)
     return;
   }
   for (auto& loop : loops_) loop->stop();
   workers_->close();
+  if (decoders_) decoders_->close();
+}
+
+ThreadPool& Runtime::decoders() {
+  std::lock_guard lock(decoders_mutex_);
+  if (!decoders_) decoders_ = std::make_unique<ThreadPool>(options_.workers, "hr-decode");
+  return *decoders_;
 }
 
 bool Runtime::on_own_thread() const {
   for (const auto& loop : loops_) {
     if (loop->on_loop_thread()) return true;
   }
-  return workers_->on_worker_thread();
+  return workers_->on_worker_thread() || (decoders_ && decoders_->on_worker_thread());
 }
 
 namespace {

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "net/epoll_transport.h"
@@ -42,6 +43,9 @@ class Runtime {
   EventLoop& loop(size_t i = 0) { return *loops_[i]; }
   size_t loops() const { return loops_.size(); }
   ThreadPool& workers() { return *workers_; }
+  // Threads that may take the GIL: units are decoded on them (loader/arrow_decoder.h). Made at first use, as many as
+  // workers.
+  ThreadPool& decoders();
   const std::shared_ptr<Budget>& budget() { return budget_; }
   const std::shared_ptr<BufferPool>& buffers() { return buffers_; }
   // How many requests each endpoint gets from this process: one admission for all its stores.
@@ -60,6 +64,8 @@ class Runtime {
   AdmissionTable admissions_;
   std::vector<std::unique_ptr<EventLoop>> loops_;
   std::unique_ptr<ThreadPool> workers_;
+  std::mutex decoders_mutex_;
+  std::unique_ptr<ThreadPool> decoders_;
 };
 
 }  // namespace headrace

@@ -37,6 +37,14 @@ bool Budget::reserve(uint64_t bytes) {
   return true;
 }
 
+void Budget::reserve_over(uint64_t bytes) {
+  std::lock_guard lock(core_->mutex);
+  for (Budget* b = this; b != nullptr; b = b->parent_.get()) {
+    b->used_ += bytes;
+    b->peak_ = std::max(b->peak_, b->used_);
+  }
+}
+
 void Budget::release(uint64_t bytes) {
   if (bytes == 0) return;
   {

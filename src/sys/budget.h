@@ -25,6 +25,9 @@ class Budget : public std::enable_shared_from_this<Budget> {
 
   // Both or neither of this and the parents. True when the bytes are ours.
   bool reserve(uint64_t bytes);
+  // Counts bytes that are there already, whatever the limit: what a decoder of another library took. Until as much was
+  // released, reserve() says no.
+  void reserve_over(uint64_t bytes);
   void release(uint64_t bytes);
 
   // A claimant is told (on any thread, no lock held; it must only post) when bytes became free, and when another one is

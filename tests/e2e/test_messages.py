@@ -103,8 +103,10 @@ def test_mixed_formats():
     refused(hr.OptionError, ["s3://data/a.tar", "s3://data/b.parquet"], {}, "several formats")
 
 
-def test_unknown_format_is_said():
-    refused(hr.UnsupportedError, "s3://data/b.parquet", {}, "parquet", "webdataset and mds")
+def test_unknown_format_is_said(tmp_path):
+    (tmp_path / "b.lance").write_bytes(b"x")
+    refused(hr.NotFoundError, tmp_path / "b.lance", {}, "no shards", ".tar", ".parquet")
+    refused(hr.OptionError, tmp_path / "b.lance", {"format": "lance"}, "'lance'", "'webdataset'")
 
 
 def test_field_missing_in_one_sample(tmp_path):

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Decoding of Parquet by pyarrow, for the core: one small file in memory at a time.
+
+The core finds the bytes, reads them, and makes of a row group's or a few pages' bytes a file of
+their own (docs/formats/parquet.md); pyarrow decodes it without the GIL, and the columns go back
+through the Arrow C data interface. Nothing here is done for a row. pyarrow is imported when the
+first Parquet data set is opened.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from headrace import _core
+
+__all__ = ["decode", "prepare"]
+
+_pyarrow: Any = None
+_file: Any = None
+
+
+def prepare() -> None:
+    """Imports pyarrow.
+
+    Raises:
+        ImportError: saying what to install.
+    """
+    global _pyarrow, _file
+    if _file is not None:
+        return
+    try:
+        arrow = import_module("pyarrow")  # by name: it has no types
+        reader = import_module("pyarrow.parquet").ParquetFile
+    except ImportError as cause:
+        raise ImportError(
+            f"Parquet is decoded by pyarrow, which cannot be imported ({cause}): "
+            "pip install 'headrace[parquet]'"
+        ) from cause
+    _pyarrow, _file = arrow, reader
+
+
+def decode(address: int, size: int, array: int, schema: int) -> None:
+    """The table of a Parquet file in memory, as a struct array: to Arrow's two C structs."""
+    # A buffer without an owner: the core keeps the bytes until this returns, and the columns that
+    # come out of Parquet are copies.
+    source = _pyarrow.BufferReader(_pyarrow.foreign_buffer(address, size))
+    with _file(source, pre_buffer=False, page_checksum_verification=True) as file:
+        table = file.read(use_threads=False).combine_chunks()
+    batches = table.to_batches() or [_pyarrow.RecordBatch.from_pylist([], schema=table.schema)]
+    if len(batches) > 1:
+        raise ValueError(f"a column of more than 2 GiB, in {len(batches)} parts")
+    batches[0]._export_to_c(array, schema)
+
+
+_core.set_arrow_decoder(prepare, decode)
