@@ -31,7 +31,7 @@ from one_run import Bench, child_environment, command_for, result_of
 from process_tree import MemoryWatch
 from server import find_program
 from table import spread
-from throughput import build_indexes, machine
+from throughput import INDEX, machine
 from workload import Stored, Workload, make
 
 NAMES = [
@@ -54,12 +54,14 @@ class Store:
 
 
 def upload(ceph: CephGateway, stored: Stored) -> None:
-    """The shards and headrace's index beside them; readable by anyone."""
+    """The shards, readable by anyone, and headrace's index of them as this store has them."""
     client = ceph.client()
     client.create_bucket(Bucket=stored.bucket, ACL="public-read")
-    for file in sorted(path for path in stored.folder.rglob("*") if path.is_file()):
-        key = file.relative_to(stored.folder).as_posix()
-        client.put_object(Bucket=stored.bucket, Key=key, Body=file.read_bytes(), ACL="public-read")
+    for key in stored.shards:
+        body = (stored.folder / key).read_bytes()
+        client.put_object(Bucket=stored.bucket, Key=key, Body=body, ACL="public-read")
+    command = [sys.executable, "-c", INDEX, stored.url, ceph.url]
+    subprocess.run(command, env={**child_environment(), **ceph.environment()}, check=True)
 
 
 def run(bench: Bench, contender: Contender, ceph: CephGateway, seed: int) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=Workload.samples)
     parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "headrace-bench")
     parser.add_argument("--peers", type=Path, default=Path(__file__).parents[1] / "build" / "peers")
-    parser.add_argument("--serve", help="path of headrace-serve (builds the index)")
+    parser.add_argument("--serve", help="path of headrace-serve (not used)")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     peers_python = options.peers / "bin" / "python"
@@ -103,7 +105,6 @@ def main() -> None:
         block=2,
     )
     contenders = [c for c in CONTENDERS if c.name in NAMES and bench.can_run(c)]
-    build_indexes(bench, contenders)
     runs: list[dict[str, Any]] = []
     with CephGateway.start() as ceph:
         for name in ("tar", "tarpax"):

@@ -94,7 +94,7 @@ def chosen(only: list[str] | None) -> list[Contender]:
     return found
 
 
-_INDEX = """
+INDEX = """
 import sys, headrace as hr
 hr.open(sys.argv[1], endpoint_url=sys.argv[2], region="us-east-1", save="beside")
 """
@@ -109,7 +109,7 @@ def build_indexes(bench: Bench, contenders: list[Contender]) -> None:
             continue
         with Server(bench.serve, [str(stored.root)], "zero", writable=True) as server:
             subprocess.run(
-                [sys.executable, "-c", _INDEX, stored.url, server.url],
+                [sys.executable, "-c", INDEX, stored.url, server.url],
                 env=child_environment(),
                 check=True,
             )
