@@ -136,6 +136,8 @@ Every fault is met by {{tar, MDS}} x {{the Python loader, the command line}}, an
 {len({c["id"] for c in cells})} classes: {failed} failed.** {document["seconds"]} s, commit {machine["commit"]}, {machine["cores"]} cores shared with other work, Linux
 {machine["kernel"]}, Python {machine["python"]}. Ctrl-C was answered after {late:.2f} s at most. A part (the cells marked quick) runs in `make test`.
 
+{document.get("note", "")}
+
 {_grid(document)}
 
 {_broken(document)}
