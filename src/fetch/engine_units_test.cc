@@ -4,6 +4,9 @@
 // What comes must be what the plan says, memory is never exceeded and nothing is left behind.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
+#include "base/endian.h"
 #include "fetch/testing_engine.h"
 #include "format/testing_arrow.h"
 
