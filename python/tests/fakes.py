@@ -103,7 +103,9 @@ class FakeDataset:
     def __len__(self):
         return self.samples
 
-    def choose(self, *, batch, world_size, memory, shuffle, block, lanes, pre_shuffled=False):
+    def choose(
+        self, *, batch, world_size, memory, shuffle, block, lanes, pre_shuffled=False, fields=()
+    ):
         return {
             "block": block or 4, "lanes": lanes or 6, "reasons": ["because it is fake"],
             "requests": 16, "d1": 1.25, "d4": 1.5, "d32": None,
