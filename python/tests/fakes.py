@@ -103,6 +103,9 @@ class FakeDataset:
     def __len__(self):
         return self.samples
 
+    def unit_counts(self):
+        """None: samples are not decoded many at a time."""
+
     def choose(
         self, *, batch, world_size, memory, shuffle, block, lanes, pre_shuffled=False, fields=()
     ):
