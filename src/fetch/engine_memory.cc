@@ -117,7 +117,7 @@ bool FetchEngine::fits_one_batch(const PlanRow& row) {
   add(open_segment(row), row.index);
   for (const PlannedRow& planned : batches_.front().rows) add(*planned.segment, planned.index);
   std::ranges::sort(reads);
-  reads.erase(std::ranges::unique(reads).begin(), reads.end());
+  reads.erase(std::unique(reads.begin(), reads.end()), reads.end());
   uint64_t head_bytes = 0;
   for (const auto& read : reads) head_bytes += std::get<3>(read);
   if (head_bytes <= deps_.budget->bytes_max()) return true;
@@ -248,7 +248,7 @@ void FetchEngine::rewind_to(size_t batches_kept) {
     std::vector<Segment*> touched;
     for (const PlannedRow& row : batch.rows) touched.push_back(row.segment);
     std::ranges::sort(touched);
-    touched.erase(std::ranges::unique(touched).begin(), touched.end());
+    touched.erase(std::unique(touched.begin(), touched.end()), touched.end());
     rows_ahead_ -= batch.rows.size();
     bytes_ahead_ -= batch.bytes_opened;
     plan_.rewind(batch.before);

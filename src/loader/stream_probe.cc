@@ -51,7 +51,7 @@ class Probe {
     std::vector<size_t> order;
     const size_t n = shards.size();
     for (size_t k = 0; k < kShardsLooked; ++k) order.push_back(k * (n - 1) / (kShardsLooked - 1));
-    order.erase(std::ranges::unique(order).begin(), order.end());
+    order.erase(std::unique(order.begin(), order.end()), order.end());
     const size_t spread = order.size();
     for (size_t s = 0; s < n; ++s) {
       if (std::find(order.begin(), order.begin() + static_cast<ptrdiff_t>(spread), s) ==

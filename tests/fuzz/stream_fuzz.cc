@@ -90,7 +90,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < 3) return 0;
   const size_t in_step = 1 + data[1], out_step = 64 + 16 * data[2];
   const Bytes stored = as_bytes({reinterpret_cast<const char*>(data) + 3, size - 3});
-  const Given given{static_cast<Compression>(data[0] % 6), data[0] / 6 % 4, stored};
+  const Given given{static_cast<Compression>(data[0] % 7), data[0] / 7 % 4, stored};
   const Read whole = read(given, in_step, out_step, {}, 0, 0);
   if (!whole.good) return 0;
   for (const RestartPoint& point : whole.points) {
