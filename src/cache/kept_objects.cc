@@ -206,6 +206,7 @@ void KeptObjects::ask(Place place) {
   ReadRequest request;
   request.key = object.meta.key;
   request.range = range.bytes;
+  request.object_size = object.meta.size;
   request.if_match = object.meta.etag;
   request.version_id = object.meta.version_id;
   request.dst = {range.buffer.bytes()};

@@ -129,6 +129,7 @@ void FetchEngine::send(std::shared_ptr<Part> part) {
   ReadRequest request;
   request.key = source.key_prefix + shard.key;
   request.range = part->range;
+  request.object_size = shard.size;
   if (source.pin_versions) {
     request.if_match = shard.etag;
     request.version_id = shard.version_id;

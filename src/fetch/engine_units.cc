@@ -67,6 +67,7 @@ void FetchEngine::send_unit(std::shared_ptr<Part> part) {
     ReadRequest request;
     request.key = source.key_prefix + shard.key;
     request.range = read.range;
+    request.object_size = shard.size;
     if (source.pin_versions) {
       request.if_match = shard.etag;
       request.version_id = shard.version_id;

@@ -73,6 +73,7 @@ void StreamEngine::send(Stream& stream, std::shared_ptr<StreamChunk> chunk) {
   ReadRequest request;
   request.key = source_.key_prefix + shard.key;
   request.range = chunk->range;
+  request.object_size = shard.size;
   if (source_.pin_versions) {
     request.if_match = shard.etag;
     request.version_id = shard.version_id;

@@ -181,6 +181,7 @@ class Build {
     ReadRequest request;
     request.key = spec_.key_prefix + spec_.shards[shard].key;
     request.range = range;
+    request.object_size = spec_.shards[shard].size;
     request.if_match = spec_.shards[shard].etag;
     request.version_id = spec_.shards[shard].version_id;
     request.dst = {into};

@@ -120,7 +120,8 @@ void S3Exchange::on_outcome(HttpOutcome outcome) {
     return report({.status = Status(code, what() + ": " + outcome.status.message() + " (endpoint=" +
                                               route_->endpoint.text() + ")"),
                    .retryable = retryable_below_http(code),
-                   .bytes = outcome.body_bytes});
+                   // Where the framing is broken, what stood before it was divided by the same hand.
+                   .bytes = code == Code::kCorrupt ? 0 : outcome.body_bytes});
   }
   if (wanted(outcome.reply.status)) {
     core_->metrics->first_byte_nanos.add(static_cast<uint64_t>(std::max<int64_t>(outcome.reply.first_byte.count(), 0)));

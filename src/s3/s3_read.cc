@@ -57,15 +57,24 @@ Status ReadExchange::accept(const HttpReply& reply) {
 Status ReadExchange::accept_part(const HttpReply& reply) {
   const std::string* text = find_header(reply.headers, "content-range");
   const auto got = text != nullptr ? parse_content_range(*text) : std::nullopt;
-  if (got && got->range == request_.range) {
-    object_size_ = got->total.value_or(0);
-    return {};
-  }
   if (got && got->total && *got->total < request_.range.end) {
     return refuse(object_too_short(what() + " " + facts(reply), *got->total), false);
   }
+  if (got && got->range == request_.range) {
+    object_size_ = got->total.value_or(0);
+    return check_size(object_size_, reply);
+  }
   return refuse(corrupt(what() + ": the reply is of another range: content_range=\"" +
                         (text != nullptr ? text->substr(0, 100) : "") + "\" " + facts(reply)), true);
+}
+
+// The ETag was the right one, so the reply contradicts itself: somebody on the way, or another object's. A second answer
+// may know better.
+Status ReadExchange::check_size(uint64_t says, const HttpReply& reply) {
+  if (says == 0 || request_.object_size == 0 || says == request_.object_size) return {};
+  return refuse(corrupt(what() + ": the reply is of an object of another size: expected=" +
+                        std::to_string(request_.object_size) + " got=" + std::to_string(says) + " " + facts(reply)),
+                true);
 }
 
 // A store may answer 200 when the range is the whole object. More bytes than that mean that it ignores Range. A part
@@ -81,7 +90,7 @@ Status ReadExchange::accept_whole(const HttpReply& reply) {
   const auto length = text != nullptr ? parse_decimal(*text) : std::nullopt;
   if (length && request_.range.begin == 0 && *length == request_.range.size()) {
     object_size_ = *length;
-    return {};
+    return check_size(object_size_, reply);
   }
   if (length && *length < request_.range.end) {
     return refuse(object_too_short(what() + " " + facts(reply), *length), false);

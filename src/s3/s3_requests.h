@@ -22,6 +22,7 @@ class ReadExchange final : public S3Exchange {
   Status accept(const HttpReply& reply);
   Status accept_part(const HttpReply& reply);
   Status accept_whole(const HttpReply& reply);
+  Status check_size(uint64_t says, const HttpReply& reply);
   void tell_changed(S3Failure failure);
   void tell(ReadOutcome outcome);
 

@@ -35,13 +35,14 @@ class S3StoreTest : public ::testing::Test {
   }
 
   ReadOutcome read(const std::string& key, ByteRange range, const std::string& if_match = {},
-                   const std::string& version = {}) {
+                   const std::string& version = {}, uint64_t object_size = 0) {
     bytes_.assign(range.size(), '?');
     ReadRequest request;
     request.key = key;
     request.range = range;
     request.if_match = if_match;
     request.version_id = version;
+    request.object_size = object_size;
     auto all = std::as_writable_bytes(std::span(bytes_));
     request.dst = {all.first(1), all.subspan(1)};
     std::optional<ReadOutcome> outcome;
@@ -165,6 +166,22 @@ TEST_F(S3StoreTest, RefusesEveryReplyThatIsNotOfTheRangeAsked) {
   }
 }
 
+TEST_F(S3StoreTest, RefusesAnObjectOfAnotherSizeThanItIsKnownToHave) {
+  reply_part("bytes 2-5/101", "abcd");
+  const ReadOutcome larger = read("k", {2, 6}, "e1", "", 100);
+  EXPECT_EQ(larger.status.code(), Code::kCorrupt);
+  EXPECT_TRUE(larger.retryable);
+  EXPECT_NE(larger.status.message().find("another size: expected=100 got=101"), std::string::npos)
+      << larger.status.message();
+  EXPECT_EQ(bytes_, "????");
+  reply({200, {{"etag", "\"e1\""}, {"content-length", "4"}}, "abcd", {}, 0});
+  EXPECT_EQ(read("k", {0, 4}, "e1", "", 100).status.code(), Code::kCorrupt);
+  reply_part("bytes 2-5/100", "abcd");
+  EXPECT_TRUE(read("k", {2, 6}, "e1", "", 100).status.ok());
+  reply_part("bytes 2-5/*", "abcd");  // RFC 9110, 14.4: the size may be unknown to the server
+  EXPECT_TRUE(read("k", {2, 6}, "e1", "", 100).status.ok());
+}
+
 TEST_F(S3StoreTest, TakesA200OfTheWholeObjectUnlessItWasTransformed) {
   reply({200, {{"etag", "e1"}, {"content-length", "4"}}, "abcd", {}, 0});
   const ReadOutcome whole = read("k", {0, 4});
@@ -187,6 +204,13 @@ TEST_F(S3StoreTest, SaysHowMuchIsGoodWhenTheConnectionBreaks) {
   EXPECT_EQ(outcome.etag, "e1");
   EXPECT_NE(outcome.status.message().find("endpoint=https://bucket.s3.us-east-1.amazonaws.com"), std::string::npos);
   EXPECT_EQ(metrics_.errors.value(), 1u);
+}
+
+TEST_F(S3StoreTest, TrustsNoByteOfAReplyThatIsMalformed) {
+  reply({206, {{"etag", "\"e1\""}, {"content-range", "bytes 0-9/10"}}, "0123456789", corrupt("malformed reply"), 7});
+  const ReadOutcome outcome = read("k", {0, 10});
+  EXPECT_EQ(outcome.bytes, 0u);
+  EXPECT_TRUE(outcome.retryable);
 }
 
 TEST_F(S3StoreTest, DoesNotRetryACertificateThatIsRefused) {

@@ -54,6 +54,7 @@ struct ReadRequest {
   ByteRange range;                // not empty, inside the object
   std::string if_match;           // ETag the object must have; empty = any
   std::string version_id;         // empty = the newest
+  uint64_t object_size = 0;       // that the object is known to have; 0 = not known
   std::vector<MutableBytes> dst;  // scatter list; sizes sum to range.size(); each byte is written once, in order
   Deadline deadline;
   uint64_t lane = 0;              // whose read it is: those of different ones take turns where they have to wait

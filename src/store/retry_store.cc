@@ -26,6 +26,7 @@ class ReadLoop final : public RetryLoop {
     part.range = {request_.range.begin + good_, request_.range.end};
     part.if_match = etag_;
     part.version_id = request_.version_id;
+    part.object_size = request_.object_size;
     part.dst = good_ == 0 ? request_.dst : scatter_slice(request_.dst, good_);
     part.deadline = request_.deadline;
     part.loop = loop_;

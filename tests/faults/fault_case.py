@@ -28,7 +28,8 @@ class Case:
         id: the class of the matrix: N1 .. N18 network, S1 .. S17 service.
         name: the variant.
         rules: for the fault server; "$shards" stands for all shards of the format, "$one" for one of them.
-        ends: "heals" (every sample, exact, in the same order), "fails" (one clear error), or "either".
+        ends: "heals" (every sample, exact, in the same order) or "fails" (one clear error). Nothing in between: a case
+            whose end nobody can say beforehand proves nothing.
         words: each must stand in the error's text.
         error: the class of the error, "" for any of ours.
         names: what the error must name: "key", "bucket", "endpoint" or "".

@@ -45,7 +45,8 @@ BROKEN = [
     *_pair("N6", "FIN before the reply", "truncate", ("closed",), where="head"),
     *_pair("N6", "FIN in the head", "truncate", ("closed",), where="head", at=60, quick=True),
     *_pair("N6", "FIN in the body", "truncate", ("closed",), at=3000),
-    Case("N6", "FIN before a chunked body's last chunk, of no bytes", (get("chunked", how="no-end"),), "either"),
+    # Every byte of the range that Content-Range names is there, and agrees with the index's checksum: nothing to read again.
+    Case("N6", "FIN before a chunked body's last chunk, of no bytes", (get("chunked", how="no-end"),)),
     Case("N6", "FIN in the body, index being built", (get("truncate", at=70_000, times=3),), stage="open"),
     *_pair("N7", "silence before the reply", "stall", ("no reply within",), where="head", every=20),
     *_pair("N7", "silence in the body", "stall", ("stalled",), at=3000, every=20, quick=True),
@@ -81,16 +82,16 @@ FRAMING = [
     *_pair("N9", "another protocol", "status-line", (), value="SSH-2.0-OpenSSH_9.2"),
     *_pair("N9", "5,000 interim replies", "interim", (), count=5000),
     *_pair("N9", "junk in the body", "garbage", (), at=2000),
-    Case("N9", "chunked, no line end behind the data", (get("chunked", how="no-crlf"),), "either"),
+    *_pair("N9", "chunked, no line end behind the data", "chunked", ("malformed",), how="no-crlf"),
     *[case for how in ("bad-size", "huge-size", "with-length", "short", "long")
       for case in _pair("N9", f"chunked, {how}", "chunked", (), how=how)],
     Case("N9", "chunked, as it should be", (get("chunked", how="good"),)),
-    Case("N9", "chunked with a trailer", (get("chunked", how="trailer"),), "either"),
+    Case("N9", "chunked with a trailer", (get("chunked", how="trailer"),)),
     *_pair("N10", "200 and the whole object", "whole", (), quick=True),
     *_pair("N10", "another range", "wrong-range", ("another range",), quick=True),
     *_pair("N10", "no Content-Range", "header", ("another range",), header="Content-Range"),
     *_pair("N10", "a garbled Content-Range", "header", ("another range",), header="Content-Range", value="bytes 0-/x"),
-    Case("N10", "another total", (get("wrong-total"),), "either"),
+    *_pair("N10", "another total", "wrong-total", ("another size",)),
     *_pair("N10", "fewer bytes than asked for", "short-range", (), count=7),
     *_pair("N10", "multipart/byteranges", "multipart", ()),
     *_pair("N10", "gzip, unasked", "gzip", ()),
@@ -106,8 +107,8 @@ FLIPPED = [
 
 # The server keeps CRC-64/NVME of whole objects, as S3 does; the index's own checksums are made in this pass.
 STORED = [
-    Case("N11", "one bit flipped while the index is built, once", (get("flip", at=3000, times=1),), "either",
-         stage="open", quick=True),
+    Case("N11", "one bit flipped while the index is built, once", (get("flip", at=3000, times=1),), stage="open",
+         quick=True),
     Case("N11", "one bit of a shard flipped while the index is built, always", (get("flip", at=3000, key="$one"),),
          "fails", stage="open", quick=True),
     Case("N11", "a wrong checksum from the store", (head("header", header="x-amz-checksum-crc64nvme",
