@@ -174,7 +174,7 @@ class Runner:
             "gets_served": stats["by_op"].get("GetObject"),
             "failed": found["wrong_rows"] + found["repeated_rows"],
             "server_cpu_s_per_gb": cpu / received,
-            "loader": found["loader"],
+            "loader": found["loader"], "stats_text": found.get("stats_text"),
         }
 
     def _stream(self, spec: dict[str, Any], case: Case) -> dict[str, Any]:

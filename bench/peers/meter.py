@@ -100,6 +100,11 @@ def ids_of(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(heads).view("<i8").reshape(-1)
 
 
+def ids_of_views(views: list[memoryview]) -> np.ndarray:
+    """The same of rows that lie each by itself."""
+    return np.array([int.from_bytes(view[:8], "little") for view in views], np.int64)
+
+
 def packed(payloads: list[bytes]) -> tuple[np.ndarray, np.ndarray]:
     """All payloads one after another, and where each begins: how peers' workers send a batch."""
     offsets = np.zeros(len(payloads) + 1, np.int64)

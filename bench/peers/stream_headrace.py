@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Contender: headrace itself, as the README uses it, without torch."""
 
-from meter import Meter, ids_of
+from meter import Meter, ids_of_views
 
 meter = Meter()
 import headrace as hr  # noqa: E402  (its import is part of what is measured)
@@ -13,7 +13,7 @@ loader = ds.loader(batch_size=spec["batch"], decode={"bin": bytes, "cls": int}, 
 meter.begin()
 for batch in loader:
     rows = batch["bin"]
-    meter.batch(ids_of(rows.values, rows.offsets), batch["cls"], int(rows.offsets[-1]))
+    meter.batch(ids_of_views(rows.views()), batch["cls"], int(rows.offsets[-1]))
 described = str(loader).splitlines()
 stats = dict(loader.stats())
 said = str(loader.stats())

@@ -298,6 +298,27 @@ def exit_when_peer_closes(socket: int) -> None:
     From now on this process ends at once when the socket's other end is closed.
     """
 
+class LooseRow:
+    """The bytes of one row, as a buffer."""
+
+class LooseColumn:
+    """
+    A column of bytes that lie where they were received; see headrace.Ragged.
+    """
+
+    def __len__(self) -> int: ...
+
+    def view(self, row: int) -> memoryview:
+        """The row, writable, without a copy."""
+
+    def views(self) -> list[memoryview]:
+        """All rows."""
+
+    def join(self) -> NDArray[np.uint8]:
+        """
+        A copy, one row after another; later batches of the stream come joined.
+        """
+
 class Stream:
     """One run over batches of a rank from a position; see headrace.feed."""
 

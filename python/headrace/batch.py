@@ -144,12 +144,12 @@ def to_torch(column: Any, device: str | torch.device, non_blocking: bool = True)
     if isinstance(column, Ragged):
         if column.kind in ("text", "json"):
             return column
-        moved = Ragged.__new__(Ragged)
-        moved.kind = column.kind
-        moved.shapes = column.shapes
-        moved.values = to_torch(column.values, device, non_blocking)
-        moved.offsets = to_torch(column.offsets, device, non_blocking)
-        return moved
+        return Ragged(
+            to_torch(column.values, device, non_blocking),
+            to_torch(column.offsets, device, non_blocking),
+            column.kind,
+            column.shapes,
+        )
     if isinstance(column, np.ndarray):
         if column.dtype.kind not in "biufc":
             return column

@@ -10,6 +10,8 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
+from headrace import _core
+
 __all__ = ["Ragged"]
 
 _KINDS = ("bytes", "text", "json", "array")
@@ -18,22 +20,22 @@ _KINDS = ("bytes", "text", "json", "array")
 class Ragged:
     """Rows of different lengths in one array: row ``i`` is ``values[offsets[i]:offsets[i + 1]]``.
 
-    Nothing is copied or decoded until a row is asked for.
+    Nothing is copied or decoded until a row is asked for. Large ``bytes`` of a batch lie where they
+    were received, each row by itself: :meth:`view` and ``[i]`` take them from there, and the first
+    use of ``values`` copies them into one array (which later batches then bring with them).
 
     Attributes:
-        values: all rows one after another; uint8 for bytes, text and json, else the rows' element
-            type.
         offsets: int64 [B + 1], in elements of ``values``.
         kind: ``"bytes"``, ``"text"`` (UTF-8), ``"json"`` (UTF-8) or ``"array"``.
         shapes: int64 [B, ndim], the shape of each row of an ``"array"``; None for one-dimensional
             rows.
     """
 
-    __slots__ = ("kind", "offsets", "shapes", "values")
+    __slots__ = ("_values", "kind", "offsets", "shapes")
 
     def __init__(
         self,
-        values: npt.NDArray[Any],
+        values: npt.NDArray[Any] | _core.LooseColumn,
         offsets: npt.NDArray[np.int64],
         kind: str = "bytes",
         shapes: npt.NDArray[np.int64] | None = None,
@@ -44,10 +46,21 @@ class Ragged:
             raise ValueError(
                 "make Ragged: offsets is empty; it has one more element than there are rows"
             )
-        self.values = values
+        self._values: Any = values
         self.offsets = offsets
         self.kind = kind
         self.shapes = shapes
+
+    @property
+    def values(self) -> Any:
+        """All rows one after another; uint8 for bytes, text and json, else the rows' element
+        type."""
+        if isinstance(self._values, _core.LooseColumn):
+            self._values = self._values.join()
+        return self._values
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Ragged, (self.values, self.offsets, self.kind, self.shapes)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -56,12 +69,42 @@ class Ragged:
     def nbytes(self) -> int:
         """Bytes held: values, offsets and shapes."""
         shapes = 0 if self.shapes is None else int(self.shapes.nbytes)
-        return int(self.values.nbytes) + int(self.offsets.nbytes) + shapes
+        values = self._values
+        loose = isinstance(values, _core.LooseColumn)
+        held = int(self.offsets[-1]) if loose else int(values.nbytes)
+        return held + int(self.offsets.nbytes) + shapes
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
         """Elements of each row, int64 [B]."""
         return np.diff(self.offsets)
+
+    def view(self, row: int) -> memoryview:
+        """The stored bytes of one row without a copy, writable; it keeps the batch's memory.
+
+        Raises:
+            TypeError: rows of arrays; ``[row]`` gives those without a copy.
+        """
+        index = self._index(row)
+        if self.kind == "array":
+            raise TypeError("view of a Ragged of arrays: [row] gives an array without a copy")
+        if isinstance(self._values, _core.LooseColumn):
+            return self._values.view(index)
+        part: Any = self._values[self.offsets[index] : self.offsets[index + 1]]
+        stored: Any = part if isinstance(part, np.ndarray) else part.cpu().numpy()
+        return memoryview(stored)
+
+    def views(self) -> list[memoryview]:
+        """Every row, as :meth:`view` gives it."""
+        if isinstance(self._values, _core.LooseColumn):
+            return self._values.views()
+        return [self.view(row) for row in range(len(self))]
+
+    def _index(self, row: int) -> int:
+        index = row + len(self) if row < 0 else row
+        if not 0 <= index < len(self):
+            raise IndexError(f"row {row} of a Ragged with {len(self)} rows")
+        return index
 
     @overload
     def __getitem__(self, row: int) -> Any: ...
@@ -72,9 +115,9 @@ class Ragged:
         ``values``."""
         if isinstance(row, slice):
             return [self[i] for i in range(*row.indices(len(self)))]
-        index = row + len(self) if row < 0 else row
-        if not 0 <= index < len(self):
-            raise IndexError(f"row {row} of a Ragged with {len(self)} rows")
+        index = self._index(row)
+        if isinstance(self._values, _core.LooseColumn):
+            return bytes(self._values.view(index))
         part = self.values[self.offsets[index] : self.offsets[index + 1]]
         if self.kind == "array":
             return part if self.shapes is None else part.reshape(tuple(self.shapes[index]))
@@ -117,7 +160,9 @@ class Ragged:
         return cls(values, _offsets([array.size for array in arrays]), "array", shapes)
 
     def __repr__(self) -> str:
-        return f"Ragged({len(self)} rows, {self.kind}, {self.values.dtype}, {self.nbytes:,} bytes)"
+        loose = isinstance(self._values, _core.LooseColumn)
+        dtype = "uint8" if loose else self._values.dtype
+        return f"Ragged({len(self)} rows, {self.kind}, {dtype}, {self.nbytes:,} bytes)"
 
 
 def _offsets(lengths: Sequence[int]) -> npt.NDArray[np.int64]:

@@ -13,6 +13,7 @@
 #include "dataset_handle.h"
 #include "field_options.h"
 #include "loader/batch_stream.h"
+#include "loose_column.h"
 #include "sampling.h"
 #include "shared_slots.h"
 #include "streams.h"
@@ -126,7 +127,7 @@ const char* ragged_kind(FieldKind kind) {
   }
 }
 
-// (values, offsets, kind, shapes or None): what headrace.Ragged is made of.
+// (values or LooseColumn, offsets, kind, shapes or None): what headrace.Ragged is made of.
 nb::object ragged(const Column& column, nb::handle owner) {
   const size_t elements = column.values.size() / dtype_size(column.dtype);
   nb::object shapes = nb::none();
@@ -138,8 +139,16 @@ nb::object ragged(const Column& column, nb::handle owner) {
                         ragged_kind(column.kind), shapes);
 }
 
-nb::object as_python(const Column& column, uint64_t rows, nb::handle owner) {
+nb::object loose(const std::shared_ptr<BatchData>& batch, const Column& column, nb::handle owner) {
+  return nb::make_tuple(loose_column(batch, column),
+                        array_over(column.offsets.data(), {column.offsets.size()}, Dtype::kI64, owner),
+                        ragged_kind(column.kind), nb::none());
+}
+
+nb::object as_python(const std::shared_ptr<BatchData>& batch, const Column& column, nb::handle owner) {
+  if (column.loose()) return loose(batch, column, owner);
   if (column.ragged) return ragged(column, owner);
+  const uint64_t rows = batch->rows;
   std::vector<size_t> shape{rows};
   for (uint32_t i = 0; i < column.row_shape.ndim(); ++i) shape.push_back(column.row_shape[i]);
   return array_over(column.values.data(), shape, column.dtype, owner);
@@ -151,7 +160,7 @@ nb::object as_python(const BatchStream::Delivered& delivered) {
                     [](void* p) noexcept { delete static_cast<std::shared_ptr<BatchData>*>(p); });
   nb::list columns;
   for (const Column& column : batch->columns) {
-    columns.append(nb::make_tuple(column.name, as_python(column, batch->rows, owner)));
+    columns.append(nb::make_tuple(column.name, as_python(batch, column, owner)));
   }
   nb::dict out;
   out["columns"] = columns;

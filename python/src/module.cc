@@ -61,6 +61,7 @@ NB_MODULE(_core, m) {
   bind_streams(m);
   bind_arrow_decode(m);
   bind_shared(m);
+  bind_loose(m);
   bind_stream(m);
   bind_probe(m);
 #endif

@@ -30,6 +30,8 @@ struct BatchRequest {
   uint64_t position = 0;
   std::shared_ptr<const void>
       hold;  // keeps the samples' bytes alive; let go when the batch is ready or has failed
+  // The same, where the batch may keep it: nobody else uses any of it. Null: it may not.
+  std::shared_ptr<RowMemory> own;
 };
 
 struct SkippedRow {
@@ -67,6 +69,8 @@ struct AssemblerOptions {
   // Work is cut into pieces of about this length: long against a hand-over (10 us), short against a
   // batch.
   uint64_t piece_nanos = 1'000'000;
+  // Null: all columns are joined.
+  std::shared_ptr<LooseWish> loose = nullptr;
 };
 
 // Immutable but for pooled scratch memory; any thread. Outlives its assemblies (they hold it).

@@ -44,6 +44,7 @@ void AssemblyRun::stop(State state) {
   if (state != State::kWaitingForMemory) {
     step_ = Step::kOver;
     request_.hold.reset();
+    request_.own.reset();
   }
   auto done = std::move(done_);
   done(state);
@@ -121,11 +122,35 @@ Status AssemblyRun::find_sources() {
   return {};
 }
 
+// Columns of large stored bytes stay where they are, if little else stays with them: what the user holds of a batch
+// should not be much more than what is in it.
+void AssemblyRun::find_loose() {
+  const std::shared_ptr<LooseWish>& wish = assembler_->options_.loose;
+  if (!wish || !wish->granted() || !request_.own || bad_ > 0) return;
+  const uint64_t rows = request_.rows.size();
+  std::vector<size_t> found;
+  uint64_t bytes = 0;
+  for (size_t c = 0; c < assembler_->decodes().size(); ++c) {
+    if (assembler_->decodes()[c].kind != FieldKind::kBytes) continue;
+    uint64_t column_bytes = 0;
+    for (uint64_t row = 0; row < rows; ++row) column_bytes += reader_.form(row, c).elements;
+    if (column_bytes < rows * kLooseRowBytes) continue;
+    found.push_back(c);
+    bytes += column_bytes;
+  }
+  if (bytes < request_.own->bytes() / 4 * 3) return;
+  for (size_t c : found) {
+    layout_->keep_loose(c);
+    reader_.leave_out(c);
+  }
+}
+
 void AssemblyRun::take_slot() {
   if (!layout_) {
     const bool mixed = assembler_->decodes_.size() > 1;
     layout_.emplace(assembler_->decodes(), request_.rows, reader_, faults_, mixed);
     if (Status status = find_sources(); !status.ok()) return fail(std::move(status));
+    find_loose();
     if (Status status = layout_->measure(sources_); !status.ok()) return fail(std::move(status));
   }
   const uint64_t bytes = layout_->fixed_bytes() + layout_->ragged_bytes();
@@ -154,6 +179,10 @@ void AssemblyRun::write_row(uint64_t row, ImageScratch& scratch) {
   write_key(row);
   if (sources_[row] != row) return;  // a hole: copied when the rest is there
   for (size_t c = 0; c < batch_->columns.size(); ++c) {
+    if (batch_->columns[c].loose()) {
+      batch_->columns[c].rows[row] = reader_.stored(row, c).first(reader_.form(row, c).elements);
+      continue;
+    }
     const MutableBytes out = BatchLayout::row_of(batch_->columns[c], batch_->rows, row);
     faults_[row] = reader_.write(row, c, out, scratch);
     if (!faults_[row].ok()) return;
@@ -164,7 +193,8 @@ void AssemblyRun::after_write() {
   const uint64_t bad_before = bad_;
   if (Status status = find_sources(); !status.ok()) return fail(std::move(status));
   if (bad_ == bad_before) return finish();
-  // A fixed row can be copied over; ragged ones, and keys, change their places.
+  // A fixed row can be copied over; ragged ones, and keys, change their places. A hole has none of its own.
+  layout_->join_all();
   if (Status status = layout_->measure(sources_); !status.ok()) return fail(std::move(status));
   step_ = Step::kTakeSecondSlot;
   go_on();
@@ -182,7 +212,8 @@ void AssemblyRun::take_second_slot() {
     write_key(row);
     for (size_t c = 0; c < before.size(); ++c) {
       if (!before[c].ragged || sources_[row] != row) continue;
-      const MutableBytes from = BatchLayout::row_of(before[c], batch_->rows, row);
+      const Bytes from =
+          before[c].loose() ? before[c].rows[row] : Bytes(BatchLayout::row_of(before[c], batch_->rows, row));
       const MutableBytes to = BatchLayout::row_of(batch_->columns[c], batch_->rows, row);
       if (!from.empty()) std::memcpy(to.data(), from.data(), from.size());
     }
@@ -192,6 +223,8 @@ void AssemblyRun::take_second_slot() {
 }
 
 void AssemblyRun::finish() {
+  const bool loose = std::ranges::any_of(batch_->columns, [](const Column& column) { return column.loose(); });
+  if (loose) batch_->loose = {std::move(request_.own), assembler_->slots_, assembler_->options_.loose};
   for (uint64_t row = 0; row < batch_->rows; ++row) {
     const uint64_t source = sources_[row];
     batch_->ids[row] = static_cast<int64_t>(request_.rows[source].id);

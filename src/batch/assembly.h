@@ -44,6 +44,7 @@ class AssemblyRun final : public Assembly, public std::enable_shared_from_this<A
   void write_key(uint64_t row);
 
   Status find_sources();
+  void find_loose();
   void take_slot();
   void after_write();
   void take_second_slot();

@@ -7,11 +7,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "batch/loose_rows.h"
 #include "batch/slot_pool.h"
 #include "decode/field_decode.h"
 
@@ -27,6 +29,9 @@ struct Column {
   std::span<int64_t> offsets;  // ragged columns: B + 1
   uint32_t ndim = 1;           // ragged columns: dimensions of each row
   std::span<int64_t> shapes;   // ragged columns with ndim != 1: [B, ndim]
+  // A loose column (ragged, kBytes): row i is rows[i], and `values` is empty.
+  std::vector<Bytes> rows;
+  bool loose() const { return !rows.empty(); }
 };
 
 struct BatchData {
@@ -42,7 +47,8 @@ struct BatchData {
       valid;  // 0: the row repeats another one (a filled hole, or padding at an epoch's end)
   uint64_t epoch = 0;
   uint64_t position = 0;
-  std::vector<Slot> slots;  // own all of the above's memory
+  std::vector<Slot> slots;  // own all of the above's memory but loose rows
+  std::optional<LooseRows> loose;  // with a loose column
 
   const Column* find(std::string_view name) const {
     for (const Column& column : columns) {
@@ -53,6 +59,7 @@ struct BatchData {
   // At delivery: the bytes leave the budget and live until the user drops the batch.
   void detach() {
     for (Slot& slot : slots) slot.detach();
+    if (loose) loose->memory->leave_budget();
   }
 };
 

@@ -81,6 +81,10 @@ void BatchLayout::agree_on_form(size_t column, std::vector<Status>& faults) {
   }
 }
 
+void BatchLayout::join_all() {
+  for (ColumnForm& form : forms_) form.loose = false;
+}
+
 Status BatchLayout::measure(const std::vector<uint64_t>& sources) {
   const uint64_t n = rows_.size();
   Parts fixed(nullptr), ragged(nullptr);
@@ -114,6 +118,7 @@ Status BatchLayout::measure(const std::vector<uint64_t>& sources) {
       ragged.add((n + 1) * sizeof(int64_t));
       if (form.ndim != 1) ragged.add(n * form.ndim * sizeof(int64_t));
     }
+    if (form.loose) form.bytes = 0;
     (form.ragged ? ragged : fixed).add(form.bytes);
   }
   fixed_bytes_ = fixed.size();
@@ -166,6 +171,7 @@ void BatchLayout::place_ragged(MutableBytes memory, const std::vector<uint64_t>&
     column.offsets = parts.take<int64_t>(n + 1);
     if (form.ndim != 1) column.shapes = parts.take<int64_t>(n * form.ndim);
     column.values = parts.take<std::byte>(form.bytes);
+    column.rows.assign(form.loose ? n : 0, {});
     column.offsets[0] = 0;
     for (uint64_t row = 0; row < n; ++row) {
       const RowForm& here = reader_.form(sources[row], c);

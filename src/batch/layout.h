@@ -21,6 +21,10 @@ class BatchLayout {
   BatchLayout(const std::vector<FieldDecode>& decodes, const std::vector<BatchRow>& rows,
               const RowReader& reader, std::vector<Status>& faults, bool mixed = false);
 
+  // The values of a ragged column of bytes are not laid out: they stay where they are.
+  void keep_loose(size_t column) { forms_[column].loose = true; }
+  void join_all();
+
   // `sources[i]` is the row whose data row i holds. kExhausted when a size does not fit in 63 bits.
   Status measure(const std::vector<uint64_t>& sources);
   uint64_t fixed_bytes() const { return fixed_bytes_; }
@@ -39,6 +43,7 @@ class BatchLayout {
  private:
   struct ColumnForm {
     bool ragged = false;
+    bool loose = false;
     Dtype dtype = Dtype::kU8;
     Shape shape;         // fixed
     uint64_t bytes = 0;  // values of the whole column

@@ -51,6 +51,7 @@ RowReader::RowReader(const DecodesBySource& decodes, const std::vector<BatchRow>
   for (size_t c = 0; c < columns_; ++c) {
     if (!fixed_form(decodes[0][c])) measured_[c] = measured_count_++;
   }
+  left_out_.resize(columns_);
   stored_.resize(rows.size() * columns_);
   forms_.resize(rows.size() * measured_count_);
 }
@@ -146,6 +147,7 @@ uint64_t RowReader::measure_nanos(uint64_t row) const {
 uint64_t RowReader::write_nanos(uint64_t row) const {
   uint64_t nanos = 0;
   for (size_t c = 0; c < columns_; ++c) {
+    if (left_out_[c]) continue;
     const Cost cost = write_cost(decode(row, c));
     nanos += cost.row + (cost.per_kilobyte * stored(row, c).size() >> 10);
   }

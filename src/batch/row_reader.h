@@ -58,6 +58,8 @@ class RowReader {
   const RowForm& form(uint64_t row, size_t column) const {
     return forms_[row * measured_count_ + measured_[column]];
   }
+  // Of a loose column write() is not called.
+  void leave_out(size_t column) { left_out_[column] = true; }
   bool is_measured(size_t column) const { return measured_[column] != kNotMeasured; }
 
   // "assemble sample 17 (key 'a/b', shard 't-0.tar'): field 'jpg' as image: ..."
@@ -77,6 +79,7 @@ class RowReader {
   const size_t columns_;
   std::vector<size_t> measured_;  // of each column: its place among the measured ones
   size_t measured_count_ = 0;
+  std::vector<bool> left_out_;  // [columns]
   std::vector<Bytes> stored_;   // [rows, columns]
   std::vector<RowForm> forms_;  // [rows, measured columns]
 };

@@ -28,7 +28,7 @@ class ShardFormat;
 
 // One row of a batch, with the memory that holds its sample.
 struct FetchedRow {
-  std::shared_ptr<const Piece> piece;
+  std::shared_ptr<Piece> piece;
   uint64_t row = 0;     // in piece->view
   uint64_t sample = 0;  // sample number
   uint64_t epoch = 0;

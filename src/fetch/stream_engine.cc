@@ -228,7 +228,7 @@ bool StreamEngine::take_row(Stream& stream, uint64_t position) {
     return false;
   }
   StreamShuffle::Taken taken = stream.shuffle.take();
-  std::shared_ptr<const Piece> piece = std::move(taken.sample.piece);
+  std::shared_ptr<Piece> piece = std::move(taken.sample.piece);
   HR_ASSERT(piece != nullptr);
   const uint64_t id = stream_sample_id(piece->shard, taken.sample.row);
   batch_.rows.push_back({std::move(piece), 0, id, taken.epoch, position, true, 0});

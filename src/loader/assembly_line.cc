@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "loader/assembly_line.h"
 
+#include <algorithm>
+
 #include "format/dataset_index.h"
 #include "plan/integers.h"
 
@@ -72,6 +74,29 @@ std::vector<Status> unit_samples(FetchedBatch& batch) {
   return faults;
 }
 
+// A fetched batch whose samples no one else holds, each in memory of its own.
+class OwnRows final : public RowMemory {
+ public:
+  explicit OwnRows(std::shared_ptr<FetchedBatch> batch) : batch_(std::move(batch)) {}
+  static bool fits(const FetchedBatch& batch) {
+    return std::ranges::all_of(batch.rows, [](const FetchedRow& row) {
+      const Piece& piece = *row.piece;
+      return !piece.rows && piece.row_end - piece.row_begin == 1 && row.piece.use_count() == 1;
+    });
+  }
+  uint64_t bytes() const override {
+    uint64_t sum = 0;
+    for (const FetchedRow& row : batch_->rows) sum += row.piece->buffer.charged();
+    return sum;
+  }
+  void leave_budget() override {
+    for (const FetchedRow& row : batch_->rows) row.piece->buffer.leave_budget();
+  }
+
+ private:
+  const std::shared_ptr<FetchedBatch> batch_;
+};
+
 }  // namespace
 
 BatchRequest AssemblyLine::request_of(const std::shared_ptr<FetchedBatch>& batch) const {
@@ -101,6 +126,7 @@ BatchRequest AssemblyLine::request_of(const std::shared_ptr<FetchedBatch>& batch
     request.rows.push_back(std::move(out));
   }
   request.hold = batch;
+  if (OwnRows::fits(*batch)) request.own = std::make_shared<OwnRows>(batch);
   return request;
 }
 

@@ -166,6 +166,7 @@ Result<std::shared_ptr<BatchAssembler>> BatchStream::Impl::make_assembler() {
   AssemblerOptions assembler_options;
   assembler_options.bad_samples = options.skip_bad ? BadSamples::kSkip : BadSamples::kRaise;
   std::shared_ptr<BufferSource> memory = buffers;
+  if (!options.shared) assembler_options.loose = std::make_shared<LooseWish>();
   if (options.shared) memory = shared = std::make_shared<MemfdPool>(budget, options.shared);
   return BatchAssembler::make(std::move(decodes), std::make_shared<SlotPool>(std::move(memory)), &runtime->workers(),
                               assembler_options);

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Rows that stay where they were received: stored bytes of large samples cost nothing to hand over, where a copy into
+// one column costs 0.09 CPU-s/GB and memory for both. Who wants them in one array has them joined (join_rows), and from
+// then on the assembler joins them itself, on the workers.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "batch/slot_pool.h"
+
+namespace headrace {
+
+struct Column;
+
+// From this mean length on rows may stay: a Python object a row (0.2 us) is then below a tenth of the copy it saves.
+inline constexpr uint64_t kLooseRowBytes = 16 << 10;
+
+// What the samples of a batch lie in, when nobody else holds any of it.
+class RowMemory {
+ public:
+  virtual ~RowMemory() = default;
+  virtual uint64_t bytes() const = 0;  // charged to the budget
+  virtual void leave_budget() = 0;     // as Buffer::leave_budget, of all of it
+};
+
+// Whether loose rows are wanted; one for all batches of a stream. Any thread.
+class LooseWish {
+ public:
+  bool granted() const { return !joined_.load(std::memory_order_relaxed); }
+  void ask_joined() { joined_.store(true, std::memory_order_relaxed); }
+
+ private:
+  std::atomic<bool> joined_{false};
+};
+
+// What a batch with loose rows holds.
+struct LooseRows {
+  std::shared_ptr<RowMemory> memory;
+  std::shared_ptr<SlotPool> slots;
+  std::shared_ptr<LooseWish> wish;
+};
+
+// The rows of a loose column one after another, in memory that counts in no budget.
+class JoinedRows {
+ public:
+  JoinedRows(const Column& column, const LooseRows& from);
+  MutableBytes bytes() const { return bytes_; }
+
+ private:
+  Slot slot_;
+  std::unique_ptr<std::byte[]> own_;  // where the budget has no slot now
+  MutableBytes bytes_;
+};
+
+}  // namespace headrace
