@@ -95,6 +95,12 @@ Result<ObjectMeta> head_now(ObjectStore& store, const std::string& key, std::sto
   return answer->wait();
 }
 
+Result<ListPage> list_page_now(ObjectStore& store, ListRequest request, std::stop_token stop) {
+  auto answer = std::make_shared<Answer<Result<ListPage>>>();
+  store.list(std::move(request), [answer](Result<ListPage> page) { answer->set(std::move(page)); }, std::move(stop));
+  return answer->wait();
+}
+
 Result<ObjectMeta> put_now(ObjectStore& store, PutRequest request, std::stop_token stop) {
   auto answer = std::make_shared<Answer<Result<ObjectMeta>>>();
   store.put(std::move(request), [answer](Result<ObjectMeta> meta) { answer->set(std::move(meta)); },

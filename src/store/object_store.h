@@ -129,6 +129,7 @@ Result<std::string> read_all(ObjectStore& store, const std::string& key, ByteRan
 // read once more.
 Result<std::string> read_object(ObjectStore& store, const ObjectMeta& meta, std::stop_token stop = {});
 Result<ObjectMeta> head_now(ObjectStore& store, const std::string& key, std::stop_token stop = {});
+Result<ListPage> list_page_now(ObjectStore& store, ListRequest request, std::stop_token stop = {});
 Result<ObjectMeta> put_now(ObjectStore& store, PutRequest request, std::stop_token stop = {});
 // All pages, by key, each object once (listing.h: without keeping them); kExhausted above `objects_max`; a listing that
 // does not end is kCorrupt.

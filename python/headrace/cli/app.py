@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import headrace
-from headrace.cli import audit, data, demo, plan, probe, serve, stream
+from headrace.cli import audit, data, demo, mount, plan, probe, serve, stream
 from headrace.cli.output import show_log
 
 app = typer.Typer(
@@ -43,12 +43,9 @@ app.command("stream")(stream.stream)
 app.command("plan")(plan.plan)
 app.command("probe")(probe.probe)
 app.command("audit")(audit.audit)
-app.command(
-    "serve",
-    context_settings={
-        "allow_extra_args": True,
-        "ignore_unknown_options": True,
-        "help_option_names": [],
-    },
-)(serve.serve)
+# The native programs read their own command lines.
+native = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+app.command("serve", context_settings=native)(serve.serve)
+app.command("mount", context_settings=native)(mount.mount)
+app.command("umount")(mount.umount)
 app.command("demo")(demo.demo)

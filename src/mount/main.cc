@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// headrace-mount: wires the store, the mount and the kernel together. The order matters: the fork before any thread,
+// the first LIST before the folder is mounted, the folder mounted before the user's shell goes on.
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "loader/open_store.h"
+#include "loader/runtime.h"
+#include "mount/daemon.h"
+#include "mount/fuse_adapter.h"
+#include "mount/mount.h"
+#include "mount/options.h"
+#include "sys/log.h"
+
+namespace headrace::mount {
+namespace {
+
+// Listings that nobody waits for: one of a folder, one of another.
+constexpr size_t kBackgroundThreads = 2;
+// Of the memory, for names; the rest is for contents.
+constexpr uint64_t kMetadataShare = 2;
+// Below this a few requests of 4 MiB and their retries do not fit side by side.
+constexpr uint64_t kMemoryMin = 32 << 20;
+
+Status check_folder(const std::string& folder) {
+  struct stat at = {}, above = {};
+  if (::stat(folder.c_str(), &at) != 0) {
+    const std::string hint = errno == ENOTCONN ? "; what was mounted there has died: umount -l " + folder : "";
+    return not_found("mount " + folder + ": " + std::strerror(errno) + hint);
+  }
+  if (!S_ISDIR(at.st_mode)) return invalid_argument("mount " + folder + ": it is not a folder");
+  if (::stat((folder + "/..").c_str(), &above) == 0 && above.st_dev != at.st_dev) {
+    return invalid_argument("mount " + folder + ": something is mounted there already; umount it first");
+  }
+  return {};
+}
+
+Result<std::string> absolute(const std::string& folder) {
+  char* real = ::realpath(folder.c_str(), nullptr);
+  if (real == nullptr) {
+    const std::string hint = errno == ENOTCONN ? "; what was mounted there has died: umount -l " + folder : "";
+    return not_found("mount " + folder + ": " + std::strerror(errno) + hint);
+  }
+  std::string out = real;
+  std::free(real);
+  return out;
+}
+
+class Program {
+ public:
+  explicit Program(CommandLine line) : line_(std::move(line)) {}
+
+  Status prepare() {
+    HR_TRY_ASSIGN(line_.fuse.folder, absolute(line_.fuse.folder.empty() ? line_.folder : line_.fuse.folder));
+    HR_TRY(check_folder(line_.fuse.folder));
+    HR_TRY_ASSIGN(DataUrl url, parse_data_url(line_.url));
+    if (!url.key.empty() && url.key.back() != '/') url.key += '/';
+    RuntimeOptions options = Runtime::defaults();
+    if (line_.memory_bytes != 0) options.memory_bytes = line_.memory_bytes;
+    if (options.memory_bytes < kMemoryMin) {
+      return invalid_argument("mount: --memory is less than " + std::to_string(kMemoryMin >> 20) + " MiB");
+    }
+    runtime_ = std::make_shared<Runtime>(options);
+    HR_TRY_ASSIGN(store_, open_store(url, line_.store, runtime_));
+    line_.mount.catalog.prefix = url.key;
+    line_.mount.catalog.metadata_bytes_max = options.memory_bytes / kMetadataShare;
+    line_.fuse.source = url.text();
+    background_ = std::make_unique<ThreadPool>(kBackgroundThreads, "hr-mount");
+    mount_ = std::make_unique<Mount>(store_.store, store_.metrics, runtime_->buffers(), runtime_->budget(),
+                                     *background_, line_.mount);
+    HR_TRY(mount_->check());
+    HR_TRY_ASSIGN(fuse_, FuseMount::mount(*mount_, line_.fuse));
+    return {};
+  }
+
+  Status serve() {
+    log_line(LogLevel::kInfo, "mounted " + line_.fuse.source + " on " + line_.fuse.folder);
+    const Status status = fuse_->serve([this] { mount_->close(); });
+    fuse_.reset();
+    mount_->close();
+    log_line(LogLevel::kInfo, "unmounted " + line_.fuse.folder + ": " + one_line(mount_->stats_text()));
+    return status;
+  }
+
+ private:
+  static std::string one_line(std::string text) {
+    std::erase(text, '\n');
+    return text;
+  }
+
+  CommandLine line_;
+  std::shared_ptr<Runtime> runtime_;
+  OpenedStore store_;
+  std::unique_ptr<ThreadPool> background_;
+  std::unique_ptr<Mount> mount_;
+  std::unique_ptr<FuseMount> fuse_;
+};
+
+int run(int count, char** words) {
+  Result<CommandLine> line = parse_command_line({words + 1, words + count});
+  if (!line.ok()) return std::fprintf(stderr, "%s\n", line.status().message().c_str()), 2;
+  if (line->help) return std::fputs(kMountUsage, stdout), 0;
+  const bool foreground = line->foreground, verbose = line->verbose;
+  const std::string log_file = line->log_file;
+  ::signal(SIGPIPE, SIG_IGN);
+  Result<Daemon> daemon = Daemon::start(foreground);
+  if (!daemon.ok()) return std::fprintf(stderr, "headrace-mount: %s\n", daemon.status().message().c_str()), 1;
+  block_ending_signals();
+  if (const Status status = start_log(log_file, foreground, verbose); !status.ok()) return daemon->failed(status);
+  Program program(*std::move(line));
+  if (const Status status = program.prepare(); !status.ok()) return daemon->failed(status);
+  daemon->ready();
+  const Status status = program.serve();
+  if (!status.ok()) log_line(LogLevel::kError, status.message());
+  return status.ok() ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace headrace::mount
+
+int main(int count, char** words) { return headrace::mount::run(count, words); }

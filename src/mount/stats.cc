@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mount/stats.h"
+
+#include <utility>
+
+namespace headrace::mount {
+
+std::string stats_json(const MountStats& stats, const StoreMetrics* store, const MountGauges& gauges) {
+  std::string text = "{";
+  const auto add = [&text](const char* name, uint64_t value) {
+    text += (text.size() > 1 ? ",\n \"" : "\n \"") + std::string(name) + "\": " + std::to_string(value);
+  };
+  const std::pair<const char*, const Counter*> counters[] = {{"lookups", &stats.lookups},
+                                                             {"lookups_asked", &stats.lookups_asked},
+                                                             {"listings", &stats.listings},
+                                                             {"list_objects", &stats.list_objects},
+                                                             {"hidden_keys", &stats.hidden_keys},
+                                                             {"opens", &stats.opens},
+                                                             {"reads", &stats.reads},
+                                                             {"read_bytes", &stats.read_bytes},
+                                                             {"fetches", &stats.fetches},
+                                                             {"fetched_bytes", &stats.fetched_bytes},
+                                                             {"waits", &stats.waits},
+                                                             {"plan_files", &stats.plan_files},
+                                                             {"plan_fetched", &stats.plan_fetched},
+                                                             {"plan_hits", &stats.plan_hits},
+                                                             {"plan_dropped", &stats.plan_dropped},
+                                                             {"uploads", &stats.uploads},
+                                                             {"uploaded_bytes", &stats.uploaded_bytes},
+                                                             {"uploads_aborted", &stats.uploads_aborted},
+                                                             {"eio", &stats.eio},
+                                                             {"estale", &stats.estale},
+                                                             {"evicted_bytes", &stats.evicted_bytes},
+                                                             {"evicted_unread_bytes", &stats.evicted_unread_bytes}};
+  for (const auto& [name, counter] : counters) add(name, counter->value());
+  add("memory_bytes_max", gauges.memory_bytes_max);
+  add("memory_bytes", gauges.memory_bytes);
+  add("memory_bytes_peak", gauges.memory_bytes_peak);
+  add("metadata_bytes", gauges.metadata_bytes);
+  add("nodes", gauges.nodes);
+  add("plan_waiting", gauges.plan_waiting);
+  add("plan_ahead_bytes", gauges.plan_ahead_bytes);
+  if (store != nullptr) {
+    add("requests", store->requests.value());
+    add("request_bytes", store->bytes.value());
+    add("retries", store->retries.value());
+    add("throttles", store->throttles.value());
+    add("hedges", store->hedges.value());
+    add("errors", store->errors.value());
+  }
+  return text + "\n}\n";
+}
+
+}  // namespace headrace::mount
