@@ -116,10 +116,10 @@ def stats(folder: str | os.PathLike[str]) -> dict[str, int]:
 def _top_of(path: str | os.PathLike[str]) -> Path:
     """The mount point above ``path``, which must be one of headrace's."""
     at = Path(path).absolute()
-    while not (at / _CONTROL / "stats").exists():
-        if at.parent == at or os.path.ismount(at):
-            raise NotFoundError(f"find the mount of {os.fspath(path)}: no headrace mount above it")
+    while not os.path.ismount(at):
         at = at.parent
+    if not (at / _CONTROL / "stats").exists():
+        raise NotFoundError(f"find the mount of {os.fspath(path)}: no headrace mount above it")
     return at
 
 
@@ -221,7 +221,7 @@ def prefetch(
     first = next(each, None)
     if first is None:
         raise NotFoundError("plan []: no paths; name the mount, or give at least one")
-    return Plan(_top_of(os.path.dirname(os.path.abspath(first))), _chained(first, each))
+    return Plan(_top_of(first), _chained(first, each))
 
 
 def _chained(first: Any, rest: Iterable[Any]) -> Iterator[Any]:

@@ -276,7 +276,7 @@ Status Catalog::charge() {
 // Forgets what is below folders where nobody uses anything; the folders stay. True: nobody uses `node` or what is
 // below.
 bool Catalog::drop_unused(Node& node) {
-  bool unused = node.kernel_refs == 0 && node.handles == 0 && !node.local;
+  bool unused = node.kernel_refs == 0 && node.handles == 0 && node.pins == 0 && !node.local;
   if (!node.folder) return unused;
   // What a listing has brought so far would be missing from it in the end.
   if (node.folder->listing != Folder::Listing::kNone) return false;

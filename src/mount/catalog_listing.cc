@@ -66,7 +66,7 @@ Status Catalog::ensure_listed(Ino folder, Lock& lock) {
 Status Catalog::list_folder(Ino folder, bool all_below, Lock& lock) {
   Node* node = tree_.find(folder);
   node->folder->listing = all_below ? Folder::Listing::kAllBelow : Folder::Listing::kThis;
-  ++node->handles;  // it stays
+  ++node->pins;  // it stays
   const uint32_t round = ++round_;
   const TimePoint began = now();
   const std::string prefix = key_of(*node);
@@ -80,7 +80,7 @@ Status Catalog::list_folder(Ino folder, bool all_below, Lock& lock) {
   const Status charged = charge();
   if (status.ok()) status = charged;
   node->folder->listing = Folder::Listing::kNone;
-  --node->handles;
+  --node->pins;
   tree_.release(*node);
   listed_.notify_all();
   return status;

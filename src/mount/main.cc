@@ -4,6 +4,7 @@
 // the first LIST before the folder is mounted, the folder mounted before the user's shell goes on.
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -16,6 +17,7 @@
 #include "mount/fuse_adapter.h"
 #include "mount/mount.h"
 #include "mount/options.h"
+#include "mount/plan_socket.h"
 #include "sys/log.h"
 
 namespace headrace::mount {
@@ -25,6 +27,8 @@ namespace {
 constexpr size_t kBackgroundThreads = 2;
 // Of the memory, for names; the rest is for contents.
 constexpr uint64_t kMetadataShare = 2;
+// ... and for what a plan fetches ahead.
+constexpr uint64_t kPlanShare = 2;
 // Below this a few requests of 4 MiB and their retries do not fit side by side.
 constexpr uint64_t kMemoryMin = 32 << 20;
 
@@ -71,10 +75,14 @@ class Program {
     line_.mount.catalog.prefix = url.key;
     line_.mount.catalog.metadata_bytes_max = options.memory_bytes / kMetadataShare;
     line_.fuse.source = url.text();
+    if (line_.mount.plan_socket.empty()) line_.mount.plan_socket = default_plan_socket();
     background_ = std::make_unique<ThreadPool>(kBackgroundThreads, "hr-mount");
     mount_ = std::make_unique<Mount>(store_.store, store_.metrics, runtime_->buffers(), runtime_->budget(),
                                      *background_, line_.mount);
     HR_TRY(mount_->check());
+    plan_ = std::make_unique<Plan>(*mount_, PlanOptions{.bytes_ahead_max = options.memory_bytes / kPlanShare});
+    const bool others = std::ranges::find(line_.fuse.kernel_options, "allow_other") != line_.fuse.kernel_options.end();
+    HR_TRY_ASSIGN(plan_socket_, PlanSocket::listen(*plan_, line_.mount.plan_socket, others));
     HR_TRY_ASSIGN(fuse_, FuseMount::mount(*mount_, line_.fuse));
     return {};
   }
@@ -83,6 +91,8 @@ class Program {
     log_line(LogLevel::kInfo, "mounted " + line_.fuse.source + " on " + line_.fuse.folder);
     const Status status = fuse_->serve([this] { mount_->close(); });
     fuse_.reset();
+    plan_socket_.reset();
+    plan_.reset();
     mount_->close();
     log_line(LogLevel::kInfo, "unmounted " + line_.fuse.folder + ": " + one_line(mount_->stats_text()));
     return status;
@@ -99,6 +109,8 @@ class Program {
   OpenedStore store_;
   std::unique_ptr<ThreadPool> background_;
   std::unique_ptr<Mount> mount_;
+  std::unique_ptr<Plan> plan_;
+  std::unique_ptr<PlanSocket> plan_socket_;
   std::unique_ptr<FuseMount> fuse_;
 };
 

@@ -174,6 +174,28 @@ void Mount::release(std::unique_ptr<OpenFile> file) {
   if (last) cache_.idle(*last);
 }
 
+Status Mount::pin(std::string_view path, Ino* ino, std::shared_ptr<CachedFile>* file) {
+  HR_TRY_ASSIGN(const Attributes found, catalog_.resolve(path));
+  if (found.folder || found.ino == 0) return {};
+  *ino = found.ino;
+  return catalog_.with_node(found.ino, [&](Tree&, Node& node) -> Status {
+    if (node.local || node.stale) return {};
+    if (!node.file) node.file = cache_.open(catalog_.key_of(node), std::string(node.etag()), node.size);
+    *file = node.file;
+    ++node.pins;
+    return {};
+  });
+}
+
+void Mount::unpin(Ino ino) {
+  const Status status = catalog_.with_node(ino, [](Tree& tree, Node& node) -> Status {
+    --node.pins;
+    tree.release(node);
+    return {};
+  });
+  static_cast<void>(status);
+}
+
 const std::vector<std::string>& Mount::attribute_names() {
   static const std::vector<std::string> names = {"user.headrace.etag", "user.headrace.key",
                                                  "user.headrace.cached_bytes"};

@@ -62,6 +62,10 @@ class Mount {
   int attribute(Ino ino, std::string_view name, std::string* value);  // user.headrace.*
   static const std::vector<std::string>& attribute_names();
 
+  // For the plan: the file at a path, which stays in memory until unpin(). `file` is null of a folder.
+  Status pin(std::string_view path, Ino* ino, std::shared_ptr<CachedFile>* file);
+  void unpin(Ino ino);
+
   std::string stats_text() const;
   MountStats& stats() { return stats_; }
   Catalog& catalog() { return catalog_; }

@@ -15,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -52,8 +53,7 @@ struct Piece {
 // One version of one object.
 class CachedFile {
  public:
-  CachedFile(ReadCache& cache, std::string key, std::string etag, uint64_t size, const PatternOptions& pattern)
-      : cache_(cache), key_(std::move(key)), etag_(std::move(etag)), size_(size), pattern_(size, pattern) {}
+  CachedFile(ReadCache& cache, std::string key, std::string etag, uint64_t size, const PatternOptions& pattern);
   ~CachedFile();
 
   const std::string& key() const { return key_; }
@@ -71,6 +71,12 @@ class CachedFile {
   std::stop_source stop_;                              // of what is on its way
   std::condition_variable changed_;
   uint64_t unread_bytes_ = 0;  // loading, or never read to the end
+};
+
+// What fetch_planned() did: how many pieces the plan will be told of; had some to be left out for want of memory?
+struct PlannedFetch {
+  uint32_t pieces = 0;
+  bool refused = false;
 };
 
 // Bytes to hand to the reader, and what keeps them.
@@ -92,10 +98,10 @@ class ReadCache {
   Result<ReadBytes> read(CachedFile& file, ByteRange range);
   // Nobody has the file open: what is on its way for nobody is cancelled.
   void idle(CachedFile& file);
-  // Fetches all of the file that is missing for the plan, whose `place` (from 1) says when it is needed. False: no
-  // memory now. `bytes_max`: how much of it at most.
-  bool fetch_planned(CachedFile& file, uint64_t place, uint64_t bytes_max);
-  // Files of the plan before `place` will not be read any more: their pieces count as used.
+  // Sees to it that up to `bytes_max` of the file are held until they are read, for a plan whose `place` (not 0) names
+  // the file: fetches what is missing.
+  PlannedFetch fetch_planned(CachedFile& file, uint64_t place, uint64_t bytes_max);
+  // The plan does not expect the file to be read any more: what is held of it counts as used.
   void plan_passed(CachedFile& file);
   uint64_t planned_bytes() const;  // fetched or on their way, not read yet
   // Called (without a lock) when planned bytes were read or dropped, with the place of the piece.
@@ -129,6 +135,7 @@ class ReadCache {
                   TimePoint deadline);
   ReadBytes collected(ByteRange range, const Pieces& pieces);
   Result<ReadBytes> read_locked(CachedFile& file, ByteRange range, std::unique_lock<std::mutex>& lock);
+  uint32_t plan_piece(Piece& piece, uint64_t place);
   void mark_read(Piece& piece, uint64_t to);
   void set_rank(Piece& piece, Piece::Rank rank);
   void drop(Piece& piece);
@@ -148,6 +155,7 @@ class ReadCache {
   uint64_t planned_bytes_ = 0;
   uint64_t busy_files_ = 0;  // with unread bytes
   uint64_t in_flight_ = 0;
+  std::set<CachedFile*> files_;
   std::vector<uint64_t> plan_done_;  // places to tell
   bool closed_ = false;
 };

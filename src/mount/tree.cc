@@ -194,7 +194,8 @@ void Tree::unname(Node& node) {
 }
 
 void Tree::release(Node& node) {
-  if (node.parent == 0 && node.ino != kRootIno && node.kernel_refs == 0 && node.handles == 0) free_node(node);
+  if (node.parent == 0 && node.ino != kRootIno && node.kernel_refs == 0 && node.handles == 0 && node.pins == 0)
+    free_node(node);
 }
 
 const std::vector<Ino>& Tree::sorted_children(Node& folder) {

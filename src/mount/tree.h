@@ -52,7 +52,8 @@ struct Node {
   uint64_t size = 0;
   int64_t modified_unix = 0;
   uint64_t kernel_refs = 0;
-  uint64_t handles = 0;
+  uint32_t handles = 0;
+  uint32_t pins = 0;               // of a plan, or of a listing under way
   TimePoint seen_at{};             // when the store last said that it is so
   std::unique_ptr<Folder> folder;  // null of a file
   std::shared_ptr<CachedFile> file;
