@@ -16,6 +16,7 @@ from headrace._core import __version__
 from headrace.audit import Audit, audit
 from headrace.batch import Batch
 from headrace.dataset import Dataset, open
+from headrace.device import Device
 from headrace.errors import (
     AccessError,
     CancelledError,
@@ -49,6 +50,7 @@ __all__ = [
     "CancelledError",
     "CorruptError",
     "Dataset",
+    "Device",
     "Error",
     "InternalError",
     "LimitError",

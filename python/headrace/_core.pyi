@@ -318,6 +318,144 @@ class LooseColumn:
         """
         A copy, one row after another; later batches of the stream come joined.
         """
+class Copy:
+    """A batch on its way to a GPU."""
+
+    @property
+    def done(self) -> bool: ...
+
+    def make_wait(self, stream: int) -> None:
+        """What is queued on the stream from now on comes after the copy."""
+
+    def wait(self) -> None:
+        """Until it is done."""
+
+class HostBatch:
+    """Keeps the memory of a batch's columns."""
+
+class PinnedMemory:
+    """Page-locked memory that a Stream's batches lie in."""
+
+    @property
+    def mapped(self) -> int:
+        """Bytes."""
+
+    @property
+    def pinned(self) -> int:
+        """Bytes of them."""
+
+class DeviceBlock:
+    """Memory of a GPU, given back behind its consumers' work."""
+
+    @property
+    def address(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def array(self, copy: Copy, offset: int, shape: Sequence[int], dtype: str) -> DeviceArray:
+        """
+        What `copy` brings to `offset`, as an array that frameworks take by DLPack.
+        """
+
+class DeviceRing:
+    """Slots of a GPU's memory whose addresses never change."""
+
+    def take(self, label: str) -> DeviceBlock | None:
+        """None: all are held."""
+
+    def wait_free(self, seconds: float) -> bool: ...
+
+    def holders(self) -> list[tuple[str, float]]:
+        """(label, seconds) of each slot that is held, the oldest first."""
+
+    @property
+    def slot_bytes(self) -> int: ...
+
+class DeviceArray:
+    """
+    An array in the memory of a GPU; frameworks take it with their from_dlpack().
+    """
+
+    def __dlpack__(self, *, stream: int | None = None, max_version: tuple[int, int] | None = None, dl_device: tuple[int, int] | None = None, copy: bool | None = None) -> Any: ...
+
+    def __dlpack_device__(self) -> tuple[int, int]: ...
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]: ...
+
+    @staticmethod
+    def of_host(array: NDArray[Any]) -> DeviceArray:
+        """A copy of an array of the host, to be taken by DLPack."""
+
+    def numpy(self) -> NDArray[Any]:
+        """A copy on the host."""
+
+    def host(self) -> DeviceArray:
+        """A copy in the host's memory, to be taken by DLPack."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def address(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    def __repr__(self) -> str: ...
+
+class Cuda:
+    """One GPU; the driver is loaded when the first is made."""
+
+    def __init__(self, ordinal: int) -> None: ...
+
+    @property
+    def ordinal(self) -> int: ...
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def numa_node(self) -> int: ...
+
+    @property
+    def driver_version(self) -> int: ...
+
+    @property
+    def has_pools(self) -> bool: ...
+
+    @property
+    def has_batch_copy(self) -> bool: ...
+
+    @property
+    def stream(self) -> int: ...
+
+    def pinned(self) -> PinnedMemory: ...
+
+    def submit(self, parts: list[tuple[NDArray[Any], int]], after: list[int], host: HostBatch | None, memory: PinnedMemory | None, blocks: list[DeviceBlock]) -> Copy: ...
+
+    def take(self, bytes: int) -> DeviceBlock: ...
+
+    def ring(self, slots: int, slot_bytes: int) -> DeviceRing: ...
+
+    def stats(self) -> dict[str, int]: ...
+
+def stop_cuda() -> None:
+    """
+    At the interpreter's exit: ends the copiers' threads; the rest is left to the process's end.
+    """
 
 class Stream:
     """One run over batches of a rank from a position; see headrace.feed."""

@@ -42,6 +42,7 @@ class Batch(Mapping[str, Any]):
         "_columns",
         "epoch",
         "epochs",
+        "host",
         "ids",
         "position",
         "sample_keys",
@@ -72,6 +73,7 @@ class Batch(Mapping[str, Any]):
         self.skipped = tuple(skipped)
         self.epochs = np.full(len(ids), epoch, np.int64) if epochs is None else epochs
         self.sources = sources
+        self.host: Any = None  # keeps the columns' memory while a GPU copies it
 
     def __getitem__(self, name: str) -> Any:
         try:

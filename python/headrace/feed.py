@@ -11,14 +11,18 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace import _core
 from headrace._log import flush_log
-from headrace.batch import Batch, to_torch
+from headrace.batch import Batch
 from headrace.cursor import Position
 from headrace.ragged import Ragged
 from headrace.transform import BatchTransformer
+
+if TYPE_CHECKING:
+    from headrace.device import Placement
+    from headrace.device_movers import Mover
 
 __all__ = ["Feed"]
 
@@ -36,51 +40,94 @@ class Feed:
         *,
         transformer: BatchTransformer | None = None,
         batch_transform: Callable[[Any], Any] | None = None,
-        device: Any = None,
+        device: Placement | None = None,
         sinks: Sequence[Callable[[Batch, Position], None]] = (),
     ) -> None:
         """``sinks`` see each batch, as the core made it, just before it is handed over."""
         self._sinks = sinks
         if transformer is not None and transformer.shared is not None:
             options = {**options, "shared": transformer.shared}
+        self._mover = None if device is None else device.mover()
+        if self._mover is not None and transformer is None:
+            options = {**options, **self._mover.stream_options()}
         self._stream = _core.Stream(sources, options)
+        if device is not None:
+            device.quiet_threads()
         self._transformer = transformer
         self._batch_transform = batch_transform
-        self._device = device
+        self._moving: deque[tuple[Any, Batch, Position]] = deque()
+        self._fault: Exception | None = None
         self._waiting: deque[tuple[Position, Any]] = deque()
         self._ended = False
         self._transform_nanos = 0
 
     def next(self) -> tuple[Any, Position] | None:
         """The next batch and the state after it; None at the end."""
-        if self._transformer is None:
-            pulled = self._pull(block=True)
-            if pulled is None:
-                return None
-            batch, after = pulled
-            return self._finish(batch, batch, after), after
-        return self._next_transformed(self._transformer)
+        mover = self._mover
+        if mover is None:
+            found = self._next_made(block=True)
+            return None if found is None else (self._finish(*found), found[2])
+        self._begin_ahead(mover)
+        if not self._moving:
+            fault, self._fault = self._fault, None
+            if fault is not None:
+                raise fault
+            return None
+        moving, made, after = self._moving.popleft()
+        return self._finish(mover.end(moving), made, after), after
 
-    def _next_transformed(self, transformer: BatchTransformer) -> tuple[Any, Position] | None:
-        while self._refill(transformer):
+    def _begin_ahead(self, mover: Mover) -> None:
+        """Puts batches on their way to the device; waits only for the one that is asked for."""
+        while len(self._moving) < mover.depth and self._fault is None:
+            first = not self._moving
+            if not first and not mover.ready():
+                break
+            try:
+                found = self._next_made(block=first)
+            except Exception as fault:
+                if first:
+                    raise
+                self._fault = fault  # comes behind the batches that are on their way
+                break
+            if found is None:
+                break
+            batch, made, after = found
+            moving = mover.begin(batch)
+            if made.host is not None:
+                made = made.without_columns()  # its memory goes when the copy is done
+            self._moving.append((moving, made, after))
+
+    def _next_made(self, *, block: bool) -> tuple[Any, Batch, Position] | None:
+        """A batch as the user's functions made it, and as the core did; None at the end or, without
+        ``block``, when none is ready."""
+        if self._transformer is None:
+            pulled = self._pull(block=block)
+            return None if pulled is None else (pulled[0], *pulled)
+        return self._next_transformed(self._transformer, block)
+
+    def _next_transformed(
+        self, transformer: BatchTransformer, block: bool
+    ) -> tuple[Any, Batch, Position] | None:
+        while self._refill(transformer, block):
             after, work = self._waiting[0]
             begin = time.perf_counter_ns()
             try:
-                done = transformer.wait(work, _WAIT_SECONDS)
+                done = transformer.wait(work, _WAIT_SECONDS if block else 0.0)
             finally:
                 self._transform_nanos += time.perf_counter_ns() - begin
                 flush_log()
             if done:
                 self._waiting.popleft()
-                batch, made = transformer.finish(work)
-                return self._finish(batch, made, after), after
+                return *transformer.finish(work), after
+            if not block:
+                break
         return None
 
-    def _refill(self, transformer: BatchTransformer) -> bool:
+    def _refill(self, transformer: BatchTransformer, block: bool = True) -> bool:
         """Puts what the core has into the transformer's hands; waits where it has nothing. False:
         the end."""
         while len(self._waiting) < transformer.depth:
-            pulled = self._pull(block=not self._waiting)
+            pulled = self._pull(block=block and not self._waiting)
             if pulled is None:
                 break
             batch, after = pulled
@@ -103,10 +150,6 @@ class Feed:
         return None
 
     def _finish(self, batch: Any, made: Batch, after: Position) -> Any:
-        if self._device is not None and isinstance(batch, Batch):
-            batch = batch.with_columns(
-                {name: to_torch(column, self._device) for name, column in batch.items()}
-            )
         if self._batch_transform is not None:
             batch = self._batch_transform(batch)
         for sink in self._sinks:
@@ -117,10 +160,14 @@ class Feed:
         counters = self._stream.stats()
         counters["wait_transform_nanos"] = self._transform_nanos
         counters["consumer_nanos"] = max(0, counters["consumer_nanos"] - self._transform_nanos)
+        if self._mover is not None:
+            counters.update(self._mover.stats())
         return counters
 
     def close(self) -> None:
         self._ended = True
+        while self._moving and self._mover is not None:
+            self._mover.drop(self._moving.pop()[0])
         while self._waiting and self._transformer is not None:
             self._transformer.drop(self._waiting.pop()[1])
         self._stream.close()
@@ -142,6 +189,7 @@ def _make_batch(item: Mapping[str, Any]) -> tuple[Batch, Position]:
         position=item["position"],
         skipped=item["skipped"],
     )
+    batch.host = item.get("host")
     for row, number, key, shard, cause in batch.skipped:
         log.warning("skipped sample %d (%s in %s) of row %d: %s", number, key, shard, row, cause)
     return batch, item["after"]

@@ -47,7 +47,7 @@ class Loader:
         decode: ``{field: decoder}``, see :mod:`headrace.decode`; the batch then has these columns.
             Without it: every field, as the format itself says (raw bytes in a tar).
         columns: names of the columns wanted; batches are then tuples in this order.
-        device: torch tensors on this device; None gives numpy arrays.
+        device: torch tensors on this device, or a :class:`headrace.Device`; None: numpy arrays.
         memory: of this loader: in flight + shuffle + batches, e.g. ``"2GiB"``.
         remainder: ``"drop"`` (default when shuffled), ``"pad"`` (default when not; see
             ``batch.valid``), ``"wrap"``, ``"short"``. ``drop_last=True / False`` means drop / pad.

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headrace import decode as decoders
+from headrace.device import Placement, place
 from headrace.errors import OptionError
 from headrace.options import Faults
 from headrace.order import shuffle_name
@@ -34,7 +35,7 @@ class LoaderOptions:
     remainder: str
     columns: tuple[str, ...] | None
     fields: list[dict[str, Any]]
-    device: Any
+    device: Placement | None
     memory: int | None
     block: int | None
     lanes: int | None
@@ -114,7 +115,7 @@ def check_options(given: Mapping[str, Any], fields: list[str]) -> LoaderOptions:
         remainder=_remainder(values, shuffle, faults),
         columns=columns,
         fields=decoders.resolve(values["decode"], columns, fields, faults),
-        device=values["device"],
+        device=place(values["device"], faults),
         memory=faults.size("memory", values["memory"]),
         block=faults.count("block", values["block"], least=1),
         lanes=faults.count("lanes", values["lanes"], least=1),
@@ -168,18 +169,6 @@ def _check_together(options: LoaderOptions, values: Mapping[str, Any], faults: F
             f"workers={options.workers} needs transform=: they run it, and the core makes "
             "batches without one in threads of its own"
         )
-    if options.device is not None and "cuda" in str(options.device):
-        _check_cuda(options.device, faults)
-
-
-def _check_cuda(device: Any, faults: Faults) -> None:
-    try:
-        import torch
-    except ImportError:
-        faults.add(f"device={device!r} needs torch: pip install 'headrace[torch]'")
-        return
-    if not torch.cuda.is_available():
-        faults.add(f"device={device!r}: torch sees no CUDA device; device='cpu' gives CPU tensors")
 
 
 def _shuffle(value: Any, faults: Faults) -> str:

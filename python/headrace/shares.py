@@ -296,7 +296,7 @@ class WorkerFeed:
             **torch_options,
         )
         self._batches: Iterator[Any] | None = iter(loader)
-        self._device, self._sinks = device, sinks
+        self._mover, self._sinks = None if device is None else device.mover(), sinks
         self._workers = workers
         self._counters = dict.fromkeys(_COUNTERS, 0)
         self._reported: dict[int, dict[str, int]] = {}  # by worker
@@ -310,8 +310,8 @@ class WorkerFeed:
         batch, after, made, counters = found
         self._reported[self._counters["batches"] % self._workers] = counters
         if isinstance(batch, Batch):
-            if self._device is not None:
-                batch = batch.to(self._device)
+            if self._mover is not None:
+                batch = self._mover.end(self._mover.begin(batch))
             self._counters["rows"] += len(batch.ids)
         for sink in self._sinks:
             sink(made, after)

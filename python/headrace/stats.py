@@ -34,6 +34,14 @@ _SUMS = (
 )
 _MAXIMA = ("requests_in_flight_max", "memory_peak", "memory_max")
 _LATEST = ("requests_in_flight", "memory_used")
+# Of the device, since the process began to use it; only where there is one.
+_DEVICE = (
+    "device_bytes",
+    "device_copies",
+    "device_unpinned_bytes",
+    "device_copy_nanos",
+    "pinned_bytes",
+)
 _CAUSES = ("network", "decode", "memory", "transform")
 
 
@@ -54,6 +62,8 @@ class Stats(dict[str, Any]):
             {name: max((part.get(name, 0) for part in parts), default=0) for name in _MAXIMA}
         )
         out.update({name: parts[-1].get(name, 0) if parts else 0 for name in _LATEST})
+        if parts and "device_bytes" in parts[-1]:
+            out.update({name: parts[-1][name] for name in _DEVICE})
         first = next((p["first_batch_nanos"] for p in parts if p.get("first_batch_nanos")), 0)
         out["first_batch_s"] = first / 1e9
         out._derive()
@@ -110,4 +120,6 @@ class Stats(dict[str, Any]):
         memory = (
             f"memory peak {format_size(self['memory_peak'])} of {format_size(self['memory_max'])}"
         )
-        return f"{rate}; {self.sentence()}; {traffic}; {memory}{bad}{quality}"
+        unpinned = self.get("device_unpinned_bytes", 0)
+        slow = f"; {format_size(unpinned)} went to the GPU from pageable memory" if unpinned else ""
+        return f"{rate}; {self.sentence()}; {traffic}; {memory}{slow}{bad}{quality}"

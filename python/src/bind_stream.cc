@@ -11,6 +11,7 @@
 
 #include "arrays.h"
 #include "dataset_handle.h"
+#include "device_handles.h"
 #include "field_options.h"
 #include "loader/batch_stream.h"
 #include "loose_column.h"
@@ -74,6 +75,11 @@ StreamOptions stream_options(const nb::list& sources, const nb::dict& given) {
     out.chunk_bytes = option<uint64_t>(streams, "chunk_bytes");
   }
   if (given.contains("shared")) out.shared = option<const SharedMemory&>(given, "shared").arena;
+  if (given.contains("pinned")) {
+    const auto& pinned = option<const PinnedMemory&>(given, "pinned");
+    out.pinned = pinned.arena;
+    out.copier = pinned.copier;
+  }
   return out;
 }
 
@@ -83,6 +89,7 @@ class Stream {
   Stream(const nb::list& sources, const nb::dict& options) : pid_(getpid()) {
     StreamOptions checked = stream_options(sources, options);
     shared_ = checked.shared;
+    pinned_ = checked.pinned != nullptr;
     nb::gil_scoped_release unlocked;
     auto started = BatchStream::start(std::move(checked));
     if (started.ok()) {
@@ -115,6 +122,7 @@ class Stream {
  private:
   pid_t pid_;
   std::shared_ptr<MemfdArena> shared_;
+  bool pinned_ = false;  // each batch comes with what keeps its memory
   std::unique_ptr<BatchStream> stream_;
 };
 
@@ -154,7 +162,7 @@ nb::object as_python(const std::shared_ptr<BatchData>& batch, const Column& colu
   return array_over(column.values.data(), shape, column.dtype, owner);
 }
 
-nb::object as_python(const BatchStream::Delivered& delivered) {
+nb::object as_python(const BatchStream::Delivered& delivered, bool pinned) {
   const std::shared_ptr<BatchData>& batch = delivered.batch;
   nb::capsule owner(new std::shared_ptr<BatchData>(batch),
                     [](void* p) noexcept { delete static_cast<std::shared_ptr<BatchData>*>(p); });
@@ -164,6 +172,7 @@ nb::object as_python(const BatchStream::Delivered& delivered) {
   }
   nb::dict out;
   out["columns"] = columns;
+  if (pinned) out["host"] = HostBatch{batch};
   out["ids"] = array_over(batch->ids.data(), {batch->rows}, Dtype::kI64, owner);
   out["keys"] = ragged(batch->sample_keys, owner);
   out["epochs"] = array_over(batch->epochs.data(), {batch->rows}, Dtype::kI64, owner);
@@ -198,7 +207,7 @@ nb::object Stream::next(double wait_seconds) {
   check_signals();
   const BatchStream::Next next = unwrap(*std::move(found));
   switch (next.turn) {
-    case BatchStream::Turn::kBatch: return as_python(next.delivered);
+    case BatchStream::Turn::kBatch: return as_python(next.delivered, pinned_);
     case BatchStream::Turn::kNotYet: return nb::cast(false);
     case BatchStream::Turn::kOver: break;
   }

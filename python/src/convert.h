@@ -53,6 +53,7 @@ nb::object to_numpy(std::vector<T> values) {
 void bind_order(nb::module_& m);
 void bind_schedule(nb::module_& m);
 void bind_dataset(nb::module_& m);
+void bind_device(nb::module_& m);
 void bind_shared(nb::module_& m);
 void bind_loose(nb::module_& m);
 void bind_stream(nb::module_& m);

@@ -62,6 +62,7 @@ NB_MODULE(_core, m) {
   bind_arrow_decode(m);
   bind_shared(m);
   bind_loose(m);
+  bind_device(m);
   bind_stream(m);
   bind_probe(m);
 #endif

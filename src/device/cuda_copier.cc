@@ -144,7 +144,8 @@ void CudaCopier::issue(const std::shared_ptr<Copy>& copy, CopyRequest request) {
   }
   if (status.ok()) copy->reach(Copy::State::kIssued);
   if (!HR_FAILPOINT("device.slot_guard").ok()) request.hold.reset();
-  finishing_->post([this, promise = Copy::Promise(copy), event, status, began, hold = std::move(request.hold)]() mutable {
+  finishing_->post([this, promise = Copy::Promise(copy), event, status, began,
+                    hold = std::move(request.hold)]() mutable {
     const Status end = finish(event, std::move(hold));
     metrics_.nanos.add(static_cast<uint64_t>((SystemClock::instance().now() - began).count()));
     const Status& cause = status.ok() ? end : status;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// CudaCopier: brings batches into one GPU's memory on a stream of its own, while the consumer computes. One a device and
-// process, whatever number of loaders: the device has one engine for copies in this direction.
+// CudaCopier: brings batches into one GPU's memory on a stream of its own, while the consumer computes. One a device
+// and process, whatever number of loaders: the device has one engine for copies in this direction.
 //
 // Who may touch what, and why nothing is ever overwritten while it is read:
 // - the host memory of a copy is let go of when the event behind the copy has come to pass, never before;

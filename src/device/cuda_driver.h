@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The CUDA driver, loaded with dlopen when somebody first asks for a device: one build serves machines with and without
-// a GPU. Nothing is touched at import, and nothing in a forked child: a driver that its parent initialised does not work
-// there, and the error says so instead.
+// The CUDA driver, loaded with dlopen when somebody first asks for a device: one build serves machines with and
+// without a GPU. Nothing is touched at import, and nothing in a forked child: a driver that its parent initialised does
+// not work there, and the error says so instead.
 #pragma once
 
 #include <memory>

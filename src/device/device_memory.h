@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Memory of the GPU that headrace owns and frameworks borrow (DLPack): blocks that are given back when the last array
-// over them is gone, and only behind everything that consumers had queued by then. A block may be dropped on any thread,
-// with or without Python's lock, and after the interpreter's end: dropping posts, the copier's threads do the rest.
+// over them is gone, and only behind everything that consumers had queued by then. A block may be dropped on any
+// thread, with or without Python's lock, and after the interpreter's end: dropping posts, the copier's threads do the
+// rest.
 #pragma once
 
 #include <memory>

@@ -22,7 +22,7 @@ Result<std::shared_ptr<DeviceRing>> DeviceRing::make(CudaCopier& copier, uint32_
   return ring;
 }
 
-// The last to let go may be a framework's deleter on any thread; mem_free waits for the device, so it is not done there.
+// The last to let go may be a framework's deleter on any thread; mem_free waits for the device: not there.
 DeviceRing::~DeviceRing() {
   if (!cuda_usable()) return;
   copier_.finishing().post([&copier = copier_, slots = std::move(slots_)] {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // DeviceRing: a fixed number of batches' memory on the GPU at addresses that never change: for CUDA graphs, and for a
-// strict limit. A slot that somebody still holds is never written to: take() then gives nothing, and holders() says who.
+// strict limit. A slot that somebody still holds is never written to: take() gives nothing then, and holders() says
+// who.
 #pragma once
 
 #include <string>

@@ -19,6 +19,8 @@ namespace {
 // batch's size.
 constexpr uint32_t kWindowMin = 2, kWindowMax = 16;
 constexpr uint64_t kWindowBytes = 32 << 20;
+// Of a sample's key, in tars of ImageNet's kind.
+constexpr uint64_t kKeyBytes = 24;
 // While next() waits, how often it looks what it waits for.
 constexpr Nanos kSlice = std::chrono::milliseconds(5);
 // Requests asked of the store: the cap. How many are on their way is for admission to decide, 768 at most
@@ -81,6 +83,7 @@ struct BatchStream::Impl {
   Status open_units();
   bool keeps_units(size_t source) const;
   void size_window(const BatchAssembler& assembler);
+  void prepare_slots(const BatchAssembler& assembler) const;
   void hand_over(std::shared_ptr<BatchData>& batch) const;
   void count_wait(TimePoint since);
   void count_delivery(const AssemblyLine::Finished& finished);
@@ -168,6 +171,7 @@ Result<std::shared_ptr<BatchAssembler>> BatchStream::Impl::make_assembler() {
   std::shared_ptr<BufferSource> memory = buffers;
   if (!options.shared) assembler_options.loose = std::make_shared<LooseWish>();
   if (options.shared) memory = shared = std::make_shared<MemfdPool>(budget, options.shared);
+  if (options.pinned) memory = std::make_shared<PinnedPool>(budget, options.pinned);
   return BatchAssembler::make(std::move(decodes), std::make_shared<SlotPool>(std::move(memory)), &runtime->workers(),
                               assembler_options);
 }
@@ -256,10 +260,18 @@ void BatchStream::Impl::size_window(const BatchAssembler& assembler) {
   fetch.headroom_bytes = std::min(window * slot, budget->bytes_max() / 3);
   fetch.spare_bytes = budget->bytes_max() / kSpareShare;
   fetch.slot_bytes = slot;
+  if (options.pinned && !ragged) prepare_slots(assembler);
   // What is kept lies in the process's budget; it is part of what the loader was told it may use all the same.
   for (const Source& source : sources) {
     if (source.keep && options.memory_bytes > 0) fetch.headroom_bytes += source.keep->bytes_held();
   }
+}
+
+// Page-locking takes about a second a GiB: the window's slots and those of two copies under way are made now.
+void BatchStream::Impl::prepare_slots(const BatchAssembler& assembler) const {
+  const SlotPool slots(std::make_shared<PinnedPool>(nullptr, options.pinned));
+  const uint64_t bytes = slots.charge(assembler.fixed_bytes(options.batch) + options.batch * kKeyBytes);
+  options.pinned->prepare(options.copier->issuing(), window + 2, bytes);
 }
 
 Result<std::unique_ptr<BatchStream>> BatchStream::start(StreamOptions options) {
@@ -332,9 +344,9 @@ Result<BatchStream::Next> BatchStream::next(Nanos wait) {
   }
 }
 
-// A batch in shared memory goes on to worker processes: it is gone when they are done with it.
+// A batch in shared memory goes on to other processes, one in page-locked memory to a GPU: gone when they are done.
 void BatchStream::Impl::hand_over(std::shared_ptr<BatchData>& batch) const {
-  if (!options.shared) {
+  if (!options.shared && !options.pinned) {
     batch->detach();
     engine->batch_gone();
     return;

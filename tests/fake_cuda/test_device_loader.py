@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loaders with device="cuda:0" on the fake GPU: the same batches as without a device, in torch's
+memory (mode A), in our own by DLPack (mode B) and in a ring (mode C), on many schedules."""
+
+import numpy as np
+import pytest
+
+import headrace as hr
+
+torch = pytest.importorskip("torch")
+
+DECODE = {"png": hr.decode.image(8), "cls": int, "bin": bytes, "txt": str, "npy": "npy"}
+OPTIONS = {"batch_size": 32, "seed": 3, "decode": DECODE, "memory": "64MiB"}
+
+
+def host_batches(folder, **options):
+    with hr.open(str(folder)) as ds, ds.loader(**{**OPTIONS, **options}) as loader:
+        return [
+            (b.ids.copy(), b["png"].copy(), b["cls"].copy(), b["bin"].to_list(), b["txt"].to_list())
+            for b in loader
+        ]
+
+
+def raw(kernel, like):
+    return np.frombuffer(kernel.raw, like.dtype).reshape(like.shape)
+
+
+@pytest.mark.parametrize("seed", range(1, 13))
+def test_mode_a_delivers_the_same_batches_on_every_schedule(gpu, folder, seed):
+    wanted = host_batches(folder)
+    gpu.configure(f"seed={seed}")
+    seen = []
+    with hr.open(str(folder)) as ds, ds.loader(device="cuda:0", **OPTIONS) as loader:
+        for batch in loader:
+            assert isinstance(batch["png"], torch.Tensor)
+            kernels = [
+                gpu.read(gpu.consumer, t.data_ptr(), t.nbytes)
+                for t in (batch["png"], batch["cls"], batch["bin"].values, batch["bin"].offsets)
+            ]
+            seen.append((batch.ids, kernels, batch["txt"].to_list()))
+            del batch  # the kernels are still queued
+    gpu.finish(gpu.consumer)
+    assert len(seen) == len(wanted)
+    for (ids, kernels, text), (w_ids, w_png, w_cls, w_bin, w_txt) in zip(seen, wanted, strict=True):
+        assert (ids == w_ids).all()
+        assert text == w_txt
+        assert (raw(kernels[0], w_png) == w_png).all()
+        assert (raw(kernels[1], w_cls) == w_cls).all()
+        assert kernels[2].raw == b"".join(w_bin)
+        assert np.frombuffer(kernels[3].raw, np.int64)[-1] == sum(map(len, w_bin))
+    assert gpu.races == 0, gpu.report
+
+
+def test_batches_lie_in_page_locked_memory_and_say_where_the_time_went(gpu, folder):
+    before = gpu.pageable_copies
+    with hr.open(str(folder)) as ds, ds.loader(device="cuda:0", **OPTIONS) as loader:
+        for _ in loader:
+            pass
+        stats = loader.stats()
+    assert gpu.pageable_copies == before
+    assert stats["pinned_bytes"] > 0
+    assert stats["device_unpinned_bytes"] == 0
+    assert stats["device_bytes"] > 18 * 32 * 192
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_mode_b_hands_out_arrays_of_our_own_memory(gpu, folder, seed):
+    wanted = host_batches(folder)
+    gpu.configure(f"seed={seed}")
+    device = hr.Device("cuda:0", arrays="dlpack")
+    seen = []
+    with hr.open(str(folder)) as ds, ds.loader(device=device, **OPTIONS) as loader:
+        for batch in loader:
+            array = batch["png"]
+            assert (array.shape, array.dtype, array.device) == ((32, 3, 8, 8), "uint8", "cuda:0")
+            assert array.__dlpack_device__() == (2, 0)
+            capsule = array.__dlpack__(stream=gpu.consumer)
+            seen.append(gpu.read(gpu.consumer, array.address, array.nbytes))
+            del capsule, array, batch
+    gpu.finish(gpu.consumer)
+    for kernel, (_, w_png, *_) in zip(seen, wanted, strict=True):
+        assert (raw(kernel, w_png) == w_png).all()
+    assert gpu.races == 0, gpu.report
+
+
+def test_an_array_of_the_gpu_comes_back_by_numpy_and_by_dl_device(gpu, folder):
+    wanted = host_batches(folder)
+    device = hr.Device("cuda:0", arrays="dlpack")
+    with hr.open(str(folder)) as ds, ds.loader(device=device, **OPTIONS) as loader:
+        batch = next(iter(loader))
+        assert (batch["png"].numpy() == wanted[0][1]).all()
+        assert (np.from_dlpack(batch["png"], device="cpu") == wanted[0][1]).all()
+        host = batch["png"].host()
+        assert host.device == "cpu"
+        assert (torch.from_dlpack(host).numpy() == wanted[0][1]).all()
+
+
+def test_mode_c_has_fixed_addresses_and_blocks_while_a_slot_is_held(gpu, folder, caplog):
+    wanted = host_batches(folder)
+    device = hr.Device("cuda:0", arrays="dlpack", ring=3)
+    addresses, seen = [], []
+    with hr.open(str(folder)) as ds, ds.loader(device=device, **OPTIONS | NO_RAGGED) as loader:
+        for batch in loader:
+            array = batch["png"]
+            addresses.append(array.address)
+            capsule = array.__dlpack__(stream=gpu.consumer)
+            seen.append(gpu.read(gpu.consumer, array.address, array.nbytes))
+            del capsule, array, batch
+    gpu.finish(gpu.consumer)
+    assert len(set(addresses)) == 3
+    for kernel, (_, w_png, *_) in zip(seen, wanted, strict=True):
+        assert (raw(kernel, w_png) == w_png).all()
+    assert gpu.races == 0, gpu.report
+
+
+NO_RAGGED = {"decode": {"png": hr.decode.image(8), "cls": int}}
+
+
+def test_a_ring_whose_slots_are_all_held_names_the_holders(gpu, folder):
+    device = hr.Device("cuda:0", arrays="dlpack", ring=2, ring_timeout=0.2)
+    held = []
+    with hr.open(str(folder)) as ds, ds.loader(device=device, **OPTIONS | NO_RAGGED) as loader:
+        with pytest.raises(hr.LimitError, match="all 2 are held") as caught:
+            held.extend(loader)
+        assert len(held) == 2
+        for batch in held:
+            assert f"the batch at epoch 0 position {batch.position} (for" in str(caught.value)
+        assert held[0]["cls"].address != held[1]["cls"].address
+
+
+def test_transformed_columns_go_from_ordinary_memory(gpu, folder):
+    def transform(sample):
+        return {"x": sample["npy"] * 2, "y": sample["cls"], "name": sample["txt"]}
+
+    wanted = host_batches(folder)
+    seen = []
+    options = {**OPTIONS, "transform": transform}
+    with hr.open(str(folder)) as ds, ds.loader(device="cuda:0", **options) as loader:
+        for batch in loader:
+            x = batch["x"]
+            seen.append((gpu.read(gpu.consumer, x.data_ptr(), x.nbytes), batch["name"].to_list()))
+    gpu.finish(gpu.consumer)
+    for (kernel, names), (ids, _, _, _, w_txt) in zip(seen, wanted, strict=True):
+        assert np.frombuffer(kernel.raw, np.float32).tolist() == np.repeat(ids * 2.0, 20).tolist()
+        assert names == w_txt
+    assert gpu.pageable_copies > 0
+
+
+def test_break_and_resume_with_batches_on_their_way(gpu, folder):
+    wanted = host_batches(folder)
+    seen = []
+    with hr.open(str(folder)) as ds, ds.loader(device="cuda:0", **OPTIONS) as loader:
+        for i, batch in enumerate(loader):
+            seen.append(batch.ids)
+            if i == 4:
+                break
+        state = loader.state_dict()
+    with hr.open(str(folder)) as ds, ds.loader(device="cuda:0", **OPTIONS) as loader:
+        loader.load_state_dict(state)
+        seen += [batch.ids for batch in loader]
+    assert [list(ids) for ids in seen] == [list(w[0]) for w in wanted]
+
+
+def test_a_failed_copy_is_an_error_that_names_it(gpu, folder):
+    with hr.open(str(folder)) as ds, ds.loader(device="cuda:0", **OPTIONS) as loader:
+        batches = iter(loader)
+        next(batches)
+        gpu.fail(1, 719)
+        with pytest.raises(hr.Error, match="CUDA_ERROR_LAUNCH_FAILED.*restart the process"):
+            for _ in batches:
+                pass
+        gpu.fail(0, 0)
+
+
+def test_an_error_in_the_data_comes_behind_the_good_batches(gpu, folder):
+    def transform(sample):
+        if sample["txt"] == "sample 500":
+            raise ValueError("bad")
+        return {"x": sample["cls"]}
+
+    options = {**OPTIONS, "transform": transform, "shuffle": False}
+    got = []
+    with hr.open(str(folder)) as ds, ds.loader(device="cuda:0", **options) as loader:
+        with pytest.raises(ValueError, match="bad"):
+            got.extend(batch.position for batch in loader)
+    assert got == list(range(0, 480, 32))
+
+
+def test_two_loaders_on_one_device(gpu, folder):
+    wanted = host_batches(folder)
+    with hr.open(str(folder)) as ds:
+        with (
+            ds.loader(device="cuda:0", **OPTIONS) as one,
+            ds.loader(device=hr.Device("cuda:0", arrays="dlpack"), **OPTIONS) as other,
+        ):
+            for a, b, w in zip(one, other, wanted, strict=True):
+                assert (b["png"].numpy() == w[1]).all()
+                kernel = gpu.read(gpu.consumer, a["png"].data_ptr(), a["png"].nbytes)
+                gpu.finish(gpu.consumer)
+                assert (raw(kernel, w[1]) == w[1]).all()
+    assert gpu.races == 0, gpu.report
+
+
+def test_an_ordinal_that_is_not_there_falls_back_to_torch_or_says_so(gpu, folder):
+    device = hr.Device("cuda:7", arrays="dlpack")
+    with hr.open(str(folder)) as ds, ds.loader(device=device, **OPTIONS) as loader:
+        with pytest.raises(hr.Error, match="open cuda:7: this process sees 1 GPU"):
+            next(iter(loader))
