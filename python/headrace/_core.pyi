@@ -318,6 +318,7 @@ class LooseColumn:
         """
         A copy, one row after another; later batches of the stream come joined.
         """
+
 class Copy:
     """A batch on its way to a GPU."""
 

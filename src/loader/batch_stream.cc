@@ -19,8 +19,7 @@ namespace {
 // batch's size.
 constexpr uint32_t kWindowMin = 2, kWindowMax = 16;
 constexpr uint64_t kWindowBytes = 32 << 20;
-// Of a sample's key, in tars of ImageNet's kind.
-constexpr uint64_t kKeyBytes = 24;
+constexpr uint64_t kKeyBytes = 24;  // of a sample's key, in tars of ImageNet's kind
 // While next() waits, how often it looks what it waits for.
 constexpr Nanos kSlice = std::chrono::milliseconds(5);
 // Requests asked of the store: the cap. How many are on their way is for admission to decide, 768 at most
@@ -270,8 +269,8 @@ void BatchStream::Impl::size_window(const BatchAssembler& assembler) {
 // Page-locking takes about a second a GiB: the window's slots and those of two copies under way are made now.
 void BatchStream::Impl::prepare_slots(const BatchAssembler& assembler) const {
   const SlotPool slots(std::make_shared<PinnedPool>(nullptr, options.pinned));
-  const uint64_t bytes = slots.charge(assembler.fixed_bytes(options.batch) + options.batch * kKeyBytes);
-  options.pinned->prepare(options.copier->issuing(), window + 2, bytes);
+  options.pinned->prepare(options.copier->issuing(), window + 2,
+                          slots.charge(assembler.fixed_bytes(options.batch) + options.batch * kKeyBytes));
 }
 
 Result<std::unique_ptr<BatchStream>> BatchStream::start(StreamOptions options) {

@@ -11,8 +11,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fake_gpu import FakeGpu, HostMemory, has_compiler, library  # noqa: E402
-from small_data import SAMPLES, png, write_tar  # noqa: E402
+from fake_gpu import FakeGpu, HostMemory, has_compiler, library
+from small_data import SAMPLES, png, write_tar
 
 if not has_compiler():
     collect_ignore_glob = ["test_*.py"]

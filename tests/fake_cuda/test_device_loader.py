@@ -166,7 +166,7 @@ def test_a_failed_copy_is_an_error_that_names_it(gpu, folder):
         batches = iter(loader)
         next(batches)
         gpu.fail(1, 719)
-        with pytest.raises(hr.Error, match="CUDA_ERROR_LAUNCH_FAILED.*restart the process"):
+        with pytest.raises(hr.Error, match=r"CUDA_ERROR_LAUNCH_FAILED.*restart the process"):
             for _ in batches:
                 pass
         gpu.fail(0, 0)
@@ -180,29 +180,35 @@ def test_an_error_in_the_data_comes_behind_the_good_batches(gpu, folder):
 
     options = {**OPTIONS, "transform": transform, "shuffle": False}
     got = []
-    with hr.open(str(folder)) as ds, ds.loader(device="cuda:0", **options) as loader:
-        with pytest.raises(ValueError, match="bad"):
-            got.extend(batch.position for batch in loader)
+    with (
+        hr.open(str(folder)) as ds,
+        ds.loader(device="cuda:0", **options) as loader,
+        pytest.raises(ValueError, match="bad"),
+    ):
+        got.extend(batch.position for batch in loader)
     assert got == list(range(0, 480, 32))
 
 
 def test_two_loaders_on_one_device(gpu, folder):
     wanted = host_batches(folder)
-    with hr.open(str(folder)) as ds:
-        with (
-            ds.loader(device="cuda:0", **OPTIONS) as one,
-            ds.loader(device=hr.Device("cuda:0", arrays="dlpack"), **OPTIONS) as other,
-        ):
-            for a, b, w in zip(one, other, wanted, strict=True):
-                assert (b["png"].numpy() == w[1]).all()
-                kernel = gpu.read(gpu.consumer, a["png"].data_ptr(), a["png"].nbytes)
-                gpu.finish(gpu.consumer)
-                assert (raw(kernel, w[1]) == w[1]).all()
+    with (
+        hr.open(str(folder)) as ds,
+        ds.loader(device="cuda:0", **OPTIONS) as one,
+        ds.loader(device=hr.Device("cuda:0", arrays="dlpack"), **OPTIONS) as other,
+    ):
+        for a, b, w in zip(one, other, wanted, strict=True):
+            assert (b["png"].numpy() == w[1]).all()
+            kernel = gpu.read(gpu.consumer, a["png"].data_ptr(), a["png"].nbytes)
+            gpu.finish(gpu.consumer)
+            assert (raw(kernel, w[1]) == w[1]).all()
     assert gpu.races == 0, gpu.report
 
 
 def test_an_ordinal_that_is_not_there_falls_back_to_torch_or_says_so(gpu, folder):
     device = hr.Device("cuda:7", arrays="dlpack")
-    with hr.open(str(folder)) as ds, ds.loader(device=device, **OPTIONS) as loader:
-        with pytest.raises(hr.Error, match="open cuda:7: this process sees 1 GPU"):
-            next(iter(loader))
+    with (
+        hr.open(str(folder)) as ds,
+        ds.loader(device=device, **OPTIONS) as loader,
+        pytest.raises(hr.Error, match="open cuda:7: this process sees 1 GPU"),
+    ):
+        next(iter(loader))
