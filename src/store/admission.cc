@@ -53,11 +53,20 @@ bool Admission::give_up(const Waiter& waiter) {
   return false;
 }
 
+bool Admission::has_room() {
+  const TimePoint at = now();
+  while (!resting_.empty() && resting_.front() <= at) resting_.pop_front();
+  return limit_.allows(under_way_ + (limit_.waits_for_time() ? 0 : resting_.size()), at);
+}
+
 void Admission::leave(const RequestEnd& end) {
   Admitted admitted;
   {
     std::lock_guard lock(mutex_);
-    const bool full = !waiting_.empty() || static_cast<double>(under_way_) + 1 > limit_.limit();
+    const bool full = !waiting_.empty() || static_cast<double>(under_way_ + resting_.size()) + 1 > limit_.limit();
+    if (end.how == RequestEnd::How::kSlowDown && end.took < limit_.latency()) {
+      resting_.push_back(now() + limit_.latency() - end.took);
+    }
     --under_way_;
     limit_.ended(now(), end, full);
     admit(admitted);
@@ -96,10 +105,11 @@ void Admission::admit(Admitted& out) {
 
 // While the endpoint is down, or the limit below one, nobody need leave for the next one's turn to come.
 void Admission::arm() {
-  if (armed_ || !limit_.waits_for_time() || (again_.empty() && lanes_.empty())) return;
-  if (!limit_.down() && under_way_ > 0) return;
+  if (armed_ || (again_.empty() && lanes_.empty())) return;
+  const bool by_time = limit_.waits_for_time();
+  if (by_time ? !limit_.down() && under_way_ > 0 : resting_.empty()) return;
   armed_ = true;
-  timer_.post_at(limit_.opens_at(), [weak = weak_from_this()] {
+  timer_.post_at(by_time ? limit_.opens_at() : resting_.front(), [weak = weak_from_this()] {
     if (auto self = weak.lock()) self->ask_again();
   });
 }

@@ -3,10 +3,10 @@
 // Admission: how many requests one endpoint gets from this process at a time. All stores of the endpoint share one, so
 // that loaders side by side do not each find out for themselves what it bears, and take turns when it is short.
 //
-// The limit doubles a round trip at first, while that brings more bytes (the knee), and falls when the store asks to
-// slow down or breaks connections: by three tenths, or to what got through where that is less. Then it comes back on a
-// cubic curve: quickly to near where it was, slowly past it (RFC 9438 has the curve and its reasons). When nothing gets
-// through at all the endpoint is *down*: one request at a time asks whether it is back, everybody else waits here and
+// The limit doubles a round trip at first, while that brings more bytes (the knee). When the store asks to slow down it
+// falls by a fifth, or to what got through where that is less, and comes back by so many requests a second in time; all
+// who share the store do so together, which makes them equal (admission_limit.h). When nothing gets through at all the
+// endpoint is *down*: one request at a time asks whether it is back, everybody else waits here and
 // not in timers of their own, and all go on when one is answered.
 //
 // Knows nothing of requests but when they begin and how they end; sends nothing; retries are store/retry_loop.h. Any
@@ -59,7 +59,7 @@ class Admission : public std::enable_shared_from_this<Admission> {
     uint64_t lane;
   };
   using Admitted = std::vector<std::shared_ptr<Waiter>>;
-  bool has_room() const { return limit_.allows(under_way_, now()); }
+  bool has_room();
   TimePoint now() const { return timer_.clock().now(); }
   bool next(Entry& entry);
   void admit(Admitted& out);
@@ -71,6 +71,9 @@ class Admission : public std::enable_shared_from_this<Admission> {
   mutable std::mutex mutex_;
   AdmissionLimit limit_;
   uint64_t under_way_ = 0;
+  // Until when the places of refused requests rest: a refusal comes sooner than an answer, and a place that it frees at
+  // once would be refused again, several times as often as the limit means.
+  std::deque<TimePoint> resting_;
   std::deque<Entry> again_;
   std::map<uint64_t, std::deque<Entry>> lanes_;   // with somebody in them
   std::map<uint64_t, uint64_t> waiting_;          // by lane: in again_ or lanes_, or on the way there

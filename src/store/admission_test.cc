@@ -104,6 +104,7 @@ TEST(Admission, AnEndpointThatAnswersNothingIsAskedNowAndThenAndAllGoOnWhenItIsB
   Desk desk(64);
   for (int i = 0; i < 64; ++i) EXPECT_TRUE(desk.admission->enter(0));
   for (int i = 0; i < 50; ++i) desk.wait(i, 0);
+  desk.clock.advance(milliseconds(100));
   for (int i = 0; i < 64; ++i) desk.end(RequestEnd::How::kLost);
   EXPECT_TRUE(desk.admission->down());
   desk.log.clear();
@@ -128,6 +129,7 @@ TEST(Admission, AnEndpointThatAnswersNothingIsAskedNowAndThenAndAllGoOnWhenItIsB
 TEST(Admission, ADownEndpointThatAsksForTimeGetsIt) {
   Desk desk(32);
   for (int i = 0; i < 32; ++i) EXPECT_TRUE(desk.admission->enter(0));
+  desk.clock.advance(milliseconds(100));
   for (int i = 0; i < 32; ++i) desk.end(RequestEnd::How::kSlowDown, milliseconds(5), seconds(7));
   ASSERT_TRUE(desk.admission->down());
   const TimePoint began = desk.clock.now();
@@ -136,7 +138,87 @@ TEST(Admission, ADownEndpointThatAsksForTimeGetsIt) {
   EXPECT_GE(desk.clock.now() - began, milliseconds(6900));
 }
 
+TEST(Admission, AnOverloadThatAnswersNowAndThenIsNoOutage) {
+  Desk desk(64);
+  for (int i = 0; i < 64; ++i) EXPECT_TRUE(desk.admission->enter(0));
+  desk.clock.advance(milliseconds(100));
+  desk.end(RequestEnd::How::kOk);
+  for (int i = 0; i < 40; ++i) desk.end(RequestEnd::How::kSlowDown);  // within 40 ms of it
+  EXPECT_FALSE(desk.admission->down());
+  EXPECT_LT(desk.admission->limit(), 33);
+}
+
+TEST(Admission, APlaceThatWasRefusedSoonRestsAsLongAsAnAnswerTakes) {
+  Desk desk(2);
+  EXPECT_TRUE(desk.admission->enter(0));
+  desk.end(RequestEnd::How::kOk, milliseconds(40));
+  for (int i = 0; i < 2; ++i) EXPECT_TRUE(desk.admission->enter(0));
+  desk.wait(1, 0);
+  desk.end(RequestEnd::How::kSlowDown, milliseconds(5));  // leaves a limit of 1, and one place rests for 35 ms
+  desk.end(RequestEnd::How::kOther);
+  EXPECT_TRUE(desk.log.empty());
+  const TimePoint began = desk.clock.now();
+  while (desk.log.empty()) ASSERT_GT(desk.executor.run_all(1), 0u);
+  EXPECT_GE(desk.clock.now() - began, milliseconds(33));
+  EXPECT_LE(desk.clock.now() - began, milliseconds(35));
+}
+
+TEST(Admission, WhoComesBackAndGoesDownAtOnceComesBackWithLess) {
+  Desk desk(64);
+  const auto go_down = [&] {
+    while (desk.admission->enter(0)) {}
+    desk.wait(0, 0);
+    desk.clock.advance(milliseconds(200));
+    while (desk.admission->under_way() > 0) desk.end(RequestEnd::How::kSlowDown, milliseconds(1));
+  };
+  const auto come_back = [&] {
+    desk.log.clear();
+    while (desk.log.empty()) EXPECT_GT(desk.executor.run_all(1), 0u);
+    desk.end(RequestEnd::How::kOk);
+    return desk.admission->limit();
+  };
+  for (int i = 0; i < 64; ++i) EXPECT_TRUE(desk.admission->enter(0));
+  desk.clock.advance(milliseconds(200));
+  desk.wait(0, 0);
+  for (int i = 0; i < 64; ++i) desk.end(RequestEnd::How::kSlowDown, milliseconds(1));
+  ASSERT_TRUE(desk.admission->down());
+  const double first = come_back();
+  for (int tries = 0; tries < 20 && !desk.admission->down(); ++tries) go_down();
+  ASSERT_TRUE(desk.admission->down());
+  EXPECT_LE(come_back(), first / 3);
+}
+
+TEST(Admission, AFewBrokenConnectionsCutNothing) {
+  Desk desk(64);
+  for (int i = 0; i < 64; ++i) EXPECT_TRUE(desk.admission->enter(0));
+  const double before = desk.admission->limit();
+  for (int i = 0; i < 1000; ++i) {
+    EXPECT_TRUE(i == 0 || desk.admission->enter(0));
+    desk.end(i % 20 == 0 ? RequestEnd::How::kLost : RequestEnd::How::kOk);
+  }
+  EXPECT_GE(desk.admission->limit(), before);
+}
+
 // ---- worlds
+
+// Eight processes on 60 requests a second, 3 ms each: each has a 44th of a request under way. They were refused nine
+// of ten, and got 4 % of the rate where the store asked for three seconds each time.
+TEST(AdmissionWorlds, AStoreThatBearsFarLessThanOneRequestOfEachAtATimeIsUsedUpWithoutAStorm) {
+  for (int retry_after : {0, 3}) {
+    CapSpec spec;
+    spec.requests_per_s = 60;
+    spec.first_byte = milliseconds(3);
+    spec.retry_after = seconds(retry_after);
+    Crowd crowd(spec, 8);
+    crowd.start();
+    crowd.run(seconds(10));
+    const uint64_t asked = crowd.store->asked, refused = crowd.store->refused;
+    EXPECT_GE(sum(crowd.run(seconds(30))), 30u * 60 * 9 / 10);
+    EXPECT_LE((crowd.store->refused - refused) * 5, crowd.store->asked - asked);
+    crowd.finish();
+    for (auto& client : crowd.clients) EXPECT_EQ(client->failed, 0u) << client->failure;
+  }
+}
 
 TEST(AdmissionWorlds, AStoreCappedAt5500IsUsedUpByOneProcessAndByEight) {
   for (size_t n : {1u, 8u}) {
@@ -153,7 +235,7 @@ TEST(AdmissionWorlds, AStoreCappedAt5500IsUsedUpByOneProcessAndByEight) {
       crowd.finish();
       EXPECT_EQ(crowd.clients[0]->failed, 0u) << crowd.clients[0]->failure;
     }
-    EXPECT_GE(slowest, 0.75) << n;
+    EXPECT_GE(slowest, 0.8) << n;
   }
 }
 

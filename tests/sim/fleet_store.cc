@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <numbers>
 
 #include "store/scatter.h"
@@ -21,7 +22,7 @@ FleetWeather::FleetWeather(Draw from, Nanos span) : draw(from) {
   sigma = 0.2 + 0.5 * draw.uniform();
   tail_share = draw.chance(0.5) ? 0 : 0.02 * draw.uniform();
   tail_ms = median_ms * static_cast<double>(draw.between(5, 60));
-  requests_per_s = draw.chance(0.5) ? 0 : static_cast<double>(draw.log_between(60, 400));  // less is an error in the end, and may be
+  requests_per_s = draw.chance(0.5) ? 0 : static_cast<double>(draw.log_between(60, 400));
   broken_share = draw.chance(0.3) ? 0 : 0.02 * draw.uniform();
   stalled_share = draw.chance(0.4) ? 0 : 0.005 * draw.uniform();
   flipped_share = draw.chance(0.4) ? 0 : 0.003 * draw.uniform();
@@ -30,6 +31,23 @@ FleetWeather::FleetWeather(Draw from, Nanos span) : draw(from) {
     const TimePoint at = TimePoint(Nanos(static_cast<int64_t>(draw.uniform() * static_cast<double>(span.count()))));
     aways.push_back({at, at + std::chrono::milliseconds(draw.log_between(200, 15'000))});
   }
+}
+
+std::string FleetWeather::text() const {
+  char line[256];
+  const auto seconds = [](auto span) { return std::chrono::duration<double>(span).count(); };
+  std::snprintf(line, sizeof line,
+                "first byte %.0f ms, sigma %.2f, %.2f %% at %.0f ms; %.0f GET/s (0: any); broken %.2f %%, stalled "
+                "%.2f %%, flipped %.2f %%; asks for %.0f s\n",
+                median_ms, sigma, 100 * tail_share, tail_ms, requests_per_s, 100 * broken_share, 100 * stalled_share,
+                100 * flipped_share, seconds(retry_after));
+  std::string out = line;
+  for (const Away& one : aways) {
+    std::snprintf(line, sizeof line, "away from %.1f to %.1f s\n", seconds(one.from - TimePoint()),
+                  seconds(one.until - TimePoint()));
+    out += line;
+  }
+  return out;
 }
 
 bool FleetWeather::away(TimePoint now) const {
@@ -74,6 +92,19 @@ struct FleetStore::Call {
   }
 };
 
+// Three times in a row is for the engine damage where it lies (FetchOptions::rereads_max), and an error in the end.
+bool FleetStore::flips(const ReadRequest& request) {
+  const auto range = std::pair(request.key, request.range.begin);
+  const auto before = flipped_.find(range);
+  const bool often = before != flipped_.end() && before->second == 2;
+  if (!often && weather_.draw.chance(weather_.flipped_share)) {
+    ++flipped_[range];
+    return true;
+  }
+  if (before != flipped_.end()) flipped_.erase(before);
+  return false;
+}
+
 void FleetStore::read(ReadRequest request, UniqueFunction<void(ReadOutcome)> done, std::stop_token stop) {
   FleetWeather& w = weather_;
   const TimePoint now = executor().clock().now();
@@ -104,7 +135,7 @@ void FleetStore::read(ReadRequest request, UniqueFunction<void(ReadOutcome)> don
     out.bytes = w.draw.below(request.range.size());
     after += kStallTimeout;
   } else {
-    call->flip = w.draw.chance(w.flipped_share);
+    call->flip = flips(request);
   }
   call->request = std::move(request);
   call->done = std::move(done);
@@ -123,17 +154,26 @@ void OnceStore::read(ReadRequest request, UniqueFunction<void(ReadOutcome)> done
   if (!hook_) hook_.emplace(stop, on_stop_);
   const bool lose = loses_ && draw_.chance(0.005), repeat = doubles_ && draw_.chance(0.005);
   auto told = std::make_shared<bool>(false);
+  auto answer = [this, told, lose, done = std::move(done)](ReadOutcome outcome) mutable {
+    if (lose) return lost_.push_back(std::move(done));
+    if (std::exchange(*told, true)) {
+      ++twice;
+      return;
+    }
+    ++ended;
+    done(std::move(outcome));
+  };
+  if (!repeat) return inner_->read(std::move(request), std::move(answer), stop);
+  auto again = std::make_shared<UniqueFunction<void(ReadOutcome)>>(std::move(answer));
   inner_->read(
       std::move(request),
-      [this, told, lose, repeat, done = std::move(done)](ReadOutcome outcome) mutable {
-        if (lose) return lost_.push_back(std::move(done));
-        if (std::exchange(*told, true)) {
-          ++twice;
-          return;
-        }
-        ++ended;
-        if (repeat) ++twice;  // as if it had come again
-        done(std::move(outcome));
+      [this, again](ReadOutcome outcome) {
+        executor().post_at(executor().clock().now() + millis(10), [again] {
+          ReadOutcome loser;
+          loser.status = cancelled("stopped");
+          (*again)(std::move(loser));
+        });
+        (*again)(std::move(outcome));
       },
       stop);
 }

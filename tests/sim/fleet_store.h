@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,6 +26,7 @@ struct FleetWeather {
   bool away(TimePoint now) const;
   bool too_many(TimePoint now);
   Nanos first_byte();
+  std::string text() const;
 
   Draw draw;
   double median_ms, sigma, tail_share, tail_ms;
@@ -47,8 +49,10 @@ class FleetStore final : public ReadOnlyStore {
 
  private:
   struct Call;
+  bool flips(const ReadRequest& request);
   FleetWeather& weather_;
   const DataSet& data_;
+  std::map<std::pair<std::string, uint64_t>, uint32_t> flipped_;  // of this range, in a row
 };
 
 // Stands on top: each read is answered once.

@@ -3,7 +3,7 @@
 // headrace_sim: runs seeds of the simulation, or shows one.
 //   headrace_sim --seeds FROM COUNT [--jobs N]   many; prints those that fail
 //   headrace_sim --seed N [--trace]              one; --trace prints the world and the events
-//   headrace_sim --fleet --seeds FROM COUNT      eight processes on one store for half an hour (fleet.h)
+//   headrace_sim --fleet --seeds FROM COUNT      eight processes on one store for half an hour (fleet.h); first word
 //   headrace_sim --sabotage NAME --seeds ...     with something broken on purpose (sabotage.h)
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,6 +27,7 @@ struct Arguments {
   unsigned jobs = 1;
   bool trace = false, fleet = false;
   Sabotage sabotage = Sabotage::kNone;
+  FleetSabotage fleet_sabotage = FleetSabotage::kNone;
 };
 
 [[noreturn]] void usage() {
@@ -54,7 +55,10 @@ Arguments parse(int argc, char** argv) {
       for (const SabotageName& s : kSabotages) {
         if (s.name == std::string(argv[i])) out.sabotage = s.sabotage;
       }
-      if (out.sabotage == Sabotage::kNone) usage();
+      for (const FleetSabotageName& s : kFleetSabotages) {
+        if (out.fleet && s.name == std::string(argv[i])) out.fleet_sabotage = s.sabotage;
+      }
+      if (out.sabotage == Sabotage::kNone && out.fleet_sabotage == FleetSabotage::kNone) usage();
     } else {
       usage();
     }
@@ -104,7 +108,7 @@ uint64_t run_fleets(const Arguments& args, unsigned worker) {
   FleetOutcome sum;
   const auto start = std::chrono::steady_clock::now();
   for (uint64_t i = worker; i < args.count; i += args.jobs, ++seeds) {
-    const FleetOutcome one = run_fleet(args.from + i);
+    const FleetOutcome one = run_fleet(args.from + i, {.sabotage = args.fleet_sabotage, .trace = args.trace});
     sum.batches += one.batches;
     sum.reads += one.reads;
     sum.attempts += one.attempts;
