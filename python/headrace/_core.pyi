@@ -235,6 +235,35 @@ def knows_trusted_cas() -> bool: ...
 
 def runtime_defaults() -> dict[str, int]: ...
 
+class IndexJob:
+    """The making of an index in pieces; see headrace.indexing."""
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def format(self) -> str: ...
+
+    @property
+    def present(self) -> str: ...
+
+    def shards(self) -> list[tuple[str, int, str]]:
+        """(key, size, etag) of each, in order."""
+
+    def cost(self) -> dict[str, Any]: ...
+
+    def to_read(self) -> list[int]: ...
+
+    def parts_of(self, numbers: Sequence[int]) -> list[tuple[str, bytes]]:
+        """(name, content) of each shard's part."""
+
+    def keep(self, shard: int, name: str, content: bytes) -> None: ...
+
+def read_object(url: str, options: dict[str, Any], bytes_max: int) -> bytes:
+    """The whole object."""
+
+def open_index_job(urls: Sequence[str], options: dict[str, Any]) -> IndexJob: ...
+
 class StreamAt:
     """Where a job in the stream order stands; see headrace.stream_plan."""
 

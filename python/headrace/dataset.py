@@ -17,13 +17,13 @@ from headrace._log import flush_log
 from headrace.choose import choose_order
 from headrace.describe import describe
 from headrace.errors import Error, UncountedError
-from headrace.open_options import core_options
+from headrace.manifest import check_counts, located
 from headrace.order import Order, Shuffle, shuffle_name
 from headrace.pickling import pickled_options, reopen
 from headrace.plan import DatasetPlanner, Planner
 from headrace.stream_plan import StreamPlanner
 from headrace.units import order_counts, schema_of
-from headrace.urls import Location, locate
+from headrace.urls import Location
 
 if TYPE_CHECKING:
     from headrace.cost import Estimate
@@ -43,7 +43,7 @@ def open(source: Source, *, progress: ProgressSink | None = None, **options: Any
 
     Args:
         source: a URL (``s3://``, ``gs://``, ``https://``, ``file://``) or path, with braces as
-            WebDataset writes them; a list of these; or a folder of tars or of an MDS data set.
+            WebDataset writes them; a list of these; a folder; or a manifest (docs/manifest.md).
         progress: called with (step, bytes done, bytes in all) while an index is built.
         endpoint_url, region, profile, aws_access_key_id, aws_secret_access_key,
             aws_session_token, anonymous: as boto3 means them; what is not given comes from the
@@ -57,23 +57,23 @@ def open(source: Source, *, progress: ProgressSink | None = None, **options: Any
         build: False makes a missing index an error instead of building it (a pass over all bytes).
         save: where a fresh index goes: ``"local"`` (default), ``"beside"`` the shards, a URL or
             path, or None.
-        index_dir: the local index folder; default ``~/.cache/headrace/index``.
+        index_dir: the local index folder (``~/.cache/headrace/index``).
         trust: ``"copy"`` accepts other ETags than the index names (a copied bucket).
-        check: read MDS shards whole, so that the index has checksums and index.json's hashes hold.
-        rebuild: make a new index even where one is found.
-        order: ``"stream"`` reads tars from front to back without an index: training starts at once
-            (docs/ordering.md, "Stream order"). Compressed tars are always read so.
+        manifest: URL or path of the list of shards that must lie under ``source``.
+        checksums: ``"full"`` (as ``check=True``) or ``"none"``: docs/index.md.
+        rebuild: make a new index even where one is found; refresh: only of shards that changed.
+        order: ``"stream"`` reads shards from front to back without an index (docs/ordering.md).
         format: when names do not say it. window, token_dtype, eos: of token files (docs/formats).
         connections_max, attempts_max, retry_seconds_max: limits of the store client.
-        hedge: ``False``: late ranges are not asked for a second time (at most 3 in 100 are,
-            none while the store asks to slow down; docs/reading.md).
-        connect_timeout, read_timeout: seconds, as botocore's: until a connection stands (3), and
-            without a byte (30 before an answer's first, 5 inside it).
+        hedge: False: late ranges are not asked for twice (docs/reading.md). connect_timeout,
+            read_timeout: seconds, as botocore's (3; 30 to the first byte, then 5).
 
     Raises:
         OptionError, NotFoundError, AccessError, MismatchError, CorruptError, ...: see errors.py.
     """
-    return Dataset(locate(source), core_options(options), progress)
+    location, given = located(source, options)
+    check_counts(dataset := Dataset(location, given, progress), given)
+    return dataset
 
 
 class Dataset:

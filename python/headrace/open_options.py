@@ -43,7 +43,9 @@ _OPTIONS = {
     "trust": "trust_copy",
     "format": "format",
     "check": "verify",
+    "checksums": "checksums",
     "rebuild": "rebuild",
+    "refresh": "refresh",
     "order": "order",
     "window": "window",
     "token_dtype": "token_dtype",
@@ -55,6 +57,7 @@ _TRUTHS = (
     "check",
     "hedge",
     "rebuild",
+    "refresh",
     "use_dualstack_endpoint",
     "use_fips_endpoint",
 )
@@ -89,6 +92,9 @@ def core_options(options: dict[str, Any]) -> dict[str, Any]:
         elif name == "trust":
             faults.choice("trust", value, ("copy",))
             core["trust_copy"] = value == "copy"
+        elif name == "checksums":
+            faults.choice(name, value, ("full", "none"))
+            core["verify" if value == "full" else "headers_only"] = True
         elif name == "addressing_style":
             faults.choice(name, value, ("auto", "path", "virtual"))
             core[name] = str(value)

@@ -69,7 +69,22 @@ StoreOptions store_options(const nb::dict& given) {
 
 namespace {
 
-// Names are checked in Python (headrace.dataset), where the nearest one can be suggested.
+// (key, bytes, ETag) of a manifest's shards.
+std::vector<ShardEntry> expected_shards(const nb::dict& given) {
+  std::vector<ShardEntry> out;
+  if (!given.contains("expected")) return out;
+  for (nb::handle row : nb::cast<nb::sequence>(given["expected"])) {
+    ShardEntry entry;
+    entry.key = nb::cast<std::string>(row[0]);
+    entry.size = nb::cast<uint64_t>(row[1]);
+    entry.etag = nb::cast<std::string>(row[2]);
+    out.push_back(std::move(entry));
+  }
+  return out;
+}
+
+}  // namespace
+
 OpenOptions open_options(const nb::dict& given) {
   OpenOptions out;
   out.store = store_options(given);
@@ -80,6 +95,9 @@ OpenOptions open_options(const nb::dict& given) {
   take(given, "trust_copy", out.trust_copy);
   take(given, "verify", out.verify);
   take(given, "rebuild", out.rebuild);
+  take(given, "refresh", out.refresh);
+  take(given, "headers_only", out.headers_only);
+  out.expected = expected_shards(given);
   take(given, "format", out.format);
   take(given, "order", out.order);
   take(given, "window", out.tokens.window);
@@ -87,6 +105,8 @@ OpenOptions open_options(const nb::dict& given) {
   if (given.contains("eos")) out.tokens.eos = nb::cast<int64_t>(given["eos"]);
   return out;
 }
+
+namespace {
 
 // What the opening thread last said, for the caller's thread to pass on.
 struct LatestProgress {

@@ -54,6 +54,7 @@ void bind_order(nb::module_& m);
 void bind_schedule(nb::module_& m);
 void bind_dataset(nb::module_& m);
 void bind_device(nb::module_& m);
+void bind_index(nb::module_& m);
 void bind_shared(nb::module_& m);
 void bind_loose(nb::module_& m);
 void bind_stream(nb::module_& m);

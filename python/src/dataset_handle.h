@@ -19,6 +19,9 @@ namespace headrace::python {
 // The part of the options of headrace.open that says how to reach a store, as headrace.open_options spells it.
 StoreOptions store_options(const nb::dict& given);
 
+// All of them. Names are checked in Python (headrace.open_options), where the nearest one can be suggested.
+OpenOptions open_options(const nb::dict& given);
+
 class DatasetHandle {
  public:
   explicit DatasetHandle(std::shared_ptr<Dataset> dataset) : dataset_(std::move(dataset)), pid_(getpid()) {}

@@ -58,6 +58,7 @@ NB_MODULE(_core, m) {
   bind_sampling(m);
 #ifndef HR_NO_LOADER
   bind_dataset(m);
+  bind_index(m);
   bind_streams(m);
   bind_arrow_decode(m);
   bind_shared(m);

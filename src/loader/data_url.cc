@@ -82,6 +82,21 @@ Result<DataUrl> parse_data_url(std::string_view url) {
   return out;
 }
 
+Result<std::vector<DataUrl>> parse_data_urls(const std::vector<std::string>& texts) {
+  if (texts.empty()) return invalid_argument("open: no URL given");
+  std::vector<DataUrl> urls;
+  urls.reserve(texts.size());
+  for (const std::string& text : texts) {
+    HR_TRY_ASSIGN(DataUrl url, parse_data_url(text));
+    if (!urls.empty() && url.store_text() != urls[0].store_text()) {
+      return invalid_argument("open " + text + ": all shards of a data set lie in one bucket, the first is in " +
+                              urls[0].store_text());
+    }
+    urls.push_back(std::move(url));
+  }
+  return urls;
+}
+
 std::string common_folder(const std::vector<std::string>& keys) {
   if (keys.empty()) return "";
   std::string folder = keys.front();

@@ -26,6 +26,9 @@ struct DataUrl {
 // kInvalidArgument names the URL and what is wrong; kUnsupported for other schemes.
 Result<DataUrl> parse_data_url(std::string_view url);
 
+// Those of one data set: at least one, all in one bucket.
+Result<std::vector<DataUrl>> parse_data_urls(const std::vector<std::string>& texts);
+
 // The longest common folder ("a/b/", or "") of the keys.
 std::string common_folder(const std::vector<std::string>& keys);
 

@@ -10,8 +10,9 @@
 #include "loader/find_shards.h"
 #include "loader/index_build.h"
 #include "loader/index_place.h"
+#include "loader/index_service.h"
+#include "loader/manifest_check.h"
 #include "loader/open_store.h"
-#include "loader/stream_probe.h"
 #include "sys/log.h"
 
 namespace headrace {
@@ -33,33 +34,23 @@ class DatasetOpener {
     if (!options_.index.empty() && !options_.rebuild) {
       HR_TRY_ASSIGN(loaded, named_index());
     } else {
-      HR_TRY_ASSIGN(found_, find_shards(out_->store(), urls_, options_.format, options_.tokens, stop_));
-      out_->prefix_ = found_.root;
-      out_->listing_hash_ = listing_hash(*found_.shard_format, found_.shards);
-      if (is_stream()) {
-        if (found_.shard_format->by_units()) {
-          return unsupported("open " + urls_[0].text() + " in the stream order: " +
-                             std::string(format_name(found_.shard_format->format())) +
-                             " has an index of its own; leave order= out");
-        }
-        return open_stream();
-      }
+      HR_TRY_ASSIGN(FoundShards found, find_shards(out_->store(), urls_, options_.format, options_.tokens, stop_));
+      HR_TRY(check_manifest(options_.expected, out_->store().name(), found.root, found.shards));
+      service_ = std::make_unique<IndexService>(out_->store(), *out_->runtime_, files_, options_, urls_[0].text(),
+                                                out_->index_dir_, std::move(found));
+      out_->prefix_ = this->found().root;
+      out_->listing_hash_ = service_->listing();
+      if (is_stream()) return open_stream();
       HR_TRY_ASSIGN(loaded, index_of_listing());
     }
     return finish(std::move(loaded));
   }
 
  private:
+  const FoundShards& found() const { return service_->found(); }
+
   Status parse_urls() {
-    if (texts_.empty()) return invalid_argument("open: no URL given");
-    for (const std::string& text : texts_) {
-      HR_TRY_ASSIGN(DataUrl url, parse_data_url(text));
-      if (!urls_.empty() && url.store_text() != urls_[0].store_text()) {
-        return invalid_argument("open " + text + ": all shards of a data set lie in one bucket, the first is in " +
-                                urls_[0].store_text());
-      }
-      urls_.push_back(std::move(url));
-    }
+    HR_TRY_ASSIGN(urls_, parse_data_urls(texts_));
     return {};
   }
 
@@ -78,6 +69,7 @@ class DatasetOpener {
     HR_TRY_ASSIGN(const auto format, shard_format(loaded.index->format(), loaded.index->schema_json()));
     out_->listing_hash_ = listing_hash(*format, loaded.index->shards());
     if (options_.trust_copy) out_->pin_versions_ = false;
+    HR_TRY(check_manifest(options_.expected, out_->store().name(), out_->prefix_, loaded.index->shards()));
     return loaded;
   }
 
@@ -106,127 +98,56 @@ class DatasetOpener {
 
   bool is_stream() const {
     const auto compressed = [](const ShardEntry& s) { return compression_of_key(s.key) != Compression::kNone; };
-    return options_.order == "stream" || std::ranges::any_of(found_.shards, compressed);
+    return options_.order == "stream" || std::ranges::any_of(found().shards, compressed);
   }
 
   Result<std::shared_ptr<Dataset>> open_stream() {
-    HR_TRY_ASSIGN(StreamProbe probe, probe_shards());
-    out_->shard_format_ = found_.shard_format;
+    if (found().shard_format->by_units()) {
+      return unsupported("open " + urls_[0].text() + " in the stream order: " +
+                         std::string(format_name(found().shard_format->format())) +
+                         " has an index of its own; leave order= out");
+    }
+    HR_TRY_ASSIGN(StreamProbe probe, service_->probe(stop_));
+    out_->shard_format_ = found().shard_format;
     out_->counted_ = false;
     out_->probed_mean_ = probe.sample_bytes;
     out_->decoder_bytes_ = probe.decoder_bytes;
-    auto spec = std::make_shared<IndexBuildSpec>(build_spec());
-    LoadedIndex loaded{DatasetIndexBuilder::uncounted(found_.shard_format->format(), found_.shards,
-                                                       found_.shard_format->schema_json(), std::move(probe.fields)), "",
+    LoadedIndex loaded{DatasetIndexBuilder::uncounted(found().shard_format->format(), found().shards,
+                                                      found().shard_format->schema_json(), std::move(probe.fields)), "",
                        "none: the shards are read as a stream"};
-    if (options_.save == "local") out_->parts_spec_ = std::move(spec);
+    if (options_.save == "local") out_->parts_spec_ = std::make_shared<IndexBuildSpec>(service_->spec_now());
     return finish(std::move(loaded));
   }
 
-  // Looks at the first samples of some shards. What they say of the columns is the format's from then on.
-  Result<StreamProbe> probe_shards() {
-    HR_TRY_ASSIGN(StreamProbe probe, probe_stream(out_->store(), found_.root, found_.shards, found_.shard_format,
-                                                  out_->runtime_->buffers(), stop_));
-    found_.shard_format = probe.shard_format;
-    return probe;
-  }
-
-  IndexBuildSpec build_spec() const {
-    IndexBuildSpec spec;
-    spec.shard_format = found_.shard_format;
-    spec.shards = found_.shards;
-    spec.key_prefix = found_.root;
-    const bool by_units = found_.shard_format->by_units();  // footers only: there is nothing to check but them
-    spec.crc = !by_units && (found_.shard_format->indexed_by_reading() || options_.verify);
-    spec.check_hashes = options_.verify;
-    spec.parts_dir = out_->index_dir_ + "/" + out_->listing_hash_ + "/parts";
-    spec.progress = options_.progress;
-    return spec;
-  }
-
   Result<LoadedIndex> index_of_listing() {
-    if (!options_.rebuild) {
-      HR_TRY_ASSIGN(std::optional<LoadedIndex> beside, beside_index());
-      if (beside) return *std::move(beside);
-      if (auto local = local_index()) return *std::move(local);
+    HR_TRY_ASSIGN(std::optional<LoadedIndex> present, service_->present(stop_));
+    if (present) {
+      if (options_.trust_copy) out_->pin_versions_ = false;
+      return *std::move(present);
     }
     if (!options_.build) {
       return not_found("open " + urls_[0].text() + ": there is no index, beside the shards or in " + out_->index_dir_ +
                        "; build one with `headrace index " + urls_[0].text() + "`");
     }
-    return build();
-  }
-
-  Result<std::optional<LoadedIndex>> beside_index() {
-    const std::string folder = beside_folder(out_->prefix_, out_->listing_hash_);
-    auto objects = list_all(out_->store(), folder, 1000, stop_);
-    if (!objects.ok()) {
-      // A key that may read shards but not list here, or a server without listing, has no index beside; the local one
-      // serves.
-      const Code code = objects.status().code();
-      if (code == Code::kPermission || code == Code::kNotFound || code == Code::kUnsupported) {
-        return std::optional<LoadedIndex>();
-      }
-      return objects.status();
-    }
-    std::erase_if(*objects, [](const ObjectMeta& o) { return !o.key.ends_with(kIndexSuffix); });
-    if (objects->empty()) return std::optional<LoadedIndex>();
-    const auto newest = std::ranges::max_element(*objects, {}, &ObjectMeta::modified_unix);
-    HR_TRY_ASSIGN(LoadedIndex loaded, load_index_object(out_->store(), *newest, stop_));
-    HR_TRY(check_listing(*loaded.index, found_.shards, options_.trust_copy)
-               .with_context("index " + loaded.where));
-    if (options_.trust_copy) out_->pin_versions_ = false;
-    if (options_.verify && !loaded.index->has_crc() && !loaded.index->units()) return std::optional<LoadedIndex>();
-    return std::optional<LoadedIndex>(std::move(loaded));
-  }
-
-  // The local folder is a cache: what does not fit is built anew.
-  std::optional<LoadedIndex> local_index() {
-    const std::string path = local_index_path(out_->index_dir_, out_->listing_hash_);
-    auto loaded = load_index_file(files_, path);
-    if (!loaded.ok()) {
-      if (loaded.status().code() != Code::kNotFound) {
-        log_line(LogLevel::kWarning, loaded.status().message() + "; it is built anew");
-      }
-      return std::nullopt;
-    }
-    if (Status s = check_listing(*loaded->index, found_.shards, options_.trust_copy); !s.ok()) {
-      log_line(LogLevel::kWarning, "index " + path + ": " + s.message() + "; it is built anew");
-      return std::nullopt;
-    }
-    if (options_.verify && !loaded->index->has_crc() && !loaded->index->units()) return std::nullopt;
-    if (options_.trust_copy) out_->pin_versions_ = false;
-    return *std::move(loaded);
-  }
-
-  Result<LoadedIndex> build() {
-    if (found_.shard_format->learns()) HR_TRY(probe_shards().status());
-    const IndexBuildSpec spec = build_spec();
-    if (spec.crc) {
-      uint64_t bytes = 0;
-      for (const ShardEntry& shard : found_.shards) bytes += shard.size;
-      log_line(LogLevel::kInfo, "no index for " + urls_[0].text() + ": reading its " + std::to_string(bytes) +
-                                    " bytes once to build one");
-    }
-    HR_TRY_ASSIGN(auto index, build_index(out_->store(), *out_->runtime_->buffers(), files_, spec, stop_));
-    LoadedIndex loaded{index, "", "built now"};
-    const std::string encoded = encode_index(*index);
-    loaded.name = index_file_name(as_bytes(encoded));
-    loaded.name.resize(loaded.name.size() - kIndexSuffix.size());
-    if (!options_.save.empty()) {
-      out_->index_ = index;
-      out_->url_ = url_of_root();
-      auto saved = out_->save_index(options_.save, stop_);
-      if (saved.ok()) {
-        loaded.where = "built now, saved at " + *saved;
-        if (spec.crc) drop_index_parts(files_, spec);
-      } else if (options_.save == "local") {
-        log_line(LogLevel::kWarning, saved.status().message() + "; the next open builds it again");
-      } else {
-        return saved.status();
-      }
-    }
+    HR_TRY_ASSIGN(LoadedIndex loaded, service_->build(stop_));
+    HR_TRY(save_built(loaded));
     return loaded;
+  }
+
+  Status save_built(LoadedIndex& loaded) {
+    if (options_.save.empty()) return {};
+    out_->index_ = loaded.index;
+    out_->url_ = url_of_root();
+    auto saved = out_->save_index(options_.save, stop_);
+    if (saved.ok()) {
+      loaded.where = "built now, saved at " + *saved;
+      if (options_.save == "local") service_->note_local(*saved);
+      service_->settle(*loaded.index);
+      return {};
+    }
+    if (options_.save != "local") return saved.status();
+    log_line(LogLevel::kWarning, saved.status().message() + "; the next open builds it again");
+    return {};
   }
 
   std::string url_of_root() const { return urls_[0].store_text() + "/" + out_->prefix_; }
@@ -253,8 +174,8 @@ class DatasetOpener {
   std::stop_token stop_;
   RealFileSystem files_;
   std::vector<DataUrl> urls_;
-  FoundShards found_;
   std::shared_ptr<Dataset> out_;
+  std::unique_ptr<IndexService> service_;  // of a data set that was found by listing
 };
 
 Result<std::shared_ptr<Dataset>> Dataset::open(std::vector<std::string> urls, OpenOptions options,
@@ -310,7 +231,7 @@ void Dataset::keep_shard_index(uint64_t shard, ShardIndex found) {
   auto index = build_index(store(), *runtime_->buffers(), files, spec, {});
   const std::string path = local_index_path(index_dir_, listing_hash_);
   if (index.ok() && files.write_atomic(path, encode_index(**index)).ok()) {
-    drop_index_parts(files, spec);
+    settle_index_parts(files, spec, **index);
     log_line(LogLevel::kInfo, "the index of " + url_ + " is complete, found while reading: " + path +
                                   "; the next open uses it");
   }

@@ -50,8 +50,15 @@ struct OpenOptions {
   bool trust_copy = false;
   // MDS: read every shard whole at open, so that the index has checksums, and check the hashes that index.json lists.
   bool verify = false;
-  // Build a new index even where one is found.
+  // Build a new index even where one is found, and take nothing from it.
   bool rebuild = false;
+  // Bring an index of a former state of the shards up to date instead of refusing it: only what changed is read.
+  bool refresh = false;
+  // Tar: build the index from the members' headers alone, without checksums; large bodies are hopped over.
+  bool headers_only = false;
+  // Of a manifest: key in the store, size and ETag (may be empty) of each shard, in the data set's order. Anything else
+  // is kPrecondition, before any shard is read. Empty: no manifest.
+  std::vector<ShardEntry> expected;
   // Force the format: "", or a name of format_facts().
   std::string format;
   TokenOptions tokens;

@@ -4,70 +4,58 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
-#include <future>
+#include <functional>
 #include <mutex>
+#include <numeric>
+#include <set>
+#include <span>
+#include <sstream>
 #include <thread>
+#include <unordered_map>
 
-#include "format/index_file.h"
+#include "loader/chunk_reader.h"
 #include "loader/shard_check.h"
 #include "sys/log.h"
 
 namespace headrace {
 namespace {
 
-// A connection brings 50-90 MB/s after 30 ms: 4 MiB is where two thirds of the time are bytes.
-constexpr uint64_t kChunkBytes = 4ull << 20;
-constexpr uint64_t kPartBytesMax = 1ull << 30;
+constexpr uint64_t kReadsOfAShardMax = 4;  // while other shards wait: fewer are half read when a build is cut off
+constexpr std::string_view kKeptParts = "kept";  // names of the parts that a build left, one a line
 
 std::string part_path(const IndexBuildSpec& spec, size_t shard) {
-  return spec.parts_dir + "/" + std::to_string(shard) + ".part";
-}
-
-// One shard's result as a data set of one shard: the same file format, the same checks.
-Result<std::shared_ptr<const DatasetIndex>> alone(const IndexBuildSpec& spec, size_t shard, ShardIndex found) {
-  IndexBuildOptions options;
-  options.stride = found.stride;
-  DatasetIndexBuilder builder(spec.shard_format->format(), {spec.shards[shard]}, options);
-  HR_TRY(builder.add(0, std::move(found)));
-  return builder.finish();
-}
-
-ShardIndex shard_of(const DatasetIndex& index) {
-  ShardIndex found;
-  found.samples = index.samples();
-  found.stride = index.stride();
-  found.borders.push_back(index.data_range(0).begin);
-  for (uint64_t k = 0; k < index.strides(0); ++k) {
-    found.borders.push_back(index.stride_range(0, k).end);
-    if (index.has_crc()) found.crcs.push_back(index.stride_crc(0, k));
-  }
-  found.fields = index.fields();
-  found.checksum = index.shards()[0].checksum;
-  return found;
+  return spec.parts_dir + "/" + index_part_name(*spec.shard_format, spec.shards[shard], spec.crc);
 }
 
 std::optional<ShardIndex> read_part(FileSystem& files, const IndexBuildSpec& spec, size_t shard) {
-  if (spec.parts_dir.empty() || !spec.crc) return std::nullopt;
-  auto file = files.read(part_path(spec, shard), kPartBytesMax);
+  if (spec.parts_dir.empty()) return std::nullopt;
+  auto file = files.read(part_path(spec, shard), kIndexPartBytesMax);
   if (!file.ok()) return std::nullopt;
-  auto index = decode_index(as_bytes(*file));
-  if (!index.ok()) return std::nullopt;
-  const ShardEntry &was = (*index)->shards()[0], &now = spec.shards[shard];
-  if (was.key != now.key || was.size != now.size || was.etag != now.etag) return std::nullopt;
-  return shard_of(**index);
+  auto found = decode_index_part(as_bytes(*file), spec.shards[shard]);
+  if (!found.ok()) return std::nullopt;
+  return *std::move(found);
 }
+
+uint64_t chunks_of(uint64_t bytes) { return std::max<uint64_t>(1, (bytes + kIndexChunkBytes - 1) / kIndexChunkBytes); }
+
+// What becomes of a shard's result; called under a lock.
+using Sink = std::function<Status(size_t shard, ShardIndex found)>;
 
 class Build {
  public:
-  Build(ObjectStore& store, BufferSource& buffers, FileSystem& files, const IndexBuildSpec& spec, std::stop_token stop)
-      : store_(store), buffers_(buffers), files_(files), spec_(spec), outer_(std::move(stop)),
-        builder_(spec.shard_format->format(), spec.shards, {0, spec.shard_format->schema_json()}) {
-    for (const ShardEntry& shard : spec.shards) total_ += shard.size;
+  Build(ObjectStore& store, BufferSource& buffers, FileSystem& files, const IndexBuildSpec& spec,
+        std::vector<uint64_t> shards, Sink sink, std::stop_token stop)
+      : store_(store), buffers_(buffers), files_(files), spec_(spec), shards_(std::move(shards)),
+        sink_(std::move(sink)), outer_(std::move(stop)) {
+    for (uint64_t shard : shards_) {
+      total_ += spec.shards[shard].size;
+      largest_ = std::max(largest_, spec.shards[shard].size);
+    }
   }
 
-  Result<std::shared_ptr<const DatasetIndex>> run() {
+  Status run() {
     std::stop_callback forward(outer_, [this] { stop_.request_stop(); });
-    const size_t readers = std::min<size_t>(spec_.readers_max, spec_.shards.size());
+    const size_t readers = share_reads();
     {
       std::vector<std::jthread> threads;
       for (size_t i = 0; i < readers; ++i) threads.emplace_back([this, i] { read_shards(i == 0); });
@@ -84,15 +72,37 @@ class Build {
     }
     if (!failure_.ok()) return failure_;
     if (outer_.stop_requested()) return cancelled("build the index: stopped");
-    if (verified_ > 0) {
-      log_line(LogLevel::kInfo, "index " + store_.name() + "/" + spec_.key_prefix + ": " + std::to_string(verified_) +
-                                    " of " + std::to_string(spec_.shards.size()) +
-                                    " shards agree with the store's checksums");
-    }
-    return builder_.finish();
+    log_report();
+    return {};
+  }
+
+  IndexBuildReport report() const {
+    return {shards_read_, requests_, bytes_read_, from_parts_, from_earlier_};
   }
 
  private:
+  // Shards that are read at a time, and reads of each.
+  size_t share_reads() {
+    const uint64_t mean = chunks_of(total_ / shards_.size());
+    const uint64_t each = spec_.crc ? std::min(mean, kReadsOfAShardMax) : 1;
+    const uint64_t readers = std::clamp<uint64_t>(spec_.reads_max / each, 1, shards_.size());
+    if (spec_.crc) reads_of_shard_ = std::clamp<uint64_t>(spec_.reads_max / readers, 1, chunks_of(largest_));
+    return readers;
+  }
+
+  void log_report() const {
+    const std::string what = "index " + store_.name() + "/" + spec_.key_prefix + ": ";
+    const std::string of = " of " + std::to_string(shards_.size()) + " shards ";
+    if (from_parts_ + from_earlier_ > 0) {
+      log_line(LogLevel::kInfo, what + std::to_string(shards_read_) + of + "read; " + std::to_string(from_parts_) +
+                                    " were in parts of a build that was cut off, " + std::to_string(from_earlier_) +
+                                    " in an earlier index");
+    }
+    if (verified_ > 0) {
+      log_line(LogLevel::kInfo, what + std::to_string(verified_) + of + "agree with the store's checksums");
+    }
+  }
+
   size_t started_late(size_t readers) const { return readers - entered_; }
 
   void read_shards(bool must_run) {
@@ -102,12 +112,19 @@ class Build {
       ++running_;
     }
     // A reader that finds no memory leaves the work to the others; the first one goes without the pool.
-    Buffer pooled = buffers_.take(kChunkBytes);
-    std::vector<std::byte> own(!pooled && must_run ? kChunkBytes : 0);
-    const MutableBytes chunk = pooled ? pooled.bytes() : MutableBytes(own);
-    if (!chunk.empty()) {
-      for (size_t shard = next_++; shard < spec_.shards.size() && !stop_.stop_requested(); shard = next_++) {
-        Status status = take_shard(shard, chunk);
+    std::vector<Buffer> pooled;
+    std::vector<MutableBytes> chunks;
+    for (uint64_t i = 0; i < reads_of_shard_; ++i) {
+      Buffer buffer = buffers_.take(kIndexChunkBytes);
+      if (!buffer) break;
+      chunks.push_back(buffer.bytes());
+      pooled.push_back(std::move(buffer));
+    }
+    std::vector<std::byte> own(chunks.empty() && must_run ? kIndexChunkBytes : 0);
+    if (!own.empty()) chunks.emplace_back(own);
+    if (!chunks.empty()) {
+      for (size_t i = next_++; i < shards_.size() && !stop_.stop_requested(); i = next_++) {
+        Status status = take_shard(shards_[i], chunks);
         if (status.ok()) continue;
         std::lock_guard lock(mutex_);
         if (failure_.ok()) failure_ = std::move(status);
@@ -119,17 +136,26 @@ class Build {
     done_.notify_all();
   }
 
-  Status take_shard(size_t shard, MutableBytes chunk) {
-    if (auto kept = read_part(files_, spec_, shard)) {
-      bytes_done_ += spec_.shards[shard].size;
-      std::lock_guard lock(mutex_);
-      return builder_.add(shard, *std::move(kept));
+  using Chunks = std::span<const MutableBytes>;
+
+  Status take_shard(size_t shard, Chunks chunks) {
+    if (auto kept = read_part(files_, spec_, shard)) return add_unread(shard, *std::move(kept), from_parts_);
+    if (const auto at = spec_.earlier.find(spec_.shards[shard])) {
+      return add_unread(shard, spec_.earlier.take(*at), from_earlier_);
     }
-    HR_TRY_ASSIGN(ShardIndex found, checked(shard, chunk));
+    HR_TRY_ASSIGN(ShardIndex found, checked(shard, chunks));
+    ++shards_read_;
     // A part that cannot be written only costs a later build time.
-    if (!spec_.parts_dir.empty() && spec_.crc) (void)write_index_part(files_, spec_, shard, found).ok();
+    if (spec_.keep_parts) (void)write_index_part(files_, spec_, shard, found).ok();
     std::lock_guard lock(mutex_);
-    return builder_.add(shard, std::move(found)).with_context("index " + object(shard));
+    return sink_(shard, std::move(found)).with_context("index " + object(shard));
+  }
+
+  Status add_unread(size_t shard, ShardIndex found, std::atomic<uint64_t>& count) {
+    bytes_done_ += spec_.shards[shard].size;
+    ++count;
+    std::lock_guard lock(mutex_);
+    return sink_(shard, std::move(found));
   }
 
   std::string object(size_t shard) const {
@@ -137,68 +163,60 @@ class Build {
   }
 
   // A table alone (no crc) is not what the store's checksum is of.
-  Result<ShardIndex> checked(size_t shard, MutableBytes chunk) {
+  Result<ShardIndex> checked(size_t shard, Chunks chunks) {
     if (!spec_.crc) {
       ShardPass unchecked(ShardPass::Stored(), false);
-      return scan(shard, chunk, unchecked);
+      return scan(shard, chunks, unchecked);
     }
     const ShardEntry& entry = spec_.shards[shard];
     HR_TRY_ASSIGN(CheckedShard found,
                   read_checked(store_, spec_.key_prefix + entry.key, entry, "index " + object(shard),
-                               stop_.get_token(), [&](ShardPass& pass) { return scan(shard, chunk, pass); }));
+                               stop_.get_token(), [&](ShardPass& pass) { return scan(shard, chunks, pass); }));
     if (!found.verified_by.empty()) ++verified_;
     return std::move(found.index);
   }
 
-  Result<ShardIndex> scan(size_t shard, MutableBytes chunk, ShardPass& pass) {
+  Result<ShardIndex> scan(size_t shard, Chunks chunks, ShardPass& pass) {
     const ShardEntry& entry = spec_.shards[shard];
     IndexerOptions options;
     options.crc = spec_.crc;
     std::unique_ptr<Indexer> indexer = spec_.shard_format->indexer(shard, entry, options);
-    auto named = [&](Status s) { return s.with_context("index " + object(shard)); };
     std::unique_ptr<MdsHashCheck> hash;
     if (spec_.check_hashes && spec_.crc) hash = spec_.shard_format->stored_hash(shard);
-    Result<IndexStep> step = indexer->next({});
-    while (step.ok() && !step->done) {
-      if (stop_.stop_requested()) return cancelled("build the index: stopped");
-      const ByteRange range{step->need.begin, std::min(step->need.end, step->need.begin + chunk.size())};
-      Status read = read_into(shard, range, chunk.first(range.size()), pass.fresh());
-      if (!read.ok()) return read;
-      if (!pass.fresh()) bytes_done_ += range.size();
-      if (spec_.crc) pass.update(chunk.first(range.size()));
-      if (hash) hash->update(chunk.first(range.size()));
-      step = indexer->next(chunk.first(range.size()));
-    }
-    if (!step.ok()) return named(step.status());
-    if (hash) {
-      if (Status s = hash->finish(); !s.ok()) return named(s);
-    }
-    return *std::move(step->done);
+    ChunkReader reader(store_, {spec_.key_prefix + entry.key, entry.etag, entry.version_id, entry.size, spec_.crc,
+                                pass.fresh()}, chunks, stop_.get_token());
+    Result<ShardIndex> found = walk(*indexer, reader, pass, hash.get(), "index " + object(shard));
+    requests_ += reader.requests();
+    bytes_read_ += reader.bytes();
+    return found;
   }
 
-  Status read_into(size_t shard, ByteRange range, MutableBytes into, bool fresh) {
-    std::promise<ReadOutcome> promise;
-    ReadRequest request;
-    request.key = spec_.key_prefix + spec_.shards[shard].key;
-    request.range = range;
-    request.object_size = spec_.shards[shard].size;
-    request.if_match = spec_.shards[shard].etag;
-    request.version_id = spec_.shards[shard].version_id;
-    request.dst = {into};
-    request.fresh = fresh;
-    store_.read(std::move(request), [&](ReadOutcome o) { promise.set_value(std::move(o)); }, stop_.get_token());
-    return promise.get_future().get().status;
+  Result<ShardIndex> walk(Indexer& indexer, ChunkReader& reader, ShardPass& pass, MdsHashCheck* hash,
+                          const std::string& what) {
+    Result<IndexStep> step = indexer.next({});
+    while (step.ok() && !step->done) {
+      if (stop_.stop_requested()) return cancelled("build the index: stopped");
+      HR_TRY_ASSIGN(const Bytes bytes, reader.read(step->need));
+      if (!pass.fresh()) bytes_done_ += bytes.size();
+      if (spec_.crc) pass.update(bytes);
+      if (hash != nullptr) hash->update(bytes);
+      step = indexer.next(bytes);
+    }
+    if (!step.ok()) return step.status().with_context(what);
+    if (hash != nullptr) HR_TRY(hash->finish().with_context(what));
+    return *std::move(step->done);
   }
 
   ObjectStore& store_;
   BufferSource& buffers_;
   FileSystem& files_;
   const IndexBuildSpec& spec_;
+  const std::vector<uint64_t> shards_;  // their numbers
+  const Sink sink_;
   std::stop_token outer_;
   std::stop_source stop_;
-  DatasetIndexBuilder builder_;
-  uint64_t total_ = 0;
-  std::atomic<uint64_t> bytes_done_{0};
+  uint64_t total_ = 0, largest_ = 0, reads_of_shard_ = 1;
+  std::atomic<uint64_t> bytes_done_{0}, shards_read_{0}, requests_{0}, bytes_read_{0}, from_parts_{0}, from_earlier_{0};
   std::atomic<size_t> next_{0}, verified_{0};
   std::mutex mutex_;
   std::condition_variable done_;
@@ -209,26 +227,64 @@ class Build {
 }  // namespace
 
 Result<std::shared_ptr<const DatasetIndex>> build_index(ObjectStore& store, BufferSource& buffers, FileSystem& files,
-                                                        const IndexBuildSpec& spec, std::stop_token stop) {
+                                                        const IndexBuildSpec& spec, std::stop_token stop,
+                                                        IndexBuildReport* report) {
   if (spec.shards.empty()) return invalid_argument("build an index: no shards");
-  return Build(store, buffers, files, spec, std::move(stop)).run();
+  DatasetIndexBuilder builder(spec.shard_format->format(), spec.shards, {0, spec.shard_format->schema_json()});
+  std::vector<uint64_t> all(spec.shards.size());
+  std::iota(all.begin(), all.end(), uint64_t{0});
+  Build build(store, buffers, files, spec, std::move(all),
+              [&](size_t shard, ShardIndex found) { return builder.add(shard, std::move(found)); }, std::move(stop));
+  const Status status = build.run();
+  if (report != nullptr) *report = build.report();
+  if (!status.ok()) return status;
+  return builder.finish();
+}
+
+Result<std::vector<ShardIndex>> index_shards(ObjectStore& store, BufferSource& buffers, FileSystem& files,
+                                             const IndexBuildSpec& spec, const std::vector<uint64_t>& shards,
+                                             std::stop_token stop) {
+  std::vector<ShardIndex> out(shards.size());
+  if (shards.empty()) return out;
+  std::unordered_map<uint64_t, size_t> place;
+  for (size_t i = 0; i < shards.size(); ++i) place[shards[i]] = i;
+  Build build(store, buffers, files, spec, shards, [&](size_t shard, ShardIndex found) {
+    out[place[shard]] = std::move(found);
+    return Status();
+  }, std::move(stop));
+  HR_TRY(build.run());
+  return out;
 }
 
 Status write_index_part(FileSystem& files, const IndexBuildSpec& spec, size_t shard, ShardIndex found) {
   if (spec.parts_dir.empty()) return unsupported("keep a part of an index: no folder for parts");
-  HR_TRY_ASSIGN(auto index, alone(spec, shard, std::move(found)));
-  return files.write_atomic(part_path(spec, shard), encode_index(*index));
+  HR_TRY_ASSIGN(const std::string part, encode_index_part(*spec.shard_format, spec.shards[shard], std::move(found)));
+  return files.write_atomic(part_path(spec, shard), part);
 }
 
 bool has_index_part(FileSystem& files, const IndexBuildSpec& spec, size_t shard) {
   return read_part(files, spec, shard).has_value();
 }
 
-void drop_index_parts(FileSystem& files, const IndexBuildSpec& spec) {
+void settle_index_parts(FileSystem& files, const IndexBuildSpec& spec, const DatasetIndex& index) {
   if (spec.parts_dir.empty()) return;
-  for (size_t shard = 0; shard < spec.shards.size(); ++shard) {
-    (void)files.remove(part_path(spec, shard)).ok();
+  const bool keep = !fields_are_full(index);
+  std::set<std::string> now;
+  for (const ShardEntry& shard : spec.shards) now.insert(index_part_name(*spec.shard_format, shard, spec.crc));
+  const std::string folder = spec.parts_dir + "/", list = folder + std::string(kKeptParts);
+  const auto before = files.read(list, kIndexPartBytesMax);
+  std::istringstream kept(before.ok() ? *before : std::string());
+  for (std::string name; std::getline(kept, name);) {
+    const bool is_name = name.find('/') == std::string::npos && name.ends_with(".part");
+    if (is_name && !now.contains(name)) (void)files.remove(folder + name).ok();
   }
+  std::string text;
+  for (const std::string& name : now) {
+    if (keep) text += name + "\n";
+    else (void)files.remove(folder + name).ok();
+  }
+  if (keep) (void)files.write_atomic(list, text).ok();
+  else if (before.ok()) (void)files.remove(list).ok();
 }
 
 }  // namespace headrace

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import headrace
-from headrace.cli import audit, data, demo, mount, plan, probe, serve, stream
+from headrace.cli import audit, data, demo, index, mount, plan, probe, serve, stream
 from headrace.cli.output import show_log
 
 app = typer.Typer(
@@ -38,7 +38,8 @@ def options(
 
 app.command("ls")(data.ls)
 app.command("show")(data.show)
-app.command("index")(data.index)
+app.command("index")(index.index)
+app.command("manifest")(index.manifest)
 app.command("stream")(stream.stream)
 app.command("plan")(plan.plan)
 app.command("probe")(probe.probe)

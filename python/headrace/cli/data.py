@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``headrace ls``, ``show`` and ``index``: what lies under a URL."""
+"""``headrace ls`` and ``show``: what lies under a URL."""
 
 from __future__ import annotations
 
@@ -22,18 +22,16 @@ from headrace.cli.output import (
     Url,
     open_url,
     print_json,
-    talk,
 )
 from headrace.dataset import Dataset
-from headrace.options import format_size
 
-__all__ = ["index", "ls", "show"]
+__all__ = ["facts_of", "ls", "show"]
 
 _TEXT_MAX = 200  # characters of a field that are shown
 _IMAGE_ENDINGS = ("jpg", "jpeg", "png", "webp")
 
 
-def _facts(dataset: Dataset) -> dict[str, Any]:
+def facts_of(dataset: Dataset) -> dict[str, Any]:
     core = dataset.core
     return {
         "url": dataset.url,
@@ -77,7 +75,7 @@ def ls(
         for key, size, samples, etag in dataset.shards
     ]
     if json_out:
-        print_json({**_facts(dataset), **({"shard_list": rows} if shards else {})})
+        print_json({**facts_of(dataset), **({"shard_list": rows} if shards else {})})
         return
     print(dataset)
     if shards:
@@ -145,45 +143,3 @@ def show(
     from rich import print as rich_print
 
     rich_print(table)
-
-
-def index(
-    url: Url,
-    where: Annotated[
-        str, typer.Option(help="'local', 'beside' the shards, a URL or a path")
-    ] = "local",
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="even where there is one")] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="MDS: read all bytes, check hashes, add checksums")
-    ] = False,
-    json_out: Json = False,
-    endpoint_url: Endpoint = None,
-    region: Region = None,
-    profile: Profile = None,
-    anonymous: Anonymous = False,
-    settings: Settings = None,
-) -> None:
-    """Builds or checks the index: where each sample begins, with checksums."""
-    dataset = open_url(
-        url,
-        endpoint=endpoint_url,
-        region=region,
-        profile=profile,
-        anonymous=anonymous,
-        settings=settings,
-        save=where,
-        rebuild=rebuild or None,
-        check=check or None,
-    )
-    saved = None if where == "local" else dataset.core.save_index(where)
-    facts = _facts(dataset)
-    facts["index"]["saved"] = saved
-    if json_out:
-        print_json(facts)
-        return
-    print(dataset)
-    if saved:
-        talk.print(f"index saved to {saved}")
-    talk.print(
-        f"{len(dataset):,} samples, {format_size(dataset.nbytes)}; index {facts['index']['name']}"
-    )

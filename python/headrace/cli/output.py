@@ -37,6 +37,7 @@ __all__ = [
     "Settings",
     "Url",
     "bytes_progress",
+    "chosen_options",
     "open_url",
     "print_json",
     "talk",
@@ -118,6 +119,20 @@ def open_url(
     **options: Any,
 ) -> Dataset:
     """``hr.open`` with progress; unset options stay unset."""
+    chosen = chosen_options(endpoint, region, profile, anonymous, settings, **options)
+    with bytes_progress() as progress:
+        return open_dataset(url, progress=progress, **chosen)
+
+
+def chosen_options(
+    endpoint: str | None,
+    region: str | None,
+    profile: str | None,
+    anonymous: bool,
+    settings: list[str] | None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Options of ``hr.open`` from those of a verb."""
     given = {
         "endpoint_url": endpoint,
         "region": region,
@@ -125,6 +140,4 @@ def open_url(
         "anonymous": anonymous or None,
         **options,
     }
-    chosen = {**_settings(settings), **{n: v for n, v in given.items() if v is not None}}
-    with bytes_progress() as progress:
-        return open_dataset(url, progress=progress, **chosen)
+    return {**_settings(settings), **{n: v for n, v in given.items() if v is not None}}
