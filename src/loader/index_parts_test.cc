@@ -35,7 +35,7 @@ ShardIndex two_samples() {
 }
 
 std::shared_ptr<const DatasetIndex> index_of(std::vector<ShardEntry> shards, bool crc = true, uint64_t jpgs = 2) {
-  DatasetIndexBuilder builder(Format::kWebDataset, shards, {});
+  DatasetIndexBuilder builder(Format::kWebDataset, shards, {1, ""});
   for (size_t s = 0; s < shards.size(); ++s) {
     ShardIndex found = two_samples();
     found.fields[0].samples = jpgs;
