@@ -8,6 +8,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <type_traits>
+
+#include "decode/resample_avx2.h"
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
@@ -55,7 +58,8 @@ void make_taps(double begin, double end, double low, double high, uint32_t out,
     int given = 0;
     for (int64_t x = first; x < last; ++x) {
       prefix += weight(x);
-      const int upto = static_cast<int>(std::lround(prefix / sum * kOne));
+      const double share = prefix / sum * kOne;
+      const int upto = share < 0.5 ? 0 : static_cast<int>(share + 0.5);  // std::lround
       *out_weights++ = static_cast<int16_t>(upto - given);
       given = upto;
     }
@@ -130,9 +134,9 @@ struct Sse2Loops {
     std::memcpy(rgb, &packed, 3);
   }
 };
-using FastLoops = Sse2Loops;
+using BaseLoops = Sse2Loops;
 #else
-using FastLoops = PortableLoops;
+using BaseLoops = PortableLoops;
 #endif
 
 void put(const uint8_t* rgb, const RgbTarget& target, uint32_t x, uint32_t y) {
@@ -159,6 +163,34 @@ void keep_inside(ResampleScratch::Taps& taps, uint64_t size) {
   }
 }
 
+// One row of the target from the combined row.
+template <class Loops>
+void finish_row(const RgbTarget& target, uint32_t y, ResampleScratch& scratch) {
+  const auto& across = scratch.horizontal;
+  for (uint32_t x = 0; x < target.width; ++x) {
+    uint8_t rgb[4];
+    Loops::combine_pixels(&scratch.row[uint64_t{across.first[x]} * 4],
+                          &across.weights[uint64_t{x} * across.count], across.count, rgb);
+    put(rgb, target, x, y);
+  }
+}
+
+// BaseLoops where AVX2 has too little to do.
+struct FastLoops {
+  static void combine_rows(const uint8_t* rows, uint64_t stride, const int16_t* weights,
+                           uint32_t count, uint64_t bytes, uint8_t* out) {
+    const uint64_t done = Avx2Loops::combine_rows(rows, stride, weights, count, bytes, out);
+    BaseLoops::combine_rows(rows + done, stride, weights, count, bytes - done, out + done);
+  }
+};
+
+template <>
+void finish_row<FastLoops>(const RgbTarget& target, uint32_t y, ResampleScratch& scratch) {
+  Avx2Loops::combine_across(scratch.row.data(), scratch.horizontal, target.flip,
+                            scratch.rgbx.data());
+  Avx2Loops::store_row(scratch.rgbx.data(), target, y);
+}
+
 template <class Loops>
 void run(const RgbxView& source, const CropPlan::Box& box, const CropPlan::Box& taps,
          const RgbTarget& target, ResampleScratch& scratch) {
@@ -173,9 +205,11 @@ void run(const RgbxView& source, const CropPlan::Box& box, const CropPlan::Box& 
   // The row has room for `count` pixels even where the image is narrower (the rest stays 0, its
   // weights too).
   const uint64_t row_pixels = std::max<uint64_t>(width, across.count);
-  scratch.row.assign(row_pixels * 4, 0);
+  scratch.row.assign(row_pixels * 4 + Avx2Loops::kSlackBytes, 0);
+  scratch.rgbx.resize(uint64_t{target.width} * 4);
   keep_inside(across, row_pixels);
   keep_inside(down, source.height);
+  if constexpr (std::is_same_v<Loops, FastLoops>) Avx2Loops::widen(across);
   // An odd number of source rows with one more (zero) tap: combined from the rows there are.
   const bool short_column = down.count > source.height;
   for (uint32_t y = 0; y < target.height; ++y) {
@@ -187,12 +221,7 @@ void run(const RgbxView& source, const CropPlan::Box& box, const CropPlan::Box& 
     } else {
       Loops::combine_rows(rows, source.stride, weights, down.count, width * 4, scratch.row.data());
     }
-    for (uint32_t x = 0; x < target.width; ++x) {
-      uint8_t rgb[4];
-      Loops::combine_pixels(&scratch.row[uint64_t{across.first[x]} * 4],
-                            &across.weights[uint64_t{x} * across.count], across.count, rgb);
-      put(rgb, target, x, y);
-    }
+    finish_row<Loops>(target, y, scratch);
   }
 }
 
@@ -200,7 +229,13 @@ void run(const RgbxView& source, const CropPlan::Box& box, const CropPlan::Box& 
 
 void resample(const RgbxView& source, const CropPlan::Box& box, const CropPlan::Box& taps,
               const RgbTarget& target, ResampleScratch& scratch) {
-  run<FastLoops>(source, box, taps, target, scratch);
+  if (Avx2Loops::usable()) run<FastLoops>(source, box, taps, target, scratch);
+  else run<BaseLoops>(source, box, taps, target, scratch);
+}
+
+void resample_sse2(const RgbxView& source, const CropPlan::Box& box, const CropPlan::Box& taps,
+                   const RgbTarget& target, ResampleScratch& scratch) {
+  run<BaseLoops>(source, box, taps, target, scratch);
 }
 
 void resample_portable(const RgbxView& source, const CropPlan::Box& box, const CropPlan::Box& taps,

@@ -34,16 +34,20 @@ struct ResampleScratch {
     std::vector<uint32_t> first;   // of each output pixel: its first source pixel
     std::vector<int16_t> weights;  // `count` of each output pixel, in 1 / 2^14, summing to 2^14
     uint32_t count = 0;            // even
+    std::vector<int16_t> wide;     // the weights as resample_avx2.cc loads them
   };
   Taps horizontal, vertical;
-  std::vector<uint8_t> row;  // one output row before the horizontal pass
+  std::vector<uint8_t> row;   // one output row before the horizontal pass
+  std::vector<uint8_t> rgbx;  // and after it
 };
 
 // `box` and `taps` in pixels of `source`, inside it; the box is not empty.
 void resample(const RgbxView& source, const CropPlan::Box& box, const CropPlan::Box& taps,
               const RgbTarget& target, ResampleScratch& scratch);
 
-// The plain form of the inner loops, for the test that the SSE2 form gives the same bytes.
+// The SSE2 and the plain form of the inner loops, for the test that all forms give the same bytes.
+void resample_sse2(const RgbxView& source, const CropPlan::Box& box, const CropPlan::Box& taps,
+                   const RgbTarget& target, ResampleScratch& scratch);
 void resample_portable(const RgbxView& source, const CropPlan::Box& box, const CropPlan::Box& taps,
                        const RgbTarget& target, ResampleScratch& scratch);
 

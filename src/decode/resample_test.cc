@@ -114,13 +114,16 @@ TEST(Resample, GivesTheSameBytesWithAndWithoutSimd) {
     const RgbTarget target{nullptr, static_cast<uint32_t>(draws.bounded(40) + 1),
                            static_cast<uint32_t>(draws.bounded(40) + 1),
                            i % 3 ? PixelLayout::kChw : PixelLayout::kHwc, i % 5 == 0};
-    std::vector<uint8_t> a(uint64_t{3} * target.width * target.height), b(a.size());
-    RgbTarget to_a = target, to_b = target;
+    std::vector<uint8_t> a(uint64_t{3} * target.width * target.height), b(a.size()), c(a.size());
+    RgbTarget to_a = target, to_b = target, to_c = target;
     to_a.pixels = a.data();
     to_b.pixels = b.data();
+    to_c.pixels = c.data();
     resample({source.data(), width, height, width * 4}, box, taps, to_a, scratch);
     resample_portable({source.data(), width, height, width * 4}, box, taps, to_b, scratch);
+    resample_sse2({source.data(), width, height, width * 4}, box, taps, to_c, scratch);
     ASSERT_EQ(a, b) << i;
+    ASSERT_EQ(c, b) << i;
   }
 }
 
