@@ -18,6 +18,7 @@ from headrace.options import Faults, nearest
 
 __all__ = [
     "Decode",
+    "audio",
     "auto",
     "image",
     "integer",
@@ -25,6 +26,7 @@ __all__ = [
     "npy",
     "number",
     "of",
+    "png_samples",
     "raw",
     "text",
 ]
@@ -49,6 +51,8 @@ def image(
     *,
     crop: Literal["random_resized", "center"] | None = None,
     resize: int | None = None,
+    region: tuple[int, int, int, int] | None = None,
+    exif: bool = False,
     flip: bool | float = False,
     layout: Literal["CHW", "HWC"] = "CHW",
     scale: tuple[float, float] = (0.08, 1.0),
@@ -66,13 +70,17 @@ def image(
         resize: for ``crop="center"``: length of the shorter side before cutting (torchvision's 256
             for 224).
             None: as small as covers ``size``.
+        region: (top, left, height, width) in pixels: the same part of every image, and only that
+            is decoded; an image it does not lie in is an error.
+        exif: turn JPEGs as their EXIF orientation says, before cropping (Pillow's
+            ``ImageOps.exif_transpose``); off as in torchvision and plain ``Image.open``.
         flip: mirror left-right; True means with probability 1/2, or the probability itself.
         layout: ``"CHW"`` as torch has it, or ``"HWC"``.
         scale: share of the image's area that a random crop covers.
         ratio: width / height of a random crop.
         pixels_max: larger images are an error, before they are decoded.
 
-    Bilinear with antialiasing. EXIF orientation is not applied. Raises OptionError on faults.
+    Bilinear with antialiasing. Raises OptionError on faults.
     """
     faults = Faults("decode.image")
     height, width = 0, 0
@@ -87,6 +95,11 @@ def image(
         faults.add(f"crop={crop!r} needs size=")
     faults.choice("crop", crop, ("random_resized", "center", None))
     faults.choice("layout", layout, ("CHW", "HWC"))
+    if region is not None:
+        if len(region) != 4 or min(region) < 0 or min(region[2:]) < 1:
+            faults.add(f"region={region!r} is not (top, left, height, width)")
+        if crop is not None:
+            faults.add(f"region={region!r} and crop={crop!r}: one of them")
     if resize is not None:
         faults.count("resize", resize, least=1)
         if crop != "center":
@@ -109,8 +122,55 @@ def image(
             "scale": (float(scale[0]), float(scale[1])),
             "ratio": (float(ratio[0]), float(ratio[1])),
             "pixels_max": int(pixels_max),
+            "exif": bool(exif),
+            **({} if region is None else {"region": tuple(int(n) for n in region)}),
         },
     )
+
+
+def png_samples(*, pixels_max: int = 100_000_000) -> Decode:
+    """A PNG's samples as they are stored, uint16: depth maps, masks, medical images. A Ragged
+    column of [height, width] or, with colour or alpha, [height, width, channels].
+
+    Values of 8-bit files are 0..255. Palettes and fewer than 8 bits are an error.
+    """
+    return Decode("png_samples", {"pixels_max": int(pixels_max)})
+
+
+def audio(
+    *,
+    frames: int | None = None,
+    channels: int | None = None,
+    rate: int | None = None,
+    dtype: Literal["float32", "int16"] = "float32",
+    cut: Literal["front", "random"] = "front",
+    values_max: int = 400_000_000,
+) -> Decode:
+    """WAV or FLAC to sound, (frames, channels) each: a Ragged column, or [B, frames, channels].
+
+    Args:
+        frames: exactly so many; shorter files are filled up with zeros. Needs ``channels``.
+        channels: 1 mixes down (mean); another number must be what is stored.
+        rate: sampling rate that every file must have; nothing is resampled.
+        dtype: ``"float32"`` in [-1, 1], or ``"int16"``.
+        cut: where a piece of ``frames`` begins: ``"front"``, or ``"random"``, a function of (seed,
+            epoch, sample) as crops are.
+        values_max: files of more frames x channels are an error, before they are decoded.
+
+    Raises OptionError on faults.
+    """
+    faults = Faults("decode.audio")
+    given = {"frames": frames, "channels": channels, "rate": rate}
+    for name, value in given.items():
+        if value is not None:
+            faults.count(name, value, least=1)
+    if frames is not None and channels is None:
+        faults.add("frames= needs channels=: every row has the same shape")
+    faults.choice("dtype", dtype, ("float32", "int16"))
+    faults.choice("cut", cut, ("front", "random"))
+    faults.raise_any()
+    numbers = {name: int(value or 0) for name, value in given.items()}
+    return Decode("audio", {**numbers, "dtype": dtype, "cut": cut, "values_max": int(values_max)})
 
 
 def integer(dtype: str = "int64", *, null: int | None = None) -> Decode:
@@ -171,6 +231,7 @@ def of(name: str, decoder: Spec = None) -> Decode:
 
 
 _SHORT: dict[Any, Decode] = {
+    "audio": audio(),
     int: integer(),
     float: number(),
     str: text(),

@@ -22,13 +22,28 @@ ImageOptions image_options(const nb::dict& spec) {
   out.height = nb::cast<uint32_t>(spec["height"]);
   out.width = nb::cast<uint32_t>(spec["width"]);
   const std::string crop = word(spec, "crop");
-  out.crop = crop == "center" ? Crop::kCenter : crop == "random_resized" ? Crop::kRandomResized : Crop::kNone;
+  if (spec.contains("region")) {
+    out.crop = Crop::kRegion;
+    using Four = std::tuple<uint32_t, uint32_t, uint32_t, uint32_t>;
+    std::tie(out.region.top, out.region.left, out.region.height, out.region.width) = nb::cast<Four>(spec["region"]);
+  } else out.crop = crop == "center" ? Crop::kCenter : crop == "random_resized" ? Crop::kRandomResized : Crop::kNone;
   out.resize = nb::cast<uint32_t>(spec["resize"]);
   std::tie(out.scale_min, out.scale_max) = nb::cast<std::tuple<double, double>>(spec["scale"]);
   std::tie(out.ratio_min, out.ratio_max) = nb::cast<std::tuple<double, double>>(spec["ratio"]);
   out.flip = nb::cast<double>(spec["flip"]);
   out.layout = word(spec, "layout") == "HWC" ? PixelLayout::kHwc : PixelLayout::kChw;
+  out.exif_orientation = nb::cast<bool>(spec["exif"]);
   out.limits.pixels_max = nb::cast<uint64_t>(spec["pixels_max"]);
+  return out;
+}
+
+AudioOptions audio_options(const nb::dict& spec) {
+  AudioOptions out;
+  out.frames = nb::cast<uint64_t>(spec["frames"]);
+  out.channels = nb::cast<uint32_t>(spec["channels"]);
+  out.rate = nb::cast<uint32_t>(spec["rate"]);
+  out.cut = word(spec, "cut") == "random" ? AudioCut::kRandom : AudioCut::kFront;
+  out.values_max = nb::cast<uint64_t>(spec["values_max"]);
   return out;
 }
 
@@ -94,6 +109,13 @@ FieldDecode wished(const nb::dict& spec, FieldDecode natural) {
     out.kind = FieldKind::kText;
   } else if (kind == "json") {
     out.kind = FieldKind::kJson;
+  } else if (kind == "png_samples") {
+    out.kind = FieldKind::kPngSamples;
+    out.image.limits.pixels_max = nb::cast<uint64_t>(spec["pixels_max"]);
+  } else if (kind == "audio") {
+    out.kind = FieldKind::kAudio;
+    out.audio = audio_options(spec);
+    out.dtype = dtype_option(spec);
   } else if (kind == "npy") {
     out.kind = FieldKind::kNpy;
   } else {

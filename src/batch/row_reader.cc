@@ -22,7 +22,9 @@ Cost measure_cost(const FieldDecode& decode) {
     case FieldKind::kDecimal:
       return {100, 300};
     case FieldKind::kImage:
-      return decode.image.height > 0 ? Cost{50, 0} : Cost{15'000, 0};
+    case FieldKind::kPngSamples:
+    case FieldKind::kAudio:
+      return fixed_form(decode) ? Cost{50, 0} : Cost{15'000, 0};
     case FieldKind::kNpy:
       return {500, 0};
     default:
@@ -33,6 +35,9 @@ Cost write_cost(const FieldDecode& decode) {
   switch (decode.kind) {
     case FieldKind::kImage:
       return {100'000, 15'000};
+    case FieldKind::kPngSamples:
+    case FieldKind::kAudio:
+      return {20'000, 10'000};
     case FieldKind::kNpy:
     case FieldKind::kMdsArray:
       return {500, 150};

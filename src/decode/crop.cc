@@ -74,6 +74,11 @@ CropPlan plan_crop(ImageSize image, const ImageOptions& options, uint64_t key) {
   plan.out_width = options.width > 0 ? options.width : image.width;
   plan.out_height = options.height > 0 ? options.height : image.height;
   plan.box = plan.taps = box_of(0, 0, image.width, image.height);
+  if (options.crop == Crop::kRegion) {
+    const ImageRegion& region = options.region;
+    plan.box = plan.taps = box_of(region.left, region.top, region.width, region.height);
+    if (options.width == 0) plan.out_width = region.width, plan.out_height = region.height;
+  }
   if (options.crop == Crop::kRandomResized) {
     plan.box = plan.taps = random_box(image, options, draws);
   } else if (options.crop == Crop::kCenter) {

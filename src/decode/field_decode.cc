@@ -8,6 +8,7 @@
 #include "decode/json_text.h"
 #include "decode/npy.h"
 #include "decode/numbers.h"
+#include "decode/png.h"
 #include "decode/text.h"
 
 namespace headrace {
@@ -38,6 +39,17 @@ Result<ArrayView> wanted_array(const FieldDecode& decode, Bytes stored) {
 ValueForm image_form(ImageSize size, PixelLayout layout) {
   const uint64_t h = size.height, w = size.width;
   return {Dtype::kU8, layout == PixelLayout::kChw ? Shape{3, h, w} : Shape{h, w, 3}, 3 * h * w};
+}
+
+ValueForm audio_value_form(const AudioForm& form, Dtype dtype) {
+  return {dtype, Shape{form.frames, form.channels}, form.frames * form.channels * dtype_size(dtype)};
+}
+
+Result<ValueForm> png_value_form(const FieldDecode& decode, Bytes stored) {
+  HR_TRY_ASSIGN(const PngForm form, png_samples_form(stored, decode.image.limits));
+  const uint64_t h = form.size.height, w = form.size.width;
+  return ValueForm{Dtype::kU16, form.channels == 1 ? Shape{h, w} : Shape{h, w, form.channels},
+                   2 * h * w * form.channels};
 }
 
 Status decode_null(const FieldDecode& decode, MutableBytes out) {
@@ -103,6 +115,10 @@ std::string_view field_kind_name(FieldKind kind) {
       return "ndarray";
     case FieldKind::kImage:
       return "image";
+    case FieldKind::kPngSamples:
+      return "png_samples";
+    case FieldKind::kAudio:
+      return "audio";
   }
   return "unknown";
 }
@@ -128,6 +144,11 @@ Status check_field_decode(const FieldDecode& decode) {
   if (is_array(decode.kind) && decode.shape && !decode.dtype) return bad("a shape needs a dtype");
   if (decode.shape && !decode.shape->bytes(dtype)) return bad("shape above 2^64 bytes");
   if (decode.mds_form.shape && !decode.mds_form.dtype) return bad("a stored shape needs a dtype");
+  if (decode.kind == FieldKind::kAudio) {
+    if (decode.dtype && dtype != Dtype::kF32 && dtype != Dtype::kI16) return bad("dtype must be float32 or int16");
+    const Status audio = check_audio_options(decode.audio);
+    return audio.ok() ? audio : bad(audio.message());
+  }
   if (decode.kind != FieldKind::kImage) return {};
   const Status image = check_image_options(decode.image);
   return image.ok() ? image : bad(image.message());
@@ -147,8 +168,14 @@ std::optional<ValueForm> fixed_form(const FieldDecode& decode) {
       if (!decode.shape || decode.shape_may_differ) return std::nullopt;
       return ValueForm{*decode.dtype, *decode.shape, *decode.shape->bytes(*decode.dtype)};
     case FieldKind::kImage:
+      if (decode.image.height == 0 && decode.image.crop == Crop::kRegion) {
+        return image_form({decode.image.region.width, decode.image.region.height}, decode.image.layout);
+      }
       if (decode.image.height == 0) return std::nullopt;
       return image_form({decode.image.width, decode.image.height}, decode.image.layout);
+    case FieldKind::kAudio:
+      if (decode.audio.frames == 0) return std::nullopt;
+      return audio_value_form({decode.audio.frames, decode.audio.channels}, decode.dtype.value_or(Dtype::kF32));
     default:
       return std::nullopt;
   }
@@ -174,8 +201,13 @@ Result<ValueForm> measure_field(const FieldDecode& decode, Bytes stored) {
   }
   if (decode.kind == FieldKind::kImage) {
     HR_TRY_ASSIGN(const ImageSize size,
-                  image_size(stored, decode.image_source, decode.image.limits));
+                  delivered_size(stored, decode.image_source, decode.image));
     return image_form(size, decode.image.layout);
+  }
+  if (decode.kind == FieldKind::kPngSamples) return png_value_form(decode, stored);
+  if (decode.kind == FieldKind::kAudio) {
+    HR_TRY_ASSIGN(const AudioForm form, audio_form(stored, decode.audio));
+    return audio_value_form(form, decode.dtype.value_or(Dtype::kF32));
   }
   HR_ASSERT(is_array(decode.kind));
   HR_TRY_ASSIGN(const ArrayView array, wanted_array(decode, stored));
@@ -197,6 +229,10 @@ Status decode_field(const FieldDecode& decode, Bytes stored, uint64_t random_key
       return decode_array(decode, stored, out);
     case FieldKind::kImage:
       return decode_image(stored, decode.image_source, decode.image, random_key, out, scratch);
+    case FieldKind::kPngSamples:
+      return decode_png_samples(stored, decode.image.limits, out);
+    case FieldKind::kAudio:
+      return decode_audio(stored, decode.audio, decode.dtype.value_or(Dtype::kF32), random_key, out);
     default:
       break;
   }

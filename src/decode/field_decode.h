@@ -10,6 +10,7 @@
 #include <string>
 
 #include "decode/array.h"
+#include "decode/audio.h"
 #include "decode/image.h"
 #include "decode/mds_value.h"
 
@@ -25,7 +26,9 @@ enum class FieldKind {
   kScalar,    // one little-endian number of `dtype`
   kNpy,       // .npy file
   kMdsArray,  // MDS ndarray, stored as `mds_form` says
-  kImage      // pixels, uint8 RGB
+  kImage,     // pixels, uint8 RGB
+  kPngSamples,  // a PNG's samples as stored, uint16: (height, width) or (height, width, channels)
+  kAudio        // WAV or FLAC, float32 or int16: (frames, channels)
 };
 std::string_view field_kind_name(FieldKind kind);
 
@@ -43,7 +46,8 @@ struct FieldDecode {
   // an error.
   bool shape_may_differ = false;
   MdsArrayForm mds_form;
-  ImageOptions image;
+  ImageOptions image;  // kPngSamples: its limits
+  AudioOptions audio;  // kAudio
   ImageSource image_source = ImageSource::kFile;
   // Fields of formats that know nulls: one is bytes of no length at no place. It is an empty row where rows are ragged,
   // else `null_value` (the first bytes, as the dtype is stored), NaN in kScalar with null_is_nan, else an error.

@@ -11,6 +11,7 @@
 #include "decode/crop.h"
 #include "decode/jpeg.h"
 #include "decode/mds_value.h"
+#include "decode/orientation.h"
 #include "decode/png.h"
 #include "decode/resample.h"
 #include "decode/text.h"
@@ -21,6 +22,7 @@ namespace headrace {
 struct ImageScratch::Buffers {
   PixelRows rows;
   ResampleScratch resample;
+  std::vector<uint8_t> stored;  // a picture before it is turned
 };
 
 ImageScratch::ImageScratch() : buffers_(std::make_unique<Buffers>()) {}
@@ -120,8 +122,20 @@ void resample_rows(const PixelRows& rows, const CropPlan& plan, const CropPlan::
   resample(view, moved(box, rows.left, rows.top), inside, target, scratch);
 }
 
+Status check_region(ImageSize size, const ImageOptions& options) {
+  const ImageRegion& region = options.region;
+  if (options.crop != Crop::kRegion || (region.left + uint64_t{region.width} <= size.width &&
+                                        region.top + uint64_t{region.height} <= size.height)) {
+    return {};
+  }
+  return corrupt("decode image: region (" + std::to_string(region.left) + ", " + std::to_string(region.top) + ", " +
+                 std::to_string(region.width) + ", " + std::to_string(region.height) + ") is not inside its " +
+                 std::to_string(size.width) + "x" + std::to_string(size.height) + " pixels");
+}
+
 Result<CropPlan> checked_plan(ImageSize size, const ImageOptions& options, uint64_t key,
                               MutableBytes out) {
+  HR_TRY(check_region(size, options));
   const CropPlan plan = plan_crop(size, options, key);
   const uint64_t bytes = uint64_t{3} * plan.out_width * plan.out_height;
   if (bytes != out.size()) {
@@ -131,11 +145,8 @@ Result<CropPlan> checked_plan(ImageSize size, const ImageOptions& options, uint6
   return plan;
 }
 
-Status decode_jpeg(Bytes bytes, const ImageOptions& options, uint64_t key, const Target& to,
-                   PixelRows& rows, ResampleScratch& scratch) {
-  JpegReader reader(options.limits);
-  HR_TRY_ASSIGN(const ImageSize size, reader.open(bytes));
-  HR_TRY_ASSIGN(const CropPlan plan, checked_plan(size, options, key, to.out));
+Status decode_jpeg_part(JpegReader& reader, ImageSize size, const CropPlan& plan, const ImageOptions& options,
+                        const Target& to, PixelRows& rows, ResampleScratch& scratch) {
   const uint32_t shrink = shrink_for(plan, options);
   const ImageSize whole = JpegReader::shrunk(size, shrink);
   const CropPlan::Box box = divided(plan.box, shrink);
@@ -145,6 +156,21 @@ Status decode_jpeg(Bytes bytes, const ImageOptions& options, uint64_t key, const
   if (plan.taps.bottom == size.height) taps.bottom = whole.height;
   HR_TRY(reader.decode(shrink, pixels_of(plan, box, taps), rows));
   resample_rows(rows, plan, box, taps, to, scratch);
+  return {};
+}
+
+Status decode_jpeg(Bytes bytes, const ImageOptions& options, uint64_t key, const Target& to, PixelRows& rows,
+                   ResampleScratch& scratch, std::vector<uint8_t>& stored) {
+  JpegReader reader(options.limits);
+  HR_TRY_ASSIGN(const ImageSize size, reader.open(bytes));
+  const Orientation turn = options.exif_orientation ? Orientation::of_jpeg(bytes) : Orientation();
+  HR_TRY_ASSIGN(const CropPlan plan, checked_plan(turn.shown(size), options, key, to.out));
+  if (turn.as_stored()) return decode_jpeg_part(reader, size, plan, options, to, rows, scratch);
+  const CropPlan as_stored = turn.stored_plan(plan, size);
+  stored.resize(to.out.size());
+  const Target unturned{std::as_writable_bytes(std::span(stored)), PixelLayout::kHwc};
+  HR_TRY(decode_jpeg_part(reader, size, as_stored, options, unturned, rows, scratch));
+  turn.turn_pixels(stored.data(), as_stored, plan, to.layout, reinterpret_cast<uint8_t*>(to.out.data()));
   return {};
 }
 
@@ -186,7 +212,14 @@ Status check_image_options(const ImageOptions& options) {
   if ((options.height == 0) != (options.width == 0)) return bad("size: give both height and width");
   if (options.height > kSideMax || options.width > kSideMax) return bad("size: above 65500");
   if (options.resize > kSideMax) return bad("resize: above 65500");
-  if (options.height == 0 && options.crop != Crop::kNone) return bad("crop: needs a size");
+  if (options.height == 0 && options.crop != Crop::kNone && options.crop != Crop::kRegion) {
+    return bad("crop: needs a size");
+  }
+  const ImageRegion& region = options.region;
+  if (options.crop == Crop::kRegion && (region.width == 0 || region.height == 0 || region.width > kSideMax ||
+                                        region.height > kSideMax || region.left > kSideMax || region.top > kSideMax)) {
+    return bad("region: wanted a place and a size up to 65500");
+  }
   if (options.resize != 0 && options.crop != Crop::kCenter)
     return bad("resize: only with crop=center");
   if (options.resize != 0 && options.resize < std::max(options.height, options.width)) {
@@ -218,15 +251,25 @@ Result<ImageSize> image_size(Bytes bytes, ImageSource source, const ImageLimits&
   return JpegReader(limits).open(bytes);
 }
 
+Result<ImageSize> delivered_size(Bytes bytes, ImageSource source, const ImageOptions& options) {
+  HR_TRY_ASSIGN(ImageSize size, image_size(bytes, source, options.limits));
+  const bool may_turn = options.exif_orientation && source == ImageSource::kFile && is_jpeg(bytes);
+  if (may_turn) size = Orientation::of_jpeg(bytes).shown(size);
+  HR_TRY(check_region(size, options));
+  return options.crop == Crop::kRegion ? ImageSize{options.region.width, options.region.height} : size;
+}
+
 Status decode_image(Bytes bytes, ImageSource source, const ImageOptions& options, uint64_t key,
                     MutableBytes out, ImageScratch& scratch) {
   PixelRows& rows = scratch.buffers_->rows;
   const Target to{out, options.layout};
   const bool jpeg = source == ImageSource::kFile && is_jpeg(bytes);
   const Status status =
-      jpeg ? decode_jpeg(bytes, options, key, to, rows, scratch.buffers_->resample)
+      jpeg ? decode_jpeg(bytes, options, key, to, rows, scratch.buffers_->resample, scratch.buffers_->stored)
            : decode_whole(bytes, source, options, key, to, rows, scratch.buffers_->resample);
-  if (rows.pixels.capacity() > kScratchBytesKept) std::vector<uint8_t>().swap(rows.pixels);
+  for (std::vector<uint8_t>* kept : {&rows.pixels, &scratch.buffers_->stored}) {
+    if (kept->capacity() > kScratchBytesKept) std::vector<uint8_t>().swap(*kept);
+  }
   return status;
 }
 

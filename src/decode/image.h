@@ -3,8 +3,8 @@
 // Encoded images (JPEG, PNG, WebP, MDS pil) to uint8 RGB at their final size and place.
 //
 // Grey, palette, 16-bit, CMYK and YCCK images become 8-bit RGB; alpha is dropped (as Pillow's
-// convert("RGB") does). Not done: EXIF orientation, colour profiles and gamma are not applied. A
-// damaged image is an error, never a partly grey picture; bytes that libjpeg merely finds unusual
+// convert("RGB") does). EXIF orientation of JPEGs is applied on request. Not done: colour profiles
+// and gamma. A damaged image is an error, never a partly grey picture; bytes that libjpeg merely finds unusual
 // (junk between markers, an odd Adobe tag) are accepted.
 #pragma once
 
@@ -17,7 +17,11 @@ namespace headrace {
 enum class Crop {
   kNone,          // the whole image to height x width, its aspect not kept
   kCenter,        // shorter side to `resize`, then the middle (torchvision Resize + CenterCrop)
-  kRandomResized  // torchvision RandomResizedCrop
+  kRandomResized,  // torchvision RandomResizedCrop
+  kRegion          // always the same pixels: `region`, which must lie in the image
+};
+struct ImageRegion {
+  uint32_t left = 0, top = 0, width = 0, height = 0;
 };
 enum class PixelLayout { kChw, kHwc };
 
@@ -38,6 +42,9 @@ struct ImageOptions {
   double scale_min = 0.08, scale_max = 1.0;             // kRandomResized: share of the area
   double ratio_min = 3.0 / 4.0, ratio_max = 4.0 / 3.0;  // kRandomResized: width / height
   double flip = 0;                                      // probability of a horizontal flip
+  ImageRegion region;  // kRegion; without height and width it is not resized
+  // A JPEG is turned as its EXIF orientation says, before it is cropped.
+  bool exif_orientation = false;
   PixelLayout layout = PixelLayout::kChw;
   // A JPEG is decoded at 1/2, 1/4 or 1/8 where that still covers the target: much cheaper, and not
   // bit for bit what decoding at full size and resizing gives.
@@ -58,6 +65,9 @@ enum class ImageSource { kFile /* JPEG, PNG or WebP, told by its first bytes */,
 
 // From the header alone, limits checked.
 Result<ImageSize> image_size(Bytes bytes, ImageSource source, const ImageLimits& limits);
+
+// Of what decode_image() delivers without `height` and `width`, from the header: turned, cut.
+Result<ImageSize> delivered_size(Bytes bytes, ImageSource source, const ImageOptions& options);
 
 // Working memory, used again from image to image; one thread at a time.
 class ImageScratch {

@@ -4,6 +4,7 @@
 #include <spng.h>
 
 #include <algorithm>
+#include <cstring>
 
 namespace headrace {
 namespace {
@@ -23,10 +24,13 @@ Status failed(std::string_view step, int error) {
 struct Opened {
   Context context;
   ImageSize size;
+  uint32_t channels = 0;
+  uint32_t bits = 0;
+  bool palette = false;
 };
 
 Result<Opened> open(Bytes bytes, const ImageLimits& limits) {
-  Opened opened{Context(spng_ctx_new(0)), {}};
+  Opened opened{Context(spng_ctx_new(0)), {}, 0, 0, false};
   if (!opened.context) return exhausted("read PNG: no memory for a decoder");
   spng_ctx* context = opened.context.get();
   const auto side_max = static_cast<uint32_t>(std::min<uint64_t>(limits.pixels_max, 0x7FFFFFFF));
@@ -47,10 +51,13 @@ Result<Opened> open(Bytes bytes, const ImageLimits& limits) {
   }
   if (error != 0) return failed("header", error);
   opened.size = {header.width, header.height};
+  opened.bits = header.bit_depth;
+  opened.palette = header.color_type == SPNG_COLOR_TYPE_INDEXED;
   // Deflate makes at most 1032 bytes of one: a header that claims more is not believed (and nothing
   // is allocated for it).
   static constexpr uint64_t kChannels[] = {1, 0, 3, 1,
                                            2, 0, 4};  // by colour type, which spng has checked
+  opened.channels = static_cast<uint32_t>(kChannels[header.color_type]);
   const uint64_t row_bits =
       uint64_t{header.width} * kChannels[header.color_type] * header.bit_depth;
   if (header.height * (row_bits / 8) / 1032 > bytes.size()) {
@@ -71,6 +78,35 @@ bool is_png(Bytes bytes) {
 Result<ImageSize> png_size(Bytes bytes, const ImageLimits& limits) {
   HR_TRY_ASSIGN(const Opened opened, open(bytes, limits));
   return opened.size;
+}
+
+Result<PngForm> png_samples_form(Bytes bytes, const ImageLimits& limits) {
+  HR_TRY_ASSIGN(const Opened opened, open(bytes, limits));
+  if (opened.palette || opened.bits < 8) {
+    return unsupported("read PNG samples: " + std::string(opened.palette ? "a palette" : "fewer than 8 bits") +
+                       ": 8 and 16 bits of grey or colour are read so; use hr.decode.image()");
+  }
+  return PngForm{opened.size, opened.channels};
+}
+
+Status decode_png_samples(Bytes bytes, const ImageLimits& limits, MutableBytes out) {
+  HR_TRY_ASSIGN(const PngForm form, png_samples_form(bytes, limits));
+  HR_TRY_ASSIGN(const Opened opened, open(bytes, limits));
+  const size_t values = uint64_t{form.size.width} * form.size.height * form.channels;
+  if (out.size() != 2 * values) {
+    return internal_error("decode PNG samples: place of " + std::to_string(out.size()) + " bytes");
+  }
+  // 8 bits are decoded to the back half and widened from there on, front to back.
+  const size_t bytes_stored = values * (opened.bits / 8);
+  std::byte* pixels = out.data() + (out.size() - bytes_stored);
+  const int error = spng_decode_image(opened.context.get(), pixels, bytes_stored, SPNG_FMT_PNG, 0);
+  if (error != 0) return failed("pixels", error);
+  if (opened.bits == 16) return {};
+  for (size_t i = 0; i < values; ++i) {
+    const auto value = static_cast<uint16_t>(pixels[i]);
+    std::memcpy(out.data() + 2 * i, &value, sizeof value);
+  }
+  return {};
 }
 
 Status decode_png(Bytes bytes, const ImageLimits& limits, PixelRows& rows) {

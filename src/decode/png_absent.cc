@@ -22,5 +22,7 @@ bool is_png(Bytes bytes) {
 }
 Result<ImageSize> png_size(Bytes, const ImageLimits&) { return absent(); }
 Status decode_png(Bytes, const ImageLimits&, PixelRows&) { return absent(); }
+Result<PngForm> png_samples_form(Bytes, const ImageLimits&) { return absent(); }
+Status decode_png_samples(Bytes, const ImageLimits&, MutableBytes) { return absent(); }
 
 }  // namespace headrace
