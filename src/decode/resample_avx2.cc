@@ -37,8 +37,8 @@ bool Avx2Loops::usable() {
   return has;
 }
 
-// For output pixels x and x + 1: for each two taps, 4 x (w0 w1) of the one, 4 x (w0 w1) of the other. Taps are filled up
-// to a multiple of 4 with zeros, pixels to a multiple of 2.
+// For output pixels x and x + 1: for each two taps, 4 x (w0 w1) of the one, 4 x (w0 w1) of the other. Taps are filled
+// up to a multiple of 4 with zeros, pixels to a multiple of 2.
 void Avx2Loops::widen(ResampleScratch::Taps& taps) {
   const size_t pixels = taps.first.size(), pairs = (taps.count + 3) / 4 * 2;
   taps.wide.assign((pixels + 1) / 2 * pairs * 16, 0);

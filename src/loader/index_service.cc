@@ -152,7 +152,8 @@ Result<IndexBuildSpec> IndexService::build_spec(std::stop_token stop) {
 Result<IndexCost> IndexService::cost(const IndexBuildSpec& spec) {
   IndexCost cost;
   cost.checksums = spec.crc;
-  cost.lists = ceil_div(spec.shards.size(), kListKeys);
+  // Now and when it is built: the shards, an index beside them, one of the state before.
+  cost.lists = 2 * (ceil_div(spec.shards.size(), kListKeys) + 2);
   for (size_t s = 0; s < spec.shards.size(); ++s) {
     const ShardEntry& shard = spec.shards[s];
     ++cost.shards;

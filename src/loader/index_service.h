@@ -23,7 +23,7 @@ struct IndexCost {
   uint64_t shards = 0, bytes = 0;            // of the data set
   uint64_t shards_to_read = 0;
   uint64_t bytes_to_read = 0, requests = 0;  // GETs and HEADs; at most, where only headers are read
-  uint64_t lists = 0;                        // LIST requests, made already
+  uint64_t lists = 0;                        // LIST requests
   uint64_t shards_in_parts = 0, shards_in_earlier = 0;
   bool checksums = false;
 };

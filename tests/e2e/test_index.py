@@ -222,8 +222,8 @@ def test_the_command_says_the_cost_first_and_stops_when_told(world, tmp_path):
     server.stats(reset=True)
     said = json.loads(run("index", "s3://b", "--dry-run", "--json", "--price", "get=0.4").stdout)
     assert gets(server) == 0
-    # 16 requests and one LIST at 12.5 times a GET's price.
-    assert said["usd"] == pytest.approx((16 + 12.5) / 1000 * 0.4)
+    # 16 requests, and 6 LISTs at 12.5 times a GET's price.
+    assert said["usd"] == pytest.approx((16 + 6 * 12.5) / 1000 * 0.4)
     done = run("index", "s3://b", "--json")
     assert "reads 8 shards" in done.stderr
     assert json.loads(done.stdout)["samples"] == SHARDS * EACH

@@ -22,7 +22,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     options.crop = static_cast<Crop>((choice >> 2) % 3);
     options.flip = 0.5;
   }
-  const auto stored = image_size(bytes, source, options.limits);
+  options.exif_orientation = choice & 16;
+  const auto stored = delivered_size(bytes, source, options);
   if (!stored.ok()) return 0;
   const uint64_t h = options.height ? options.height : stored.value().height;
   const uint64_t w = options.width ? options.width : stored.value().width;

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A format's own writer and reader, for bench/formats.py; runs in a peer's environment.
+
+    formats_peer.py write FORMAT FOLDER SAMPLES BYTES
+    formats_peer.py read FORMAT SPEC.json
+
+Samples are {"bin": bytes, "cls": int}, the n-th beginning with its number. Readers run in this
+process (no worker processes), shuffled as each does it, and hand over batches as headrace does: the
+payloads of a batch one after another, their offsets, and the labels. CPU is this process's and its
+children's.
+"""
+
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+
+BATCH = 256
+WINDOW = 1024
+
+
+def payload(i, size):
+    return i.to_bytes(8, "little") + np.random.default_rng(i).bytes(size - 8)
+
+
+def cpu_seconds():
+    both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in both)
+
+
+def mosaic():
+    """mosaicml-streaming without torchvision (stream_mosaic.py says why)."""
+    import transformers.feature_extraction_utils
+    import transformers.tokenization_utils_base  # noqa: F401
+
+    names = {
+        "torchvision": {},
+        "torchvision.datasets": {"VisionDataset": object},
+        "torchvision.transforms": {},
+        "torchvision.transforms.functional": {"to_tensor": None},
+    }
+    for name, members in names.items():
+        module = types.ModuleType(name)
+        module.__dict__.update(members)
+        sys.modules[name] = module
+    import streaming
+
+    return streaming
+
+
+# ---- writers
+
+
+def write_webdataset(folder, samples, size):
+    import webdataset
+
+    with webdataset.ShardWriter(
+        f"{folder}/t-%05d.tar", maxsize=16_000_000, verbose=0, mtime=1_600_000_000
+    ) as out:
+        for i in range(samples):
+            out.write({"__key__": f"{i:08}", "bin": payload(i, size), "cls": str(i % 1000)})
+
+
+def write_mds(folder, samples, size):
+    with mosaic().MDSWriter(
+        out=folder, columns={"bin": "bytes", "cls": "int"}, size_limit=16_000_000
+    ) as out:
+        for i in range(samples):
+            out.write({"bin": payload(i, size), "cls": i % 1000})
+
+
+def litdata_sample(size, i):
+    return {"bin": payload(i, size), "cls": i % 1000}
+
+
+def write_litdata(folder, samples, size):
+    from functools import partial
+
+    from litdata import optimize
+
+    optimize(
+        fn=partial(litdata_sample, size),
+        inputs=list(range(samples)),
+        output_dir=folder,
+        chunk_bytes=16_000_000,
+        num_workers=1,
+        reorder_files=False,
+    )
+
+
+def write_tfrecord(folder, samples, size):
+    from tfrecord.writer import TFRecordWriter
+
+    for shard in range(4):
+        out = TFRecordWriter(f"{folder}/t-{shard}.tfrecord")
+        for i in range(shard, samples, 4):
+            out.write({"bin": (payload(i, size), "byte"), "cls": (i % 1000, "int")})
+        out.close()
+
+
+def write_parquet(folder, samples, size):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for shard in range(4):
+        ids = range(shard, samples, 4)
+        table = pa.table({"bin": [payload(i, size) for i in ids], "cls": [i % 1000 for i in ids]})
+        pq.write_table(table, f"{folder}/t-{shard}.parquet", row_group_size=4096)
+
+
+def write_jsonl(folder, samples, size):
+    for shard in range(4):
+        with open(f"{folder}/t-{shard}.jsonl", "w") as out:
+            for i in range(shard, samples, 4):
+                out.write(json.dumps({"bin": payload(i, size // 2).hex(), "cls": i % 1000}) + "\n")
+
+
+def write_tokens(folder, samples, size):
+    tokens = np.random.default_rng(1).integers(0, 50_000, samples * size // 2, dtype=np.uint16)
+    tokens.tofile(f"{folder}/train.bin")
+
+
+# ---- readers: each gives (values, offsets, labels) a batch
+
+
+def packed(samples):
+    payloads = [sample[0] for sample in samples]
+    offsets = np.zeros(len(payloads) + 1, np.int64)
+    np.cumsum([len(one) for one in payloads], out=offsets[1:])
+    labels = np.array([int(sample[1]) for sample in samples])
+    return np.frombuffer(b"".join(payloads), np.uint8), offsets, labels
+
+
+def in_batches(samples):
+    batch = []
+    for sample in samples:
+        batch.append(sample)
+        if len(batch) == BATCH:
+            yield packed(batch)
+            batch = []
+
+
+def read_webdataset(spec):
+    import webdataset
+
+    if spec["endpoint"]:
+        urls = [f"{spec['endpoint']}/{spec['bucket']}/{key}" for key in spec["keys"]]
+    else:
+        urls = [f"{spec['folder']}/{key}" for key in spec["keys"]]
+    dataset = (
+        webdataset.WebDataset(urls, shardshuffle=100, seed=1).shuffle(1000).to_tuple("bin", "cls")
+    )
+    return in_batches(iter(dataset))
+
+
+def read_mds(spec):
+    streaming, local = mosaic(), spec["folder"]
+    options = {"local": local}
+    if spec["endpoint"]:
+        os.environ["S3_ENDPOINT_URL"] = spec["endpoint"]
+        options = {
+            "remote": f"s3://{spec['bucket']}",
+            "local": tempfile.mkdtemp(dir=spec["scratch"]),
+        }
+    dataset = streaming.StreamingDataset(**options, shuffle=True, batch_size=BATCH)
+    return in_batches((sample["bin"], sample["cls"]) for sample in dataset)
+
+
+def read_litdata(spec):
+    from litdata import StreamingDataset
+    from litdata.streaming import downloader
+
+    options = {"input_dir": spec["folder"]}
+    if spec["endpoint"]:
+        os.environ["AWS_ENDPOINT_URL"] = spec["endpoint"]
+        downloader._OBSTORE_CLIENT_OPTIONS = {
+            **(downloader._OBSTORE_CLIENT_OPTIONS or {}),
+            "allow_http": True,
+        }
+        options = {
+            "input_dir": f"s3://{spec['bucket']}",
+            "cache_dir": tempfile.mkdtemp(dir=spec["scratch"]),
+            "storage_options": {"endpoint_url": spec["endpoint"]},
+        }
+    dataset = StreamingDataset(**options, shuffle=True, seed=1)
+    return in_batches((sample["bin"], sample["cls"]) for sample in dataset)
+
+
+def read_tfrecord(spec):
+    from tfrecord.reader import tfrecord_loader
+
+    def samples():
+        for key in spec["keys"]:
+            for one in tfrecord_loader(
+                f"{spec['folder']}/{key}", None, {"bin": "byte", "cls": "int"}
+            ):
+                yield bytes(one["bin"]), int(one["cls"][0])
+
+    return in_batches(samples())
+
+
+def read_parquet(spec):
+    import pyarrow.dataset as ds
+    from pyarrow import fs
+
+    where, files = spec["folder"], None
+    if spec["endpoint"]:
+        files = fs.S3FileSystem(
+            endpoint_override=spec["endpoint"], anonymous=True, region="us-east-1"
+        )
+        where = spec["bucket"]
+    for batch in ds.dataset(where, filesystem=files, format="parquet").to_batches(batch_size=BATCH):
+        column = batch.column("bin")
+        offsets = np.frombuffer(column.buffers()[1], np.int32)[
+            column.offset : column.offset + len(column) + 1
+        ]
+        values = np.frombuffer(column.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+        yield values.copy(), (offsets - offsets[0]).astype(np.int64), batch.column("cls").to_numpy()
+
+
+def read_jsonl(spec):
+    def samples():
+        for key in spec["keys"]:
+            with open(f"{spec['folder']}/{key}") as file:
+                for line in file:
+                    one = json.loads(line)
+                    yield one["bin"].encode(), one["cls"]
+
+    return in_batches(samples())
+
+
+def read_tokens(spec):
+    """nanoGPT's get_batch, over a permutation of windows: each once."""
+    tokens = np.memmap(f"{spec['folder']}/train.bin", np.uint16, "r")
+    windows = np.random.default_rng(1).permutation(len(tokens) // WINDOW)
+    for at in range(0, len(windows) - BATCH + 1, BATCH):
+        rows = np.stack([tokens[n * WINDOW : (n + 1) * WINDOW] for n in windows[at : at + BATCH]])
+        yield rows.reshape(-1).view(np.uint8), np.arange(BATCH + 1) * WINDOW * 2, np.zeros(BATCH)
+
+
+def main():
+    action, name = sys.argv[1:3]
+    if action == "write":
+        globals()[f"write_{name}"](sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))
+        return
+    spec = json.loads(Path(sys.argv[3]).read_text())
+    batches = globals()[f"read_{name}"](spec)
+    rows = nbytes = 0
+    cpu, began = None, 0.0
+    for values, offsets, labels in batches:
+        if cpu is None:  # what imports, thread pools and the first file cost is not counted
+            cpu, began = cpu_seconds(), time.monotonic()
+            continue
+        rows += len(labels)
+        nbytes += int(offsets[-1])
+        assert len(values) >= int(offsets[-1])
+    result = {
+        "rows": rows,
+        "bytes": nbytes,
+        "seconds": time.monotonic() - began,
+        "cpu_s": cpu_seconds() - cpu,
+    }
+    Path(spec["result"]).write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
