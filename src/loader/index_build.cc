@@ -7,7 +7,6 @@
 #include <functional>
 #include <mutex>
 #include <numeric>
-#include <set>
 #include <span>
 #include <sstream>
 #include <thread>
@@ -266,25 +265,41 @@ bool has_index_part(FileSystem& files, const IndexBuildSpec& spec, size_t shard)
   return read_part(files, spec, shard).has_value();
 }
 
+std::set<std::string> settled_part_names(FileSystem& files, const IndexBuildSpec& spec) {
+  std::set<std::string> names;
+  const auto list = files.read(spec.parts_dir + "/" + std::string(kKeptParts), kIndexPartBytesMax);
+  std::istringstream lines(list.ok() ? *list : std::string());
+  for (std::string name; std::getline(lines, name);) {
+    if (name.find('/') == std::string::npos && name.ends_with(".part")) names.insert(name);
+  }
+  return names;
+}
+
+void forget_settled_parts(FileSystem& files, const IndexBuildSpec& spec) {
+  const std::set<std::string> names = settled_part_names(files, spec);
+  for (const std::string& name : names) (void)files.remove(spec.parts_dir + "/" + name).ok();
+  if (!names.empty()) (void)files.remove(spec.parts_dir + "/" + std::string(kKeptParts)).ok();
+}
+
 void settle_index_parts(FileSystem& files, const IndexBuildSpec& spec, const DatasetIndex& index) {
   if (spec.parts_dir.empty()) return;
   const bool keep = !fields_are_full(index);
-  std::set<std::string> now;
-  for (const ShardEntry& shard : spec.shards) now.insert(index_part_name(*spec.shard_format, shard, spec.crc));
   const std::string folder = spec.parts_dir + "/", list = folder + std::string(kKeptParts);
-  const auto before = files.read(list, kIndexPartBytesMax);
-  std::istringstream kept(before.ok() ? *before : std::string());
-  for (std::string name; std::getline(kept, name);) {
-    const bool is_name = name.find('/') == std::string::npos && name.ends_with(".part");
-    if (is_name && !now.contains(name)) (void)files.remove(folder + name).ok();
-  }
+  std::set<std::string> gone = settled_part_names(files, spec);
+  const bool had_list = !gone.empty();
   std::string text;
-  for (const std::string& name : now) {
-    if (keep) text += name + "\n";
-    else (void)files.remove(folder + name).ok();
+  for (const ShardEntry& shard : spec.shards) {
+    const std::string name = index_part_name(*spec.shard_format, shard, spec.crc);
+    if (keep) {
+      gone.erase(name);
+      text += name + "\n";
+    } else {
+      gone.insert(name);
+    }
   }
+  for (const std::string& name : gone) (void)files.remove(folder + name).ok();
   if (keep) (void)files.write_atomic(list, text).ok();
-  else if (before.ok()) (void)files.remove(list).ok();
+  else if (had_list) (void)files.remove(list).ok();
 }
 
 }  // namespace headrace

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -62,5 +63,8 @@ bool has_index_part(FileSystem& files, const IndexBuildSpec& spec, size_t shard)
 // Once the index lies safely elsewhere: removes the parts, but those that the index cannot give again (fields that some
 // samples lack are counted by shard); of these, the ones that no shard has any more.
 void settle_index_parts(FileSystem& files, const IndexBuildSpec& spec, const DatasetIndex& index);
+// Names of the parts that were left so, and their removal: before everything is read again.
+std::set<std::string> settled_part_names(FileSystem& files, const IndexBuildSpec& spec);
+void forget_settled_parts(FileSystem& files, const IndexBuildSpec& spec);
 
 }  // namespace headrace

@@ -37,6 +37,7 @@ Result<std::unique_ptr<IndexJob>> IndexJob::open(const std::vector<std::string>&
 
 std::vector<uint64_t> IndexJob::to_read() {
   std::vector<uint64_t> out;
+  if (options_.rebuild) forget_settled_parts(files_, spec_);
   for (uint64_t s = 0; s < spec_.shards.size(); ++s) {
     if (!has_index_part(files_, spec_, s) && !spec_.earlier.find(spec_.shards[s])) out.push_back(s);
   }

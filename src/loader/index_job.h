@@ -26,7 +26,7 @@ class IndexJob {
   // Where the index lies that fits; "" when there is none.
   const std::string& present() const { return present_; }
   Result<IndexCost> cost() { return service_->cost(spec_); }
-  // Numbers of the shards that a build would read.
+  // Numbers of the shards that a build would read. With rebuild, what an earlier build left is gone after this.
   std::vector<uint64_t> to_read();
 
   // Reads these shards: (name, content) of each one's part. `name` says which state of the shard it is of; there is no

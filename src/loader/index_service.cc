@@ -154,11 +154,13 @@ Result<IndexCost> IndexService::cost(const IndexBuildSpec& spec) {
   cost.checksums = spec.crc;
   // Now and when it is built: the shards, an index beside them, one of the state before.
   cost.lists = 2 * (ceil_div(spec.shards.size(), kListKeys) + 2);
+  const auto left = options_.rebuild ? settled_part_names(files_, spec) : std::set<std::string>();
   for (size_t s = 0; s < spec.shards.size(); ++s) {
     const ShardEntry& shard = spec.shards[s];
     ++cost.shards;
     cost.bytes += shard.size;
-    if (has_index_part(files_, spec, s)) {
+    const bool stale = !left.empty() && left.contains(index_part_name(*spec.shard_format, shard, spec.crc));
+    if (!stale && has_index_part(files_, spec, s)) {
       ++cost.shards_in_parts;
     } else if (spec.earlier.find(shard)) {
       ++cost.shards_in_earlier;
@@ -174,6 +176,7 @@ Result<IndexCost> IndexService::cost(const IndexBuildSpec& spec) {
 
 Result<LoadedIndex> IndexService::build(std::stop_token stop) {
   HR_TRY_ASSIGN(IndexBuildSpec spec, build_spec(stop));
+  if (options_.rebuild) forget_settled_parts(files_, spec);
   if (spec.crc && !options_.refresh) {
     uint64_t bytes = 0;
     for (const ShardEntry& shard : found_.shards) bytes += shard.size;

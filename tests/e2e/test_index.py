@@ -108,6 +108,16 @@ def test_samples_without_a_field_are_counted_by_shard_from_kept_parts(world, tmp
     assert not list((tmp_path / "index").glob("*/parts/*.part"))
 
 
+def test_a_rebuild_reads_all_whatever_was_kept(world, tmp_path):
+    server, folder, options = world
+    write_tar(folder / "t-05.tar", 600, 10, lambda i: {"bin": b"x" * 100})  # no cls: parts stay
+    hr.open("s3://b", **options).close()
+    assert IndexJob("s3://b", **options, rebuild=True).cost().shards_to_read == SHARDS
+    server.stats(reset=True)
+    hr.open("s3://b", **options, rebuild=True).close()
+    assert gets(server) == SHARDS
+
+
 def test_what_was_finished_before_sigkill_is_not_read_again(world, tmp_path):
     server, folder, options = world
     code = (
