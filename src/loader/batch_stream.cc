@@ -14,16 +14,14 @@
 namespace headrace {
 namespace {
 
-// Batches handed over by the engine and not yet taken by the consumer: one ready, one in the making;
-// more of small ones, because a hand-over between threads takes some milliseconds whatever the
-// batch's size.
+// Batches handed over by the engine and not yet taken by the consumer: one ready, one in the making; more of
+// small ones, because a hand-over between threads takes some milliseconds whatever the batch's size.
 constexpr uint32_t kWindowMin = 2, kWindowMax = 16;
 constexpr uint64_t kWindowBytes = 32 << 20;
 constexpr uint64_t kKeyBytes = 24;  // of a sample's key, in tars of ImageNet's kind
 // While next() waits, how often it looks what it waits for.
 constexpr Nanos kSlice = std::chrono::milliseconds(5);
-// Requests asked of the store: the cap. How many are on their way is for admission to decide, 768 at most
-// (store/admission_limit.h).
+// Requests asked of the store: the cap. Admission decides how many are on their way (store/admission_limit.h).
 constexpr uint32_t kRequestsMax = 1024;
 // Of the memory, for second readings of late ranges: at 256 MiB that is 8 MiB, and 3 % of 512 reads of 460 KB are 7.
 constexpr uint64_t kSpareShare = 32;
