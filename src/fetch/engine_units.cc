@@ -74,6 +74,8 @@ void FetchEngine::send_unit(std::shared_ptr<Part> part) {
     }
     request.dst = {buffer.subspan(read.at, read.range.size())};
     request.fresh = part->rereads > 0;
+    request.lane = lane();
+    if (spare_ && !source.in_memory) request.spare = std::make_shared<RangeSpare>(spare_);
     source.store->read(
         std::move(request),
         [self = shared_from_this(), part](ReadOutcome outcome) mutable {

@@ -7,8 +7,10 @@
 #include <algorithm>
 
 #include "base/endian.h"
+#include "fetch/testing_deaf.h"
 #include "fetch/testing_engine.h"
 #include "format/testing_arrow.h"
+#include "store/hedge_store.h"
 
 namespace headrace {
 namespace {
@@ -112,11 +114,11 @@ struct UnitsBench {
   void run(bool keep = false) {
     Result<BatchPlan> plan = BatchPlan::make(spec);
     ASSERT_TRUE(plan.ok()) << plan.status().message();
-    FetchSource from{store, index, spec.sources[0].counts, nullptr, "", true};
+    FetchSource from{over ? over : store, index, spec.sources[0].counts, nullptr, "", true};
     from.units = source;
     from.keep_units = keep;
     sink = std::make_shared<NumberSink>();
-    engine = FetchEngine::make({{from}, &executor, buffers, budget}, *std::move(plan), {}, sink);
+    engine = FetchEngine::make({{from}, &executor, buffers, budget}, *std::move(plan), fetch, sink);
     engine->start();
     engine->allow(2);
     for (int idle = 0; idle < 200 && sink->ends == 0; ++idle) {
@@ -167,6 +169,8 @@ struct UnitsBench {
   ManualExecutor executor{clock};
   MemoryStore memory;
   std::shared_ptr<LateStore> store;
+  std::shared_ptr<ObjectStore> over;  // what the engine reads from, when it is not `store`
+  FetchOptions fetch;
   std::shared_ptr<NumberUnits> source;
   std::shared_ptr<const DatasetIndex> index;
   std::shared_ptr<Budget> budget;
@@ -189,6 +193,19 @@ TEST(EngineUnits, DeliversTheFrozenOrderAndReadsFewUnitsTwice) {
   EXPECT_EQ(std::vector<uint64_t>(bench.sink->samples.begin() + 42, bench.sink->samples.begin() + 50), golden);
   EXPECT_LE(bench.source->decoded, 2u * (7 + 3));
   EXPECT_EQ(bench.engine->metrics().rereads.value(), 0u);
+}
+
+TEST(EngineUnits, AReadThatIsNotAnsweredIsMadeTwice) {
+  UnitsBench bench(kUnits);
+  auto deaf = std::make_shared<testing::DeafOnce>(bench.store, 3);
+  StoreMetrics metrics;
+  bench.over = std::make_shared<HedgeStore>(deaf, HedgeOptions{.share = 0.3}, &metrics);
+  bench.fetch.spare_bytes = 16 << 10;
+  bench.run();
+  bench.expect_exact();
+  EXPECT_EQ(metrics.hedges_won.value(), 1u);
+  EXPECT_EQ(deaf->lanes.size(), 1u);
+  EXPECT_FALSE(deaf->lanes.contains(0));
 }
 
 TEST(EngineUnits, EveryRankGetsItsRows) {

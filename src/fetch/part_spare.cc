@@ -4,18 +4,6 @@
 namespace headrace {
 namespace {
 
-struct Held {
-  Held(std::shared_ptr<const SpareMemory> from, Buffer taken)
-      : memory(std::move(from)), buffer(std::move(taken)), bytes(buffer.bytes()) {}
-  const std::shared_ptr<const SpareMemory> memory;
-  Buffer buffer;
-  const MutableBytes bytes;
-  ~Held() {
-    buffer = {};
-    memory->gate->leave();
-  }
-};
-
 // `bytes` in one piece, or a piece a stride.
 bool are_good(const DatasetIndex& index, uint64_t shard, uint64_t stride_begin, uint64_t stride_end,
               const std::vector<MutableBytes>& bytes) {
@@ -38,15 +26,7 @@ PartSpare::PartSpare(std::shared_ptr<const SpareMemory> memory, std::shared_ptr<
       stride_end_(index_->stride_of_row(part.row_end - 1) + 1),
       range_(part.range) {}
 
-std::shared_ptr<const MutableBytes> PartSpare::take(uint64_t bytes) {
-  const Budget& budget = *memory_->budget;
-  const uint64_t charge = memory_->buffers->charge(bytes);
-  if (budget.used() + memory_->headroom_bytes + charge > budget.bytes_max()) return nullptr;
-  if (!memory_->gate->enter()) return nullptr;
-  auto held = std::make_shared<Held>(memory_, memory_->buffers->take(bytes));
-  if (!held->buffer) return nullptr;
-  return {held, &held->bytes};
-}
+std::shared_ptr<const MutableBytes> PartSpare::take(uint64_t bytes) { return take_spare(memory_, bytes); }
 
 void PartSpare::verify(ByteRange range, std::vector<MutableBytes> bytes, UniqueFunction<void(bool)> done) {
   const bool whole = range == range_ && index_->has_crc();

@@ -10,22 +10,9 @@
 #include <vector>
 
 #include "fetch/segment.h"
-#include "store/read_spare.h"
-#include "sys/budget.h"
-#include "sys/buffer_source.h"
-#include "sys/executor.h"
-#include "sys/gate.h"
+#include "store/range_spare.h"
 
 namespace headrace {
-
-// The same for all parts of an engine.
-struct SpareMemory {
-  std::shared_ptr<BufferSource> buffers;
-  std::shared_ptr<Budget> budget;
-  uint64_t headroom_bytes = 0;  // stays free
-  Executor* workers = nullptr;
-  std::shared_ptr<Gate> gate;
-};
 
 class PartSpare final : public ReadSpare {
  public:

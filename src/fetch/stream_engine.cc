@@ -68,6 +68,10 @@ StreamEngine::StreamEngine(FetchDeps deps, StreamJob job, StreamFetchOptions opt
       options_(std::move(options)),
       sink_(std::move(sink)),
       executor_(source_.store->executor()),
+      spare_(options_.spare_bytes == 0
+                 ? nullptr
+                 : std::make_shared<const SpareMemory>(SpareMemory{deps_.buffers, deps_.budget, options_.headroom_bytes,
+                                                                   deps_.workers, gate_})),
       epochs_left_(job_.epochs) {}
 
 StreamEngine::~StreamEngine() {
@@ -97,6 +101,7 @@ Status StreamEngine::build() {
   source->chunk_bytes = options_.chunk_bytes;
   source->find_index = options_.on_indexed != nullptr;
   if (job_.end != StreamEnd::kWrap) source->epoch_end = job_.epoch + job_.epochs;
+  input_ = source;
   for (uint64_t k = 0; k < mine; ++k) {
     const StreamCut& cut = job_.cuts[k];
     if (cut.mark.stream != job_.rank + k * job_.world) {
@@ -223,6 +228,7 @@ bool StreamEngine::fill_batch() {
 }
 
 bool StreamEngine::take_row(Stream& stream, uint64_t position) {
+  if (stream.doubted) return false;
   if (!stream.shuffle.ready()) {
     if (stream.shuffle.empty_epochs() >= kEmptyEpochsMax) end(nothing_found());
     return false;
@@ -309,7 +315,7 @@ void StreamEngine::close() {
   if (closed_.exchange(true)) return;
   stop_.request_stop();
   if (listener_ != 0) deps_.budget->unsubscribe(listener_);
-  gate_.close();
+  gate_->close();
   auto done = std::make_shared<std::promise<void>>();  // as FetchEngine::close()
   executor_.post([this, done] {
     ended_ = true;

@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <stop_token>
+#include <unordered_map>
 #include <vector>
 
 #include "fetch/engine.h"
@@ -21,6 +22,7 @@
 #include "fetch/stream_reader.h"
 #include "fetch/stream_shuffle.h"
 #include "plan/stream_order.h"
+#include "store/range_spare.h"
 
 namespace headrace {
 
@@ -54,9 +56,14 @@ struct StreamFetchOptions {
   uint64_t samples_ahead = 4;  // of a stream, beyond its slots; at least 1
   uint32_t requests_max = 512;
   uint64_t headroom_bytes = 0;  // kept free of slots and read-ahead, for the batches being assembled
+  uint64_t spare_bytes = 0;     // FetchOptions::spare_bytes
   uint64_t sample_bytes_max = 1 << 30;
   uint64_t decoder_bytes = 0;      // what each stream's decoder holds: charged to the budget while the engine lives
   DecoderOptions decoder;
+  // Shards against the store's checksums of them, where these are CRCs; with `check_slow` also where they are MD5 or
+  // SHA, which cost more than reading does.
+  bool check_objects = true;
+  bool check_slow = false;
   // Told of each shard that was read whole, with its index; on a worker. Null: no index is looked for.
   std::function<void(uint64_t shard, ShardIndex index)> on_indexed;
 };
@@ -81,6 +88,7 @@ class StreamEngine final : public Fetcher, public std::enable_shared_from_this<S
     StreamShuffle shuffle;
     std::unique_ptr<StreamReader> reader;
     bool starved = false;  // its worker found no memory
+    bool doubted = false;  // a shard is read again: what is held of it may be wrong
   };
   StreamEngine(FetchDeps deps, StreamJob job, StreamFetchOptions options, std::shared_ptr<FetchSink> sink);
   Status build();
@@ -91,9 +99,14 @@ class StreamEngine final : public Fetcher, public std::enable_shared_from_this<S
   void read_ahead();
   bool read_next(Stream& stream);
   void send(Stream& stream, std::shared_ptr<StreamChunk> chunk);
+  void ask_stored(Stream& stream, const std::shared_ptr<StreamChunk>& chunk);
+  void on_stored(Stream& stream, const std::shared_ptr<StreamChunk>& chunk,
+                 std::shared_ptr<const StoredChecksum> known);
   void on_read(Stream& stream, const std::shared_ptr<StreamChunk>& chunk, Status status);
   void start_work();
   void on_worked(Stream& stream, StreamReader::Work work);
+  Status take_work(Stream& stream, StreamReader::Work& work);
+  uint64_t room(const Stream& stream) const;
   bool has_headroom(uint64_t bytes) const;
   void check_stuck();
   uint64_t drop_read_ahead(uint64_t bytes);
@@ -119,11 +132,14 @@ class StreamEngine final : public Fetcher, public std::enable_shared_from_this<S
   TimedExecutor& executor_;
   FetchMetrics metrics_;
   std::stop_source stop_;
-  Gate gate_;
+  const std::shared_ptr<Gate> gate_ = std::make_shared<Gate>();
+  const std::shared_ptr<const SpareMemory> spare_;  // null: no range is read twice
   uint64_t listener_ = 0;
   std::atomic<bool> pump_posted_{false};
   std::atomic<bool> closed_{false};
 
+  std::shared_ptr<const StreamInput> input_;
+  std::unordered_map<uint64_t, std::shared_ptr<const StoredChecksum>> stored_;  // by shard; null: there is none
   std::vector<std::unique_ptr<Stream>> streams_;
   StreamTurns turns_;
   FetchedBatch batch_;         // being filled

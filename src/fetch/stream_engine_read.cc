@@ -5,6 +5,7 @@
 #include <string>
 
 #include "fetch/stream_engine.h"
+#include "store/ask_checksum.h"
 #include "sys/failpoint.h"
 
 namespace headrace {
@@ -23,7 +24,12 @@ constexpr uint32_t kStuckMax = 250;
 }  // namespace
 
 bool StreamEngine::has_headroom(uint64_t bytes) const {
-  return deps_.budget->used() + options_.headroom_bytes + bytes <= deps_.budget->bytes_max();
+  return deps_.budget->used() + options_.headroom_bytes + options_.spare_bytes + bytes <= deps_.budget->bytes_max();
+}
+
+// While a shard is read again nothing is taken out of the slots: what follows what was read before goes in beyond them.
+uint64_t StreamEngine::room(const Stream& stream) const {
+  return std::max<uint64_t>(stream.shuffle.room(options_.samples_ahead), stream.doubted ? 1 : 0);
 }
 
 // One chunk for each stream in turn, so that all of them begin at once.
@@ -50,7 +56,7 @@ bool StreamEngine::read_next(Stream& stream) {
     start_work();
     return true;
   }
-  const bool needed = stream.reader->chunks() == 0 && stream.shuffle.room(options_.samples_ahead) > 0;
+  const bool needed = stream.reader->chunks() == 0 && room(stream) > 0;
   const bool yields = executor_.clock().now() < yield_until_;
   if (!needed && (yields || !has_headroom(bytes))) return false;
   Buffer buffer = deps_.buffers->take(bytes);
@@ -63,7 +69,7 @@ bool StreamEngine::read_next(Stream& stream) {
 }
 
 void StreamEngine::send(Stream& stream, std::shared_ptr<StreamChunk> chunk) {
-  if (!gate_.enter()) return;
+  if (!gate_->enter()) return;
   ++in_flight_;
   metrics_.in_flight = in_flight_;
   if (in_flight_ > metrics_.in_flight_max) metrics_.in_flight_max = in_flight_;
@@ -79,6 +85,10 @@ void StreamEngine::send(Stream& stream, std::shared_ptr<StreamChunk> chunk) {
     request.version_id = shard.version_id;
   }
   request.dst = {chunk->buffer.bytes()};
+  request.lane = reinterpret_cast<uintptr_t>(this);
+  request.fresh = chunk->fresh;
+  if (spare_) request.spare = std::make_shared<RangeSpare>(spare_);
+  if (chunk->range.begin == 0 && !chunk->fresh) ask_stored(stream, chunk);
   source_.store->read(
       std::move(request),
       [self = shared_from_this(), &stream, chunk = std::move(chunk)](ReadOutcome outcome) mutable {
@@ -89,6 +99,45 @@ void StreamEngine::send(Stream& stream, std::shared_ptr<StreamChunk> chunk) {
             });
       },
       stop_.get_token());
+}
+
+// What the store knows of the shard, beside its first range; once a pass.
+void StreamEngine::ask_stored(Stream& stream, const std::shared_ptr<StreamChunk>& chunk) {
+  if (!options_.check_objects || !source_.pin_versions) return;
+  if (const auto found = stored_.find(chunk->shard); found != stored_.end()) {
+    const bool doubtful = found->second && !found->second->certain;
+    if (!doubtful || !*input_->doubtful_are_none) chunk->stored = found->second;
+    return;
+  }
+  if (!gate_->enter()) return;
+  ++in_flight_;
+  ++chunk->waits;
+  const ShardEntry& shard = source_.index->shards()[chunk->shard];
+  ask_checksum(
+      *source_.store, source_.key_prefix + shard.key, shard.etag, shard.size,
+      [self = shared_from_this(), &stream, chunk](std::shared_ptr<const StoredChecksum> known) mutable {
+        StreamEngine& engine = *self;
+        engine.executor_.post([self = std::move(self), &stream, chunk, known = std::move(known)]() mutable {
+          self->on_stored(stream, chunk, std::move(known));
+        });
+      },
+      stop_.get_token());
+}
+
+void StreamEngine::on_stored(Stream& stream, const std::shared_ptr<StreamChunk>& chunk,
+                             std::shared_ptr<const StoredChecksum> known) {
+  --in_flight_;
+  metrics_.in_flight = in_flight_;
+  if (known && !options_.check_slow && !is_cheap(*known)) known = nullptr;
+  stored_.insert_or_assign(chunk->shard, known);
+  chunk->stored = std::move(known);
+  if (ended_ || closed_) {
+    forget();
+  } else {
+    stream.reader->arrived(chunk);
+    pump();
+  }
+  gate_->leave();
 }
 
 void StreamEngine::on_read(Stream& stream, const std::shared_ptr<StreamChunk>& chunk, Status status) {
@@ -104,16 +153,16 @@ void StreamEngine::on_read(Stream& stream, const std::shared_ptr<StreamChunk>& c
     stream.reader->arrived(chunk);
     pump();
   }
-  gate_.leave();
+  gate_->leave();
 }
 
 void StreamEngine::start_work() {
   for (const auto& owned : streams_) {
     Stream& stream = *owned;
-    const uint64_t room = stream.shuffle.room(options_.samples_ahead);
+    const uint64_t room = this->room(stream);
     if (room == 0 || !stream.reader->has_work()) continue;
     if (stream.starved && !has_headroom(kSmallest)) continue;
-    if (!gate_.enter()) return;
+    if (!gate_->enter()) return;
     ++working_;
     stream.reader->begin_work();
     deps_.workers->post([self = shared_from_this(), &stream, room]() mutable {
@@ -138,14 +187,7 @@ void StreamEngine::on_worked(Stream& stream, StreamReader::Work work) {
     work = {};
     forget();
   } else {
-    Status status = std::move(work.status);
-    for (StreamPoint& point : work.points) stream.shuffle.push(std::move(point));
-    for (StreamItem& item : work.items) {
-      if (Status pushed = stream.shuffle.push(std::move(item)); !pushed.ok()) {
-        status = std::move(pushed);
-        break;
-      }
-    }
+    Status status = take_work(stream, work);
     if (status.ok()) {
       pump();
     } else {
@@ -153,7 +195,28 @@ void StreamEngine::on_worked(Stream& stream, StreamReader::Work work) {
       end(std::move(status));
     }
   }
-  gate_.leave();
+  gate_->leave();
+}
+
+Status StreamEngine::take_work(Stream& stream, StreamReader::Work& work) {
+  for (StreamPoint& point : work.points) stream.shuffle.push(std::move(point));
+  for (StreamItem& item : work.items) HR_TRY(stream.shuffle.push(std::move(item)));
+  for (StreamItem& item : work.mended) {
+    const std::string row = number(item.sample.row);
+    const uint64_t shard = item.sample.piece->shard;
+    if (stream.shuffle.mend(std::move(item))) continue;
+    return corrupt("read " + input_->name_prefix + source_.index->shards()[shard].key + ": sample " + row +
+                   " was delivered as other bytes than were stored: they were damaged on the way, and it was too late "
+                   "to mend; resume from a state before it");
+  }
+  if (work.settled) stream.doubted = false;
+  if (work.again) {
+    metrics_.rereads.add();
+    stream.doubted = true;
+    const auto [epoch, i] = stream.reader->go_back();
+    stream.shuffle.drop_points(epoch, i);
+  }
+  return std::move(work.status);
 }
 
 uint64_t StreamEngine::drop_read_ahead(uint64_t bytes) {

@@ -5,6 +5,7 @@
 // end_work() the part below "worker" belongs to that worker, everything else to the engine's thread.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -13,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "fetch/shard_decoder.h"
+#include "fetch/shard_reading.h"
 #include "fetch/stream_shuffle.h"
 #include "format/dataset_index.h"
 #include "plan/stream_order.h"
@@ -32,6 +33,8 @@ struct StreamInput {
   uint64_t sample_bytes_max = 0;
   uint64_t chunk_bytes = 1 << 20;
   bool find_index = false;            // ShardDecoderSpec::index
+  // A checksum that its store does not vouch for has proved to be none: no such one is believed any more.
+  std::shared_ptr<std::atomic<bool>> doubtful_are_none = std::make_shared<std::atomic<bool>>(false);
   uint64_t epoch_end = ~uint64_t{0};  // nothing is read of this epoch and later ones
 };
 
@@ -43,8 +46,11 @@ struct StreamChunk {
   ByteRange range;
   bool last = false;  // of its shard
   bool epoch_end = false;
-  bool ready = false;
+  bool fresh = false;  // its shard's bytes were wrong before
+  int waits = 1;       // answers that are to come: the range, and what the store knows of the shard
   Buffer buffer;
+  std::shared_ptr<const StoredChecksum> stored;  // of the whole shard; with its first range only
+  bool ready() const { return waits == 0; }
 };
 
 class StreamReader {
@@ -57,9 +63,9 @@ class StreamReader {
   uint64_t next_bytes();
   // Takes `buffer` for it. Good until it was worked on.
   std::shared_ptr<StreamChunk> next_chunk(Buffer buffer);
-  void arrived(const std::shared_ptr<StreamChunk>& chunk) { chunk->ready = true; }
+  void arrived(const std::shared_ptr<StreamChunk>& chunk) { --chunk->waits; }
   uint64_t chunks() const { return chunks_.size() + working_; }
-  bool has_work() const { return !busy_ && (working_ > 0 || (!chunks_.empty() && chunks_.front()->ready)); }
+  bool has_work() const { return !busy_ && (working_ > 0 || (!chunks_.empty() && chunks_.front()->ready())); }
   // Forgets the ranges at the end that have come but were not worked on; they are read again. Returns their bytes.
   uint64_t drop_chunks(uint64_t bytes);
 
@@ -72,17 +78,25 @@ class StreamReader {
     std::vector<StreamPoint> points;
     std::vector<std::pair<uint64_t, ShardIndex>> indexed;  // shards that were read whole
     bool no_memory = false;
+    // The shard's bytes were wrong: go_back(). Until `settled` nothing of it may be delivered; then `mended` replace
+    // what went out before.
+    bool again = false, settled = false;
+    std::vector<StreamItem> mended;
     Status status;
   };
   Work work(size_t samples_max);
 
   // --- engine
   void end_work();
+  // After Work::again: the shard is asked for from its beginning. Returns its epoch and place in the stream.
+  std::pair<uint64_t, uint64_t> go_back();
 
  private:
   uint64_t shards_in_epoch();
   Result<bool> work_on(const StreamChunk& chunk, size_t samples_max, Work& out);
   Status open(const StreamChunk& chunk);
+  bool read_again(const StreamChunk& chunk, Work& out);
+  void settle(const StreamChunk& chunk, Work& out);
 
   const std::shared_ptr<const StreamInput> source_;
   const uint64_t stream_;
@@ -98,7 +112,10 @@ class StreamReader {
   // Worker.
   std::deque<std::shared_ptr<StreamChunk>> work_;
   uint64_t work_at_ = 0;  // bytes of work_.front() that are used up
-  std::unique_ptr<ShardDecoder> decoder_;
+  bool checked_ = false;   // work_.front() was shown to the check
+  std::unique_ptr<ShardReading> reading_;
+  bool doubted_ = false;                      // its samples so far may be wrong
+  std::pair<uint64_t, uint64_t> again_{~uint64_t{0}, 0};  // epoch and place of the shard that was read again last
   ShardStart start_;  // of the first shard
   SkipList skips_;
 };

@@ -95,6 +95,29 @@ Status StreamShuffle::restore(StreamItem item) {
   return {};
 }
 
+bool StreamShuffle::mend(StreamItem item) {
+  for (StreamItem& waits : waiting_) {
+    const bool same = !waits.epoch_end && waits.epoch == item.epoch && waits.shard == item.shard;
+    if (!same || waits.sample.row != item.sample.row) continue;
+    waits.sample = std::move(item.sample);
+    return true;
+  }
+  if (item.epoch != epoch_) return false;
+  const auto is_it = [&](const Place& p) { return p.begin.shard == item.shard && p.begin.row == item.sample.row; };
+  const auto place = std::ranges::find_if(places_, is_it);
+  if (place == places_.end() || place->gone) return false;
+  const uint64_t ordinal = place->begin.ordinal;
+  uint64_t slot = 0;
+  if (restoring_) slot = slot_of_[ordinal - wanted_.mark.oldest.ordinal];
+  else while (slots_.at(slot) != ordinal) ++slot;
+  held_[slot] = std::move(item.sample);
+  return true;
+}
+
+void StreamShuffle::drop_points(uint64_t epoch, uint64_t shard) {
+  std::erase_if(points_, [&](const StreamPoint& p) { return p.epoch == epoch && p.shard == shard; });
+}
+
 uint64_t StreamShuffle::room(uint64_t ahead) const {
   if (restoring_) return slot_of_.size() - restored_;
   const uint64_t most = spec_.slots + ahead, have = samples_held();

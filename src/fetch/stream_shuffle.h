@@ -51,6 +51,10 @@ class StreamShuffle {
   // The next item of the stream, which begins at mark().oldest. kPrecondition: it is not what the state says.
   Status push(StreamItem item);
   void push(StreamPoint point) { points_.push_back(std::move(point)); }
+  // A sample that was pushed comes in place of itself. False: it was taken already.
+  bool mend(StreamItem item);
+  // The restart points of the stream's i-th shard of the epoch are not to be used.
+  void drop_points(uint64_t epoch, uint64_t shard);
   // The samples that were delivered before the resume, counted from mark().oldest.
   SkipList skips() const;
 

@@ -27,6 +27,11 @@ class LateStore final : public ObjectStore {
     ++reads;
     bytes += request.range.size();
     const auto when = executor().clock().now() + std::chrono::microseconds(random_.next() % 50'000);
+    const auto spoil = spoils.find(request.key);
+    if (spoil != spoils.end() && request.range.contains({spoil->second.at, spoil->second.at + 1})) {
+      if (request.fresh) ++fresh;
+      if (spoil->second.times-- > 0) done = spoiled(request, spoil->second.at - request.range.begin, std::move(done));
+    }
     executor().post_at(when, [this, request = std::move(request), done = std::move(done), stop]() mutable {
       inner_.read(std::move(request), std::move(done), stop);
     });
@@ -43,8 +48,22 @@ class LateStore final : public ObjectStore {
   TimedExecutor& executor() override { return inner_.executor(); }
   const std::string& name() const override { return inner_.name(); }
   uint64_t reads = 0, bytes = 0;
+  // Of an object: the byte that arrives with a bit flipped, so many times. How many of its later reads were `fresh`.
+  struct Spoil {
+    uint64_t at = 0;
+    int times = 1;
+  };
+  std::map<std::string, Spoil> spoils;
+  int fresh = 0;
 
  private:
+  static UniqueFunction<void(ReadOutcome)> spoiled(const ReadRequest& request, uint64_t at,
+                                                   UniqueFunction<void(ReadOutcome)> done) {
+    return [bytes = request.dst[0], at, done = std::move(done)](ReadOutcome outcome) mutable {
+      bytes[at] ^= std::byte{4};
+      done(std::move(outcome));
+    };
+  }
   ObjectStore& inner_;
   SeededRandom random_;
 };
@@ -141,7 +160,7 @@ struct Bench {
   StreamSpec spec(uint64_t streams, uint64_t slots) const { return {world.counts.size(), streams, slots, world.seed}; }
 
   Status make(StreamJob job) {
-    StreamFetchOptions options;
+    StreamFetchOptions options = fetch;
     options.chunk_bytes = 1500;
     options.decoder.point_every = world.point_every;
     options.headroom_bytes = headroom;
@@ -187,6 +206,7 @@ struct Bench {
   std::shared_ptr<StreamEngine> engine;
   std::map<uint64_t, ShardIndex> indexed;
   uint64_t headroom = 0;
+  StreamFetchOptions fetch;
   Executor* workers = &executor;
 };
 

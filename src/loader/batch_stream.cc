@@ -236,6 +236,8 @@ Result<std::shared_ptr<Fetcher>> BatchStream::Impl::make_stream_engine(FetchDeps
   out.samples_ahead = std::clamp<uint64_t>(2 * options.batch / mine, 2, 64);
   out.requests_max = fetch.requests_max;
   out.headroom_bytes = fetch.headroom_bytes;
+  out.spare_bytes = fetch.spare_bytes;
+  out.check_slow = dataset->checks();
   out.decoder_bytes = dataset->decoder_bytes();
   out.sample_bytes_max = std::max<uint64_t>(budget->bytes_max() / 8, 1 << 20);
   out.on_indexed = [weak = std::weak_ptr<Dataset>(dataset)](uint64_t shard, ShardIndex index) {

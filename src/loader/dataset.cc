@@ -28,6 +28,7 @@ class DatasetOpener {
     out_ = std::shared_ptr<Dataset>(new Dataset());
     out_->runtime_ = Runtime::shared();
     out_->store_options_ = options_.store;
+    out_->checks_ = options_.verify;
     HR_TRY_ASSIGN(out_->opened_, open_store(urls_[0], options_.store, out_->runtime_));
     out_->index_dir_ = options_.index_dir.empty() ? default_index_dir() : options_.index_dir;
     LoadedIndex loaded;

@@ -137,6 +137,7 @@ class Dataset {
   const std::string& key_prefix() const { return prefix_; }
   // If-Match every read with the index's ETag (off for a data set opened with trust_copy).
   bool pin_versions() const { return pin_versions_; }
+  bool checks() const { return checks_; }  // opened with OpenOptions::verify
 
  private:
   friend class DatasetOpener;
@@ -154,6 +155,7 @@ class Dataset {
   std::string index_dir_;
   std::string listing_hash_;
   bool pin_versions_ = true;
+  bool checks_ = false;
   StoreOptions store_options_;
   std::shared_ptr<const DatasetIndex> index_;
   std::shared_ptr<const ShardCounts> counts_;

@@ -2,44 +2,16 @@
 #include "loader/find_shards.h"
 
 #include <algorithm>
-#include <deque>
-#include <future>
 #include <map>
 #include <string_view>
 
 #include "base/hash.h"
 #include "format/litdata.h"
 #include "loader/find_tokens.h"
+#include "loader/shard_listing.h"
 
 namespace headrace {
 namespace {
-
-constexpr std::string_view kMdsIndexName = "index.json";
-constexpr size_t kHeadsAtOnce = 32;
-
-bool ends_with_any(std::string_view key, std::initializer_list<std::string_view> suffixes) {
-  return std::ranges::any_of(suffixes, [&](std::string_view s) { return key.ends_with(s); });
-}
-
-// What an object is by its name: the name of a format (format_facts), what is known but not read, or "" for company
-// (indexes, notes) that is passed over.
-std::string_view kind_of(std::string_view key) {
-  if (const FormatFacts* facts = format_of_key(key)) return facts->name;
-  if (key.ends_with(".tar.xz")) return "tar compressed with xz";
-  if (ends_with_any(key, {".arrow"})) return "Arrow";
-  if (ends_with_any(key, {".npy", ".npz"})) return "binary";
-  if (ends_with_any(key, {".jpg", ".jpeg", ".png", ".webp"})) return "images as loose objects";
-  return "";
-}
-
-// Whether an index.json says what the shards of this format are.
-bool by_index_json(std::string_view format) {
-  return std::ranges::any_of(format_facts(), [&](const FormatFacts& f) { return f.name == format && f.by_index_json; });
-}
-
-ShardEntry entry_of(const ObjectMeta& meta, const std::string& root) {
-  return {meta.key.substr(root.size()), meta.size, meta.etag, meta.version_id, 0, ""};
-}
 
 class Finder {
  public:
@@ -50,8 +22,8 @@ class Finder {
   Result<FoundShards> find() {
     if (urls_.size() > 1) return listed_shards();
     const std::string& key = urls_[0].key;
-    if (key == kMdsIndexName || key.ends_with("/" + std::string(kMdsIndexName))) {
-      return indexed(key.substr(0, key.size() - kMdsIndexName.size()));
+    if (key == kIndexJsonName || key.ends_with("/" + std::string(kIndexJsonName))) {
+      return indexed(key.substr(0, key.size() - kIndexJsonName.size()));
     }
     const std::string_view kind = format_.empty() ? kind_of(key) : std::string_view(format_);
     if (!key.ends_with('/') && !kind.empty() && !by_index_json(kind)) return listed_shards();
@@ -62,106 +34,60 @@ class Finder {
   // The user named every shard: the order is the user's.
   Result<FoundShards> listed_shards() {
     std::vector<std::string> keys;
-    for (const DataUrl& url : urls_) keys.push_back(url.key);
+    std::map<std::string, std::string, std::less<>> kinds;
     FoundShards found;
-    HR_TRY_ASSIGN(found.shard_format, one_format(keys));
-    found.root = common_folder(keys);
-    auto [low, high] = std::ranges::minmax(keys);
-    const size_t same = static_cast<size_t>(std::ranges::mismatch(low, high).in1 - low.begin());
-    HR_TRY_ASSIGN(auto objects, objects_of(keys, low.substr(0, same)));
-    std::map<std::string_view, const ObjectMeta*> by_key;
-    for (const ObjectMeta& object : objects) by_key.emplace(object.key, &object);
-    for (const std::string& key : keys) {
-      auto it = by_key.find(key);
-      if (it == by_key.end()) {
-        return not_found("open " + store_.name() + "/" + key + ": no such object (" +
-                         std::to_string(missing(keys, by_key)) + " of " + std::to_string(keys.size()) +
-                         " shards are missing); check the range in the URL against `headrace ls`");
-      }
-      found.shards.push_back(entry_of(*it->second, found.root));
+    for (const DataUrl& url : urls_) {
+      keys.push_back(url.key);
+      kinds.try_emplace(std::string(kind_of(url.key)), url.key);
+      found.shards.emplace_back().key = url.key;
     }
+    HR_TRY_ASSIGN(found.shard_format, one_format(kinds));
+    HR_TRY(look_up(store_, found.shards, stop_));
+    const auto gone = std::ranges::count(found.shards, kNotListed, &ShardEntry::size);
+    if (gone > 0) {
+      const auto first = std::ranges::find(found.shards, kNotListed, &ShardEntry::size);
+      return not_found("open " + store_.name() + "/" + first->key + ": no such object (" + std::to_string(gone) +
+                       " of " + std::to_string(keys.size()) +
+                       " shards are missing); check the range in the URL against `headrace ls`");
+    }
+    cut_root(found, common_folder(keys));
     HR_TRY(complete(found));
     return found;
   }
 
-  // By one listing, or, where a store has none, by asking for each.
-  Result<std::vector<ObjectMeta>> objects_of(const std::vector<std::string>& keys, const std::string& prefix) {
-    auto listed = list_all(store_, prefix, kObjectsListedMax, stop_);
-    if (listed.ok() || listed.status().code() != Code::kUnsupported) return listed;
-    return head_each(keys);
-  }
-
-  Result<std::vector<ObjectMeta>> head_each(const std::vector<std::string>& keys) {
-    std::deque<std::future<Result<ObjectMeta>>> under_way;
-    std::vector<ObjectMeta> objects;
-    for (size_t next = 0; next < keys.size() || !under_way.empty();) {
-      if (next < keys.size() && under_way.size() < kHeadsAtOnce) {
-        auto promise = std::make_shared<std::promise<Result<ObjectMeta>>>();
-        under_way.push_back(promise->get_future());
-        store_.head(keys[next++], [promise](Result<ObjectMeta> meta) { promise->set_value(std::move(meta)); }, stop_);
-        continue;
-      }
-      Result<ObjectMeta> meta = under_way.front().get();
-      under_way.pop_front();
-      if (meta.ok()) objects.push_back(*std::move(meta));
-      else if (meta.status().code() != Code::kNotFound) return meta.status();  // a missing one is the caller's to tell
-    }
-    return objects;
-  }
-
-  static size_t missing(const std::vector<std::string>& keys,
-                        const std::map<std::string_view, const ObjectMeta*>& by_key) {
-    return static_cast<size_t>(
-        std::ranges::count_if(keys, [&](const std::string& key) { return !by_key.contains(key); }));
+  static void cut_root(FoundShards& found, std::string root) {
+    found.root = std::move(root);
+    for (ShardEntry& shard : found.shards) shard.key.erase(0, found.root.size());
   }
 
   // A folder, or a prefix of keys where no such folder is.
   Result<FoundShards> under_prefix(const std::string& key) {
-    HR_TRY_ASSIGN(auto objects, list_all(store_, key, kObjectsListedMax, stop_));
-    const std::string folder = key.empty() || key.ends_with('/') ? key : key + "/";
-    std::vector<const ObjectMeta*> inside;
-    for (const ObjectMeta& object : objects) {
-      if (object.key.starts_with(folder)) inside.push_back(&object);
-    }
-    const bool is_folder = !inside.empty();
-    if (!is_folder) {
-      for (const ObjectMeta& object : objects) inside.push_back(&object);
-    }
-    if (inside.empty()) {
+    HR_TRY_ASSIGN(ShardListing listing, list_shards(store_, key, format_, stop_));
+    if (listing.objects == 0) {
       return not_found("open " + store_.name() + "/" + key +
                        ": no object has this prefix; check bucket and prefix with `headrace ls`");
     }
-    const bool has_index_json = is_folder && std::ranges::any_of(inside, [&](const ObjectMeta* object) {
-      return object->key == folder + std::string(kMdsIndexName);
-    });
     // Beside tars an index.json is another tool's (wids): the tars are the data.
-    const bool has_others = std::ranges::any_of(inside, [](const ObjectMeta* object) {
-      const FormatFacts* facts = format_of_key(object->key);
-      return facts != nullptr && !facts->by_index_json && facts->format != Format::kTokens;  // LitData has .bin, too
-    });
-    if (has_index_json && (format_.empty() ? !has_others : by_index_json(format_))) return indexed(folder, &objects);
-    return by_names(inside, key);
+    if (listing.has_index_json && (format_.empty() ? !listing.has_others : by_index_json(format_))) {
+      return indexed(key.empty() || key.ends_with('/') ? key : key + "/", &listing);
+    }
+    return by_names(std::move(listing), key);
   }
 
-  Result<FoundShards> by_names(const std::vector<const ObjectMeta*>& inside, const std::string& key) {
-    std::vector<std::string> keys;
-    for (const ObjectMeta* object : inside) {
-      // .headrace/, .nv-meta/
-      if (object->key.find("/.") != std::string::npos || object->key.starts_with('.')) continue;
-      const std::string_view kind = kind_of(object->key);
-      if (format_.empty() ? !kind.empty() : kind == format_) keys.push_back(object->key);
+  Result<FoundShards> by_names(ShardListing listing, const std::string& key) {
+    FoundShards found;
+    found.shards = std::move(listing.shards);
+    if (!format_.empty()) {
+      std::erase_if(found.shards, [&](const ShardEntry& shard) { return kind_of(shard.key) != format_; });
     }
-    if (keys.empty()) {
-      return not_found("open " + store_.name() + "/" + key + ": " + std::to_string(inside.size()) +
+    if (found.shards.empty()) {
+      return not_found("open " + store_.name() + "/" + key + ": " + std::to_string(listing.objects) +
                        " objects lie there, but no shards" +
                        (format_.empty() ? " (" + endings() + ") and no MDS index.json" : " of " + format_));
     }
-    FoundShards found;
-    HR_TRY_ASSIGN(found.shard_format, one_format(keys));
-    found.root = common_folder(keys);
-    for (const ObjectMeta* object : inside) {
-      if (std::ranges::binary_search(keys, object->key)) found.shards.push_back(entry_of(*object, found.root));
-    }
+    HR_TRY_ASSIGN(found.shard_format, one_format(listing.kinds));
+    // In order of keys: what the first and the last have in common, all have.
+    cut_root(found, common_folder({found.shards.front().key, found.shards.back().key}));
     HR_TRY(complete(found));
     return found;
   }
@@ -182,37 +108,35 @@ class Finder {
     return text;
   }
 
-  // The format of shards that need no more than their names; null: they do.
-  Result<std::shared_ptr<const ShardFormat>> one_format(const std::vector<std::string>& keys) const {
-    std::map<std::string_view, std::string_view> example;
-    for (const std::string& key : keys) example.emplace(kind_of(key), key);
-    if (example.size() > 1 && format_.empty()) {
+  // The format of shards that need no more than their names; null: they do. `kinds`: with a key of each.
+  Result<std::shared_ptr<const ShardFormat>> one_format(
+      const std::map<std::string, std::string, std::less<>>& kinds) const {
+    if (kinds.size() > 1 && format_.empty()) {
       std::string text = "open " + store_.name() + ": shards of several formats:";
-      for (auto [kind, key] : example) {
-        text += " " + std::string(kind.empty() ? "unknown" : kind) + " (" + std::string(key) + ")";
-      }
+      for (const auto& [kind, key] : kinds) text += " " + (kind.empty() ? "unknown" : kind) + " (" + key + ")";
       return invalid_argument(text + "; open one kind at a time, or give format=");
     }
-    const std::string kind = format_.empty() ? std::string(example.begin()->first) : format_;
+    const std::string& first = kinds.begin()->second;
+    const std::string kind = format_.empty() ? kinds.begin()->first : format_;
     if (by_index_json(kind)) {
-      return invalid_argument("open " + store_.name() + "/" + keys[0] + ": " + kind +
+      return invalid_argument("open " + store_.name() + "/" + first + ": " + kind +
                               " shards are opened by their folder or index.json, not one by one");
     }
     const Result<Format> format = format_from_name(kind);
     if (format.ok() && *format == Format::kTokens) return std::shared_ptr<const ShardFormat>();
     if (tokens_ != TokenOptions{}) {
-      return invalid_argument("open " + store_.name() + "/" + keys[0] +
+      return invalid_argument("open " + store_.name() + "/" + first +
                               ": window=, token_dtype= and eos= are for files of tokens, this is " + kind);
     }
     if (format.ok()) return shard_format(*format, "");
     std::string known;
     for (const FormatFacts& facts : format_facts()) known += (known.empty() ? "" : ", ") + std::string(facts.name);
-    return unsupported("open " + store_.name() + "/" + keys[0] + ": " + (kind.empty() ? "this kind of object" : kind) +
+    return unsupported("open " + store_.name() + "/" + first + ": " + (kind.empty() ? "this kind of object" : kind) +
                        " is not read by this version (read are " + known + ")");
   }
 
-  Result<FoundShards> indexed(const std::string& root, const std::vector<ObjectMeta>* objects = nullptr) {
-    const std::string key = root + std::string(kMdsIndexName);
+  Result<FoundShards> indexed(const std::string& root, const ShardListing* listing = nullptr) {
+    const std::string key = root + std::string(kIndexJsonName);
     HR_TRY_ASSIGN(ObjectMeta meta, head_now(store_, key, stop_));
     if (meta.size == 0 || meta.size > kMdsIndexBytesMax) {
       return corrupt("open " + store_.name() + "/" + key + ": " + std::to_string(meta.size) + " bytes");
@@ -223,14 +147,7 @@ class Finder {
     if (Status status = parse_index_json(json, found); !status.ok()) {
       return status.with_context("open " + store_.name() + "/" + key);
     }
-    std::vector<ObjectMeta> own;
-    if (objects == nullptr) {
-      std::vector<std::string> keys;
-      for (const ShardEntry& shard : found.shards) keys.push_back(root + shard.key);
-      HR_TRY_ASSIGN(own, objects_of(keys, root));
-      objects = &own;
-    }
-    HR_TRY(join_listing(found, *objects));
+    HR_TRY(join_listing(found, listing));
     return found;
   }
 
@@ -249,20 +166,32 @@ class Finder {
     return invalid_argument("it says " + std::string(says) + ", format= says " + format_);
   }
 
-  Status join_listing(FoundShards& found, const std::vector<ObjectMeta>& objects) const {
-    std::map<std::string_view, const ObjectMeta*> by_key;
-    for (const ObjectMeta& object : objects) by_key.emplace(object.key, &object);
-    for (ShardEntry& shard : found.shards) {
-      auto it = by_key.find(found.root + shard.key);
-      const std::string text = "open " + store_.name() + "/" + found.root + shard.key;
-      if (it == by_key.end()) return not_found(text + ": index.json lists this shard, but there is no such object");
-      if (shard.size == 0) shard.size = it->second->size;  // LitData says none that can be relied on
-      if (it->second->size != shard.size) {
-        return corrupt(text + ": index.json says " + std::to_string(shard.size) + " bytes, the object has " +
-                       std::to_string(it->second->size) + "; it is truncated or index.json is of another version");
+  // What the store says of the shards that index.json lists.
+  Status join_listing(FoundShards& found, const ShardListing* listing) const {
+    std::vector<ShardEntry> objects(found.shards.size());
+    bool all = listing != nullptr;
+    for (size_t i = 0; i < objects.size(); ++i) {
+      objects[i].key = found.root + found.shards[i].key;
+      if (!all) continue;
+      const auto it = std::ranges::lower_bound(listing->shards, objects[i].key, {}, &ShardEntry::key);
+      all = it != listing->shards.end() && it->key == objects[i].key;
+      if (all) objects[i] = *it;
+    }
+    // A shard by an unusual name was not kept.
+    if (!all) HR_TRY(look_up(store_, objects, stop_));
+    for (size_t i = 0; i < objects.size(); ++i) {
+      ShardEntry& shard = found.shards[i];
+      const std::string text = "open " + store_.name() + "/" + objects[i].key;
+      if (objects[i].size == kNotListed) {
+        return not_found(text + ": index.json lists this shard, but there is no such object");
       }
-      shard.etag = it->second->etag;
-      shard.version_id = it->second->version_id;
+      if (shard.size == 0) shard.size = objects[i].size;  // LitData says none that can be relied on
+      if (objects[i].size != shard.size) {
+        return corrupt(text + ": index.json says " + std::to_string(shard.size) + " bytes, the object has " +
+                       std::to_string(objects[i].size) + "; it is truncated or index.json is of another version");
+      }
+      shard.etag = std::move(objects[i].etag);
+      shard.version_id = std::move(objects[i].version_id);
     }
     return {};
   }

@@ -21,9 +21,6 @@ struct FoundShards {
   std::vector<ShardEntry> shards;                   // keys relative to root; size, ETag, version id
 };
 
-// Data sets of more objects are refused by name of the limit.
-inline constexpr uint64_t kObjectsListedMax = 50'000'000;
-
 // `format`: "" = found out by names. Errors: nothing there (kNotFound), several formats (kInvalidArgument), a format
 // that is not read (kUnsupported), a listed shard that is missing or of another size.
 Result<FoundShards> find_shards(ObjectStore& store, const std::vector<DataUrl>& urls, const std::string& format,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "loader/shard_check.h"
 
+#include "store/ask_checksum.h"
 #include "sys/log.h"
 
 namespace headrace {
@@ -10,18 +11,12 @@ namespace {
 // damaged in another way than the second.
 constexpr int kReadingsMax = 3;
 
-// Null when the store cannot say, or speaks of another object than the one that was listed: reading finds that out.
 ShardPass::Stored ask(ObjectStore& store, const std::string& key, const ShardEntry& entry, std::stop_token stop) {
   auto promise = std::make_shared<std::promise<std::shared_ptr<const StoredChecksum>>>();
   ShardPass::Stored answer = promise->get_future().share();
-  if (entry.etag.empty()) {
-    promise->set_value(nullptr);
-    return answer;
-  }
-  store.head(key, [promise, etag = entry.etag, size = entry.size](Result<ObjectMeta> meta) {
-    const bool same = meta.ok() && meta->etag == etag && meta->size == size;
-    promise->set_value(same ? std::move(meta->checksum) : nullptr);
-  }, std::move(stop));
+  ask_checksum(store, key, entry.etag, entry.size,
+               [promise](std::shared_ptr<const StoredChecksum> known) { promise->set_value(std::move(known)); },
+               std::move(stop));
   return answer;
 }
 

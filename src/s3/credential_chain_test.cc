@@ -3,6 +3,8 @@
 // Each source of the chain against a fake of the real service: what is asked, what is believed, what is said when it
 // fails; and that no secret is ever said. Answers are those of AWS's documentation.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -459,6 +461,29 @@ TEST_F(RunProcess, IsBoundedInTimeAndOutputWithItsChildren) {
   stop.request_stop();
   EXPECT_EQ(run({"sleep", "30"}, std::chrono::seconds(20), stop.get_token()).status().code(), Code::kCancelled);
   EXPECT_LT(SystemClock::instance().now() - start, std::chrono::seconds(15));
+}
+
+// A program is run from a file that nobody but its user, root, or the user's own primary group can write.
+TEST_F(RunProcess, RunsNothingFromAFileThatOthersCanWrite) {
+  std::string path = "/tmp/headrace-trusts-XXXXXX";
+  const int fd = ::mkstemp(path.data());
+  ASSERT_GE(fd, 0);
+  const auto says = [&](mode_t mode) {
+    EXPECT_EQ(::fchmod(fd, mode), 0);
+    return RealProcessRunner().trusts(path).message();
+  };
+  for (const mode_t mode : {0600, 0644, 0664, 0400}) EXPECT_EQ(says(mode), "") << mode;
+  EXPECT_NE(says(0602).find("everybody can write the file"), std::string::npos);
+  if (::geteuid() == 0) {
+    ASSERT_EQ(::fchown(fd, 0, 12345), 0);
+    EXPECT_EQ(says(0640), "");
+    EXPECT_NE(says(0660).find("its group (gid=12345) can write the file"), std::string::npos);
+    ASSERT_EQ(::fchown(fd, 12345, 0), 0);
+    EXPECT_NE(says(0600).find("belongs to another user"), std::string::npos);
+  }
+  ::close(fd);
+  ::unlink(path.c_str());
+  EXPECT_NE(RealProcessRunner().trusts(path).message().find("stat: "), std::string::npos);
 }
 
 TEST(CredentialJson, IsBoundedAndFlat) {

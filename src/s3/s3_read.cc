@@ -68,8 +68,7 @@ Status ReadExchange::accept_part(const HttpReply& reply) {
                         (text != nullptr ? text->substr(0, 100) : "") + "\" " + facts(reply)), true);
 }
 
-// The ETag was the right one, so the reply contradicts itself: somebody on the way, or another object's. A second answer
-// may know better.
+// The ETag was the right one, so the reply contradicts itself; a second answer may know better.
 Status ReadExchange::check_size(uint64_t says, const HttpReply& reply) {
   if (says == 0 || request_.object_size == 0 || says == request_.object_size) return {};
   return refuse(corrupt(what() + ": the reply is of an object of another size: expected=" +

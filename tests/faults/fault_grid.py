@@ -36,6 +36,10 @@ PATHS = ("loader", "cli")
 # Above 1 on machines where others work too: all deadlines, that of Ctrl-C among them, are so many times as long.
 TIME_SCALE = float(os.environ.get("HEADRACE_FAULT_TIME_SCALE", "1"))
 CTRL_C_SECONDS_MAX = 1 * TIME_SCALE
+# Of one worker, from its 10th cell on: buffers and arenas that are kept, no leak. A cell may hold 1.5 MB of samples and
+# 8 MiB of a reply's text, and the allocator what it once had of both, on four threads.
+RESIDENT_GROWTH_MAX = 16 << 20
+_CELLS_TO_SETTLE = 10
 SECRETS = re.compile(
     r"headrace-secret|canary-wrong-secret|canary-proxy-word|canary-junk|Signature=\s*[0-9a-f]{8}|AWS4-HMAC",
     re.IGNORECASE,
@@ -57,6 +61,7 @@ class Result:
     ended: str  # "exact", "error" or "hang"
     error: str = ""
     resident: int = 0
+    resident_growth: int = 0
     ctrl_c_s: float = 0
 
     def as_json(self) -> dict[str, Any]:
@@ -115,10 +120,12 @@ class Worker:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
+        self._cells, self._settled = 0, 0
 
     def run(self, cell: dict[str, Any], seconds: float) -> dict[str, Any] | None:
         """None: no result within the time; the process is then replaced."""
         if self._process is None or self._process.poll() is not None:
+            self._cells, self._settled = 0, 0
             self._process = subprocess.Popen(
                 [sys.executable, str(HERE / "fault_cell.py")], env=environment({}), text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -133,6 +140,10 @@ class Worker:
             self.close()
             return None
         result: dict[str, Any] = json.loads(line)
+        self._cells += 1
+        if self._cells <= _CELLS_TO_SETTLE:
+            self._settled = max(self._settled, result["resident"])
+        result["resident_growth"] = max(0, result["resident"] - self._settled)
         return result
 
     def close(self) -> None:
@@ -140,6 +151,7 @@ class Worker:
             self._process.kill()
             self._process.communicate()
             self._process = None
+            self._cells, self._settled = 0, 0
 
 
 class Grid:
@@ -231,7 +243,8 @@ class Grid:
             failures.append("the fault never fired")
         return Result(
             case.id, case.name, format, path, failures, round(outcome["seconds"], 2), times, outcome["ended"],
-            outcome["text"][:1500], outcome.get("resident", 0), round(outcome.get("interrupt_s", 0), 2),
+            outcome["text"][:1500], outcome.get("resident", 0), outcome.get("resident_growth", 0),
+            round(outcome.get("interrupt_s", 0), 2),
         )  # fmt: skip
 
     def _through_loader(self, case: Case, data: DataSet, cell: dict[str, Any]) -> dict[str, Any]:
@@ -332,6 +345,8 @@ def judge(case: Case, outcome: dict[str, Any]) -> list[str]:
         wrong.append(f"C4: {outcome['seconds']:.1f} s, deadline {case.deadline:g} s")
     if outcome.get("left"):
         wrong.append(f"C5: left behind: {outcome['left']}")
+    if (growth := outcome.get("resident_growth", 0)) > RESIDENT_GROWTH_MAX:
+        wrong.append(f"C5: {growth >> 20} MiB more resident than after {_CELLS_TO_SETTLE} cells")
     if outcome.get("memory_used"):
         wrong.append(f"C5: {outcome['memory_used']} bytes of the budget still in use")
     if found := SECRETS.search(outcome["spoken"]):

@@ -25,14 +25,11 @@ from typing import Any
 
 from fault_case import Case
 from fault_data import lay_out
-from fault_grid import PATHS, Grid, Result
+from fault_grid import PATHS, TIME_SCALE, Grid, Result
 from fault_network import NETWORK
 from fault_service import SERVICE
 
 CASES = [*NETWORK, *SERVICE]
-RESIDENT_GROWTH_MAX = (
-    96 << 20
-)  # of one worker, from its 10th cell on: buffers and arenas that are kept, no leak
 Cell = tuple[Case, str, str]
 
 
@@ -106,6 +103,7 @@ def machine() -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "commit": commit.stdout.strip(),
+        "load": os.getloadavg()[0],
     }
 
 
@@ -118,6 +116,7 @@ def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     cells = {place(cell): cell for cell in [*old["cells"], *new["cells"]]}
     return {
         "machine": new["machine"],
+        "time_scale": new.get("time_scale", TIME_SCALE),
         "seconds": old["seconds"] + new["seconds"],
         "cells": list(cells.values()),
     }
@@ -147,6 +146,7 @@ def main() -> None:
         document = {
             "machine": machine(),
             "seconds": seconds,
+            "time_scale": TIME_SCALE,
             "cells": [r.as_json() for r in so_far],
         }
         options.results.parent.mkdir(parents=True, exist_ok=True)

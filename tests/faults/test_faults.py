@@ -47,6 +47,7 @@ OUTCOME = {"ended": "exact", "seconds": 1.0, "text": "", "spoken": "", "differen
         (Case("N5", "x", deadline=0.5), {}, "C4"),
         (Case("N5", "x"), {"left": "threads ['hr-loop']"}, "C5"),
         (Case("N5", "x"), {"memory_used": 4096}, "C5"),
+        (Case("N5", "x"), {"resident_growth": 40 << 20}, "C5: 40 MiB more resident"),
         (Case("N5", "x"), {"spoken": "key headrace-secret"}, "a secret was shown"),
         (Case("N5", "x"), {"spoken": "Authorization: AWS4-HMAC-SHA256"}, "a secret was shown"),
         (Case("N5", "x"), {"ended": "error", "text": "read train-000002.tar: gone"}, "where it heals"),

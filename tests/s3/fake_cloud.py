@@ -51,6 +51,10 @@ class FakeCloud:
         self.reads = 0
         self.refusal: tuple[int, str] | None = None  # what every service answers with instead
         self.lock = threading.Lock()
+        self.public = False  # the bucket takes unsigned requests, and no others
+        self.region = ""  # the bucket's; "" = any will do
+        self.required: dict[str, str] = {}  # headers that every request to the bucket must have
+        self.seen: list[tuple[str, str, str]] = []  # (host, method, path) of requests to the bucket
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
         self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
@@ -74,6 +78,22 @@ class FakeCloud:
             "token": f"CANARY-token-{number}",
             "expiry": expiry,
         }
+
+    def refuses(self, headers: Any) -> tuple[int, str, dict[str, str]] | None:
+        """What the bucket answers a request that it does not take; None: it does."""
+        authorization = headers.get("authorization", "")
+        if self.public:
+            return (403, _error("AccessDenied"), {}) if authorization else None
+        if self.region and f"/{self.region}/s3/aws4_request" not in authorization:
+            return 301, _error("PermanentRedirect"), {"x_amz_bucket_region": self.region}
+        token = headers.get("x-amz-s3session-token") or headers.get("x-amz-security-token", "")
+        if not authorization:
+            return 403, _error("AccessDenied"), {}
+        if not self.is_valid(authorization, token):
+            return 400, _error("ExpiredToken"), {}
+        if any(headers.get(name) != value for name, value in self.required.items()):
+            return 403, _error("AccessDenied"), {}
+        return None
 
     def is_valid(self, authorization: str, token: str) -> bool:
         """Of a request to the bucket."""
@@ -185,7 +205,15 @@ def _handler(cloud: FakeCloud) -> type[BaseHTTPRequestHandler]:
                 self.answer(200, json.dumps({"roleCredentials": keys}))
             return True
 
-        # ---- the bucket, by path ----
+        # ---- the bucket, by host name or path ----
+
+        def create_session(self) -> None:
+            """S3 Express: the user's own keys for a session's."""
+            if cloud.refusal:
+                return self.answer(*cloud.refusal)
+            if "Credential=AKIDUSER/" not in self.headers.get("authorization", ""):
+                return self.answer(403, _error("AccessDenied"))
+            return self.answer(200, _sts("CreateSession", cloud.issue("express")))
 
         def do_HEAD(self) -> None:
             self.do_GET()
@@ -193,14 +221,21 @@ def _handler(cloud: FakeCloud) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             if self.service():
                 return None
-            authorization = self.headers.get("authorization", "")
-            if not cloud.is_valid(authorization, self.headers.get("x-amz-security-token", "")):
-                return self.answer(400, _error("ExpiredToken"))
             parts = urlsplit(self.path)
             query = parse_qs(parts.query, keep_blank_values=True)
+            host = self.headers["Host"]
+            cloud.seen.append((host, self.command, self.path))
+            if "session" in query:
+                return self.create_session()
+            if refused := cloud.refuses(self.headers):
+                status, body, headers = refused
+                return self.answer(status, body, **headers)
             if "list-type" in query:
                 return self.list_objects(query["prefix"][0])
-            key = unquote(parts.path).removeprefix("/bucket/")
+            in_path = host.startswith(("127.0.0.1", "s3."))
+            key = unquote(parts.path).removeprefix("/")
+            if in_path:
+                key = key.split("/", 1)[-1]
             body = cloud.objects.get(key)
             if body is None:
                 return self.answer(404, _error("NoSuchKey"))

@@ -188,6 +188,77 @@ def test_the_table_of_all_sources(cloud, home, monkeypatch, capsys):
     assert all(exact and renewals == 1 and "CANARY" not in text for _, exact, renewals, text in rows)
 
 
+# --- sources whose keys have no expiry --------------------------------------------------------------------------------
+
+
+def _fixed(name: str, given: dict[str, str], home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Hands the keys to the source; what hr.open has to be told."""
+    words = {
+        "aws_access_key_id": given["id"],
+        "aws_secret_access_key": given["key"],
+        "aws_session_token": given["token"],
+    }
+    if name == "environment":
+        for word, value in words.items():
+            monkeypatch.setenv(word.upper(), value)
+    elif name == "profile":
+        lines = "".join(f"{word} = {value}\n" for word, value in words.items())
+        (home / ".aws/credentials").write_text("[training]\n" + lines)
+        return {"profile": "training"}
+    return words if name == "static" else {}
+
+
+@pytest.mark.parametrize("name", ["static", "environment", "profile"])
+def test_fixed_keys_work(name, cloud, home, monkeypatch):
+    options = _fixed(name, cloud.issue("user"), home, monkeypatch)
+    with _open(cloud, **options) as ds:
+        assert _epoch(ds) == list(range(48))
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("static", ["ExpiredToken", "credentials of the options are refused", "set new ones"]),
+        ("environment", ["ExpiredToken", "the environment (AWS_ACCESS_KEY_ID) are refused", "set new ones"]),
+        ("profile", ["ExpiredToken", "profile training", "no newer"]),
+    ],
+)
+def test_fixed_keys_that_expire_say_so(name, parts, cloud, home, monkeypatch):
+    options = _fixed(name, cloud.issue("user"), home, monkeypatch)
+    with _open(cloud, **options) as ds:
+        cloud.revoke_at = cloud.reads + 5
+        with pytest.raises(hr.AccessError) as failure:
+            _epoch(ds)
+    for part in parts:
+        assert part in str(failure.value)
+    assert "CANARY" not in str(failure.value)
+    print(f"{name}: {failure.value}")
+
+
+def test_a_profile_that_a_tool_rewrites_is_read_anew_in_the_middle_of_an_epoch(cloud, home, monkeypatch):
+    options = _fixed("profile", cloud.issue("user"), home, monkeypatch)
+    with _open(cloud, **options) as ds:
+        cloud.revoked, fresh = 1, cloud.issue("user")  # the store takes the first no more, the tool has written others
+        _fixed("profile", fresh, home, monkeypatch)
+        assert _epoch(ds) == list(range(48))
+
+
+def test_anonymous_signs_nothing_whatever_keys_there_are(cloud, home, monkeypatch):
+    cloud.public = True  # a bucket that takes no signature
+    _fixed("environment", cloud.issue("user"), home, monkeypatch)
+    with _open(cloud, anonymous=True) as ds:
+        assert _epoch(ds) == list(range(48))
+    with pytest.raises(hr.AccessError):
+        _open(cloud)  # it really does not
+
+
+def test_anonymous_says_why_it_fails(cloud, home):
+    with pytest.raises(hr.AccessError) as failure:
+        _open(cloud, anonymous=True)
+    assert "denied" in str(failure.value)
+    print(f"anonymous: {failure.value}")
+
+
 def test_without_any_source_each_says_why(cloud, home):
     with pytest.raises(hr.Error) as failure:
         _open(cloud)
