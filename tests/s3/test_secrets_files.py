@@ -41,6 +41,7 @@ def _run(cloud: FakeCloud, *words: str) -> bytes:
         [sys.executable, "-m", "headrace", *words], env=environment, capture_output=True, timeout=60, check=False
     )
     _search(" ".join(words), done.stdout + done.stderr)
+    assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
 
@@ -49,10 +50,11 @@ def test_of_ledgers_their_audit_and_the_report_of_a_probe(cloud, machine):
         for _ in ds.loader(batch_size=8, ledger=str(machine / "ledger")):
             pass
     assert b"proven" in _run(cloud, "audit", str(machine / "ledger"), "--url", "s3://bucket/data/", "--json")
+    cloud.objects["data/train-999.tar"] = cloud.objects["data/train-000.tar"] + bytes(100 << 10)  # enough to measure by
     report = machine / "probe.json"
-    report.write_bytes(_run(cloud, "probe", "s3://bucket/data/", "--json"))
+    report.write_bytes(_run(cloud, "probe", "s3://bucket/data/", "--json", "--batch", "8", "--step-ms", "5"))
     assert json.loads(report.read_text())
-    _run(cloud, "plan", "s3://bucket/data/", "--json", "--probe", str(report))
+    _run(cloud, "plan", "s3://bucket/data/", "--json", "--batch", "8", "--step-ms", "5", "--probe", str(report))
     _search("files", _files_under(machine))
 
 
