@@ -158,7 +158,7 @@ Every fault is met by {{tar, MDS}} x {{the Python loader, the command line}}, an
 **{len(cells)} of {planned()} cells run, of {len({(cell["id"], cell["name"]) for cell in cells})} faults in
 {len({c["id"] for c in cells})} classes: {failed} failed.** {document["seconds"]} s, commit {machine["commit"]}, {machine["cores"]} cores shared with other work, Linux
 {machine["kernel"]}, Python {machine["python"]}. Ctrl-C was answered after {late:.2f} s at most. A part (the cells marked quick) runs in `make test`.
-One run; deadlines as they stand ({document.get("time_scale", 1):g} x), load average {machine.get("load", 0):.0f} at its end. A worker that runs
+{document.get("note", "One run.")} Deadlines as they stand ({document.get("time_scale", 1):g} x), load average {machine.get("load", 0):.0f} at its end. A worker that runs
 many cells was at most {_growth(cells)} MiB larger than after its first ten (16 MiB are the limit).
 
 {_grid(document)}
