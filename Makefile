@@ -67,10 +67,11 @@ sim:
 soak: native
 	$(PYTHON) tests/soak/soak.py cgroup
 
-# headrace against the wall; bench/README.md says how to add the peers.
+# Every table of bench/README.md (bench/tables); PEERS is what bench/peers/setup made, without it they are left out.
+PEERS ?= build/peers
 bench: native
-	cmake --preset release && cmake --build build/release --target bench_wall
-	$(PYTHON) bench/throughput.py --only 'headrace*' --only 'wall*' --profile s3 --profile notail
+	cmake --preset release && cmake --build build/release --target bench_wall bench_store
+	bench/tables build/bench $(PEERS)
 
 # Does the order cost accuracy? Three hours of two cores; bench/train_study/README.md. Goes on after a cut.
 train-study: native

@@ -12,6 +12,7 @@ objects that anyone may read.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -21,6 +22,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "s3"))
 
@@ -82,6 +85,26 @@ def run(bench: Bench, contender: Contender, ceph: CephGateway, seed: int) -> dic
         return found | result_of(bench, contender, folder)
 
 
+def wrong_hashes(
+    bench: Bench, contender: Contender, ceph: CephGateway, hashes: dict[int, str]
+) -> int:
+    """A run of its own, not timed: how many of the epoch's payloads are not the stored ones."""
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name:
+        folder = Path(name)
+        store: Any = Store(ceph.url, ceph.port)
+        command = command_for(bench, contender, store, folder, 1)
+        environment = {**child_environment(), **ceph.environment()}
+        environment |= {
+            "BENCH_SPAWNED_AT": str(time.monotonic()),
+            "BENCH_HASHES": str(folder / "hashes"),
+        }
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+        ids = np.load(folder / "ids.npy").tolist()
+        found = (folder / "hashes").read_text().split()
+    right = {i for i, digest in zip(ids, found, strict=True) if hashes.get(i) == digest}
+    return max(len(hashes), len(ids)) - len(right)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -119,7 +142,17 @@ def main() -> None:
                     options.out.write_text(
                         json.dumps({"machine": machine(), "runs": runs}, indent=1)
                     )
-    print("| contender | samples/s | CPU-s/GB | lost / repeated / wrong |\n|---|---|---|---|")
+        hashes = {
+            i: hashlib.sha256(workload.payload(i)).hexdigest() for i in range(workload.samples)
+        }
+        for contender in contenders:
+            if contender.script == "stream_headrace.py":
+                wrong = wrong_hashes(bench, contender, ceph, hashes)
+                print(
+                    f"{contender.name}: SHA-256 of {workload.samples} payloads: {wrong} wrong, "
+                    "missing or repeated"
+                )
+    print("\n| contender | samples/s | CPU-s/GB | lost / repeated / wrong |\n|---|---|---|---|")
     for contender in contenders:
         good = [r for r in runs if r["contender"] == contender.name and "failed" not in r]
         if not good:

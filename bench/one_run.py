@@ -45,7 +45,8 @@ class Bench:
 
     def can_run(self, contender: Contender) -> bool:
         has_program = self.wall if contender.script == "" else self.python_of(contender)
-        return has_program is not None and contender.dataset in self.sets
+        small = contender.samples_max is None or self.workload.samples <= contender.samples_max
+        return small and has_program is not None and contender.dataset in self.sets
 
 
 def child_environment() -> dict[str, str]:

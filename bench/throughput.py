@@ -85,9 +85,9 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def chosen(only: list[str] | None) -> list[Contender]:
+def chosen(only: list[str] | None, samples: int) -> list[Contender]:
     if not only:
-        return [contender for contender in CONTENDERS if contender.usual]
+        return [c for c in CONTENDERS if c.usual and samples <= (c.samples_max or samples)]
     found = [c for c in CONTENDERS if any(fnmatch.fnmatch(c.name, glob) for glob in only)]
     if not found:
         raise SystemExit(f"no contender is called {' or '.join(only)}; --list names them")
@@ -123,7 +123,7 @@ def main() -> None:
         return
     peers_python = options.peers / "bin" / "python"
     peers = str(peers_python) if peers_python.exists() else None
-    wanted = chosen(options.only)
+    wanted = chosen(options.only, options.samples)
     walls = any(contender.script == "" for contender in wanted)
     workload = Workload.of(options.samples)
     bench = Bench(
@@ -137,7 +137,8 @@ def main() -> None:
     contenders = [contender for contender in wanted if bench.can_run(contender)]
     for contender in wanted:
         if contender not in contenders:
-            print(f"left out: {contender.name} (run bench/peers/setup)", file=sys.stderr)
+            why = "run bench/peers/setup; some take part up to 1,024 samples"
+            print(f"left out: {contender.name} ({why})", file=sys.stderr)
     build_indexes(bench, contenders)
     report = {"machine": machine(), "workload": vars(workload), "block": bench.block, "runs": []}
     profiles = options.profile or ["s3"]

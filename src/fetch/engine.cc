@@ -25,7 +25,8 @@ std::shared_ptr<FetchEngine> FetchEngine::make(FetchDeps deps, BatchPlan plan, F
 
 FetchEngine::FetchEngine(FetchDeps deps, BatchPlan plan, FetchOptions options, std::shared_ptr<FetchSink> sink)
     : deps_(std::move(deps)), plan_(std::move(plan)), options_(options), sink_(std::move(sink)),
-      executor_(deps_.sources[0].store->executor()), spare_(spare_memory()), ahead_(options.ahead_bytes_min) {
+      executor_(deps_.sources[0].store->executor()), spare_(spare_memory()), ahead_(options.ahead_bytes_min),
+      slot_bytes_(options.slot_bytes) {
   // One visit of each lane of this rank.
   ramp_rows_ = std::max<uint64_t>(plan_.rows_per_batch(), plan_.lanes() / plan_.world());
   size_lanes();
@@ -34,7 +35,7 @@ FetchEngine::FetchEngine(FetchDeps deps, BatchPlan plan, FetchOptions options, s
 std::shared_ptr<const SpareMemory> FetchEngine::spare_memory() const {
   if (options_.spare_bytes == 0) return nullptr;
   return std::make_shared<const SpareMemory>(
-      SpareMemory{deps_.buffers, deps_.budget, options_.headroom_bytes, deps_.workers, gate_});
+      SpareMemory{deps_.buffers, deps_.budget, headroom_bytes_, deps_.workers, gate_});
 }
 
 uint64_t FetchSource::sample_bytes_mean() const {

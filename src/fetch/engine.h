@@ -65,8 +65,9 @@ struct FetchOptions {
   uint64_t headroom_bytes = 0;
   // Kept free of read-ahead besides, for second readings of late ranges (store/hedge_store.h); 0: there are none.
   uint64_t spare_bytes = 0;
-  // What assembling a batch takes of the same budget (its slot).
+  // What assembling a batch takes of the same budget (its slot); and how many slots are part of headroom_bytes.
   uint64_t slot_bytes = 0;
+  uint32_t slots = 0;
   // Rows planned and not yet handed over, at most (24 bytes of memory each).
   uint64_t rows_ahead_max = 1 << 20;
 };
@@ -80,6 +81,7 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   void start() override;
   void allow(uint32_t batches) override;
   void batch_gone() override;
+  void expect_slots(uint64_t slot_bytes) override;
   void give_back(uint64_t bytes) override;
   void close() override;
 
@@ -179,6 +181,9 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   FetchMetrics metrics_;
   std::stop_source stop_;
   const std::shared_ptr<Gate> gate_ = std::make_shared<Gate>();
+  // options_' at first; changed on the engine's thread.
+  const std::shared_ptr<std::atomic<uint64_t>> headroom_bytes_ =
+      std::make_shared<std::atomic<uint64_t>>(options_.headroom_bytes);
   const std::shared_ptr<const SpareMemory> spare_;  // null: no part is read twice
   uint64_t listener_ = 0;
   std::atomic<bool> pump_posted_{false};
@@ -196,6 +201,7 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   uint64_t ramp_rows_ = 0;
   uint64_t in_flight_ = 0;
   uint64_t bytes_in_flight_ = 0;
+  uint64_t slot_bytes_ = 0;  // options_' at first
   uint64_t bytes_ahead_ = 0;  // bytes_opened of all planned batches
   ReadAhead ahead_;
   uint64_t credits_ = 0;

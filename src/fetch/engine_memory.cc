@@ -11,13 +11,30 @@
 
 namespace headrace {
 namespace {
+// Of batches that are out, slots and samples take about the same, and a third is for whatever is in flight.
+constexpr uint64_t kRoomyShare = 3;
 // How long an engine plans nothing beyond its head after another claimant asked for memory, and how often a blocked
 // head looks again although no release was seen. Both are short against a batch and long against a release.
 constexpr Nanos kYield = std::chrono::milliseconds(20);
 }  // namespace
 
 bool FetchEngine::has_headroom(uint64_t bytes) const {
-  return deps_.budget->used() + options_.headroom_bytes + options_.spare_bytes + bytes <= deps_.budget->bytes_max();
+  return deps_.budget->used() + *headroom_bytes_ + options_.spare_bytes + bytes <= deps_.budget->bytes_max();
+}
+
+// Smaller slots than were told at the start leave room for reading ahead. Not where that is tight: the batches that are
+// out must all find theirs if they turn out to be larger after all, and nothing that they hold can be given back.
+void FetchEngine::expect_slots(uint64_t slot_bytes) {
+  const uint64_t max = deps_.budget->bytes_max();
+  const uint64_t all = options_.slots * options_.slot_bytes;
+  if (slot_bytes < options_.slot_bytes && kRoomyShare * all > max) return;
+  const uint64_t counted = std::min(all, options_.headroom_bytes);
+  executor_.post([self = shared_from_this(), slot_bytes, counted] {
+    self->slot_bytes_ = slot_bytes;
+    *self->headroom_bytes_ =
+        self->options_.headroom_bytes - counted + std::min<uint64_t>(self->options_.slots * slot_bytes, counted);
+    self->pump();
+  });
 }
 
 // Whether lanes can hold whole blocks is known beforehand. A state that was made for more ranks has lanes for their
@@ -152,7 +169,7 @@ void FetchEngine::plan_head_by_sample() {
 // A batch that is out holds its pieces until it has its slot, and neither can be given back: all of it must fit at
 // once, or the batches that are out would wait for memory for ever.
 bool FetchEngine::may_leave(const PlannedBatch& batch) {
-  const uint64_t slots = options_.slot_bytes * (downstream_ + 1);
+  const uint64_t slots = slot_bytes_ * (downstream_ + 1);
   const uint64_t needed = deps_.budget->used() + slots, max = deps_.budget->bytes_max();
   if (slots == 0 || needed <= max || reclaimable(batch, needed - max) >= needed - max) return true;
   if (downstream_ > 0) return false;  // when one is gone

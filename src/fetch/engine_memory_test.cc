@@ -98,6 +98,37 @@ TEST(FetchEngineMemory, BatchesThatAreOutLeaveRoomForTheirSlots) {
   }
 }
 
+// Batches whose rows stay where they were received need next to no slot, and say so.
+TEST(FetchEngineMemory, ReadsAheadIntoWhatSmallerSlotsLeaveAndOnlyWhereThatIsNotTight) {
+  for (const uint64_t memory_kib : {80u, 71u}) {  // three times the two slots is 72
+    World w;
+    w.counts = {2000};
+    w.memory = memory_kib << 10;
+    w.fetch.slot_bytes = 12 << 10;
+    w.fetch.slots = 2;
+    w.fetch.headroom_bytes = 24 << 10;
+    SCOPED_TRACE(testing::Message() << memory_kib << " KiB");
+    Bench bench(w);
+    bench.start();
+    bench.executor.run_all();
+    const uint64_t before = bench.budget->used();
+    EXPECT_LE(before, w.memory - (24 << 10));
+    bench.engine->expect_slots(1 << 10);
+    bench.executor.run_all();
+    if (memory_kib == 80) {
+      EXPECT_GT(bench.budget->used(), before + (16 << 10));  // of 22 KiB, less what samples do not fill
+      EXPECT_LE(bench.budget->used(), w.memory - (2 << 10));
+    } else {
+      EXPECT_EQ(bench.budget->used(), before);
+    }
+    bench.engine->expect_slots(12 << 10);
+    bench.engine->allow(2);
+    bench.executor.run_all();
+    bench.run_on(0);
+    bench.expect_exact();
+  }
+}
+
 // What is dropped must be memory that comes back: a range that a batch which is out holds, too, does not.
 // Order specification, "What the engine owes": where a lane's blocks do not fit, bytes stay at 1.02x.
 TEST(FetchEngineMemory, ReadsLittleTwiceWhereTheLanesWereMadeForMoreMemory) {

@@ -100,6 +100,8 @@ class Fetcher {
   virtual void allow(uint32_t batches) = 0;
   // How many batches left the fetcher and still hold memory downstream: the consumer says when one is gone.
   virtual void batch_gone() = 0;
+  // What assembling a batch takes of the budget has become this (it was told at the start, too).
+  virtual void expect_slots(uint64_t slot_bytes) { static_cast<void>(slot_bytes); }
   // Bytes are wanted by somebody downstream who cannot go on without them.
   virtual void give_back(uint64_t bytes) = 0;
   // Cancels reads, forgets the plan; returns when nothing of it runs or holds memory any more. Not from the

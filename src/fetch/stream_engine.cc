@@ -70,8 +70,9 @@ StreamEngine::StreamEngine(FetchDeps deps, StreamJob job, StreamFetchOptions opt
       executor_(source_.store->executor()),
       spare_(options_.spare_bytes == 0
                  ? nullptr
-                 : std::make_shared<const SpareMemory>(SpareMemory{deps_.buffers, deps_.budget, options_.headroom_bytes,
-                                                                   deps_.workers, gate_})),
+                 : std::make_shared<const SpareMemory>(SpareMemory{
+                       deps_.buffers, deps_.budget,
+                       std::make_shared<const std::atomic<uint64_t>>(options_.headroom_bytes), deps_.workers, gate_})),
       epochs_left_(job_.epochs) {}
 
 StreamEngine::~StreamEngine() {

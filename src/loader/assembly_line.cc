@@ -24,8 +24,9 @@ AssemblyLine::AssemblyLine(std::shared_ptr<BatchAssembler> assembler, std::vecto
     : assembler_(std::move(assembler)), sources_(std::move(sources)), budget_(std::move(budget)), workers_(workers),
       timers_(timers) {}
 
-void AssemblyLine::attach(const std::shared_ptr<Fetcher>& engine) {
+void AssemblyLine::attach(const std::shared_ptr<Fetcher>& engine, uint64_t slot_bytes) {
   engine_ = engine;
+  slot_bytes_ = slot_bytes;
   listener_ = budget_->subscribe({[weak = weak_from_this()] {
                                     if (auto self = weak.lock()) self->on_release();
                                   },
@@ -152,6 +153,7 @@ void AssemblyLine::on_state(const std::shared_ptr<Job>& job, Assembly::State sta
   std::optional<Finished> finished;
   if (state == Assembly::State::kReady) {
     finished = Finished{job->assembly->take_batch(), job->after, job->assembly->take_skipped(), job->stored_bytes};
+    tell_slot(*finished->batch);
   }
   std::deque<std::shared_ptr<FetchedBatch>> dropped;  // as above: goes after the lock
   std::lock_guard lock(mutex_);
@@ -166,6 +168,15 @@ void AssemblyLine::on_state(const std::shared_ptr<Job>& job, Assembly::State sta
   }
   start_next_locked();
   changed_.notify_all();
+}
+
+// Loose rows need no place in a slot; the engine keeps none for them as long as batches come with them.
+void AssemblyLine::tell_slot(const BatchData& batch) {
+  if (std::exchange(loose_, batch.loose.has_value()) == batch.loose.has_value()) return;
+  uint64_t bytes = 0;
+  for (const Slot& slot : batch.slots) bytes += slot.bytes().size();
+  // Other ragged columns differ from batch to batch: twice what this one took.
+  if (auto engine = engine_.lock()) engine->expect_slots(loose_ ? std::min(2 * bytes, slot_bytes_) : slot_bytes_);
 }
 
 void AssemblyLine::ask_for_memory(const std::shared_ptr<Job>& job) {

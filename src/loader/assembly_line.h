@@ -39,8 +39,9 @@ class AssemblyLine final : public FetchSink, public std::enable_shared_from_this
   AssemblyLine(std::shared_ptr<BatchAssembler> assembler, std::vector<Source> sources, std::shared_ptr<Budget> budget,
                Executor& workers, TimedExecutor& timers);
 
-  // The engine that feeds the line (held weakly), and the budget's releases. Once, before the engine starts.
-  void attach(const std::shared_ptr<Fetcher>& engine);
+  // The engine that feeds the line (held weakly) and what it thinks a slot takes, and the budget's releases. Once,
+  // before the engine starts.
+  void attach(const std::shared_ptr<Fetcher>& engine, uint64_t slot_bytes);
 
   void on_batch(FetchedBatch batch) override;
   void on_end(Status status) override;
@@ -63,6 +64,7 @@ class AssemblyLine final : public FetchSink, public std::enable_shared_from_this
   void advance(std::shared_ptr<Job> job);
   void on_state(const std::shared_ptr<Job>& job, Assembly::State state);
   void on_release();
+  void tell_slot(const BatchData& batch);
   void ask_for_memory(const std::shared_ptr<Job>& job);
   BatchRequest request_of(const std::shared_ptr<FetchedBatch>& batch) const;
 
@@ -72,6 +74,8 @@ class AssemblyLine final : public FetchSink, public std::enable_shared_from_this
   Executor& workers_;
   TimedExecutor& timers_;
   std::weak_ptr<Fetcher> engine_;
+  uint64_t slot_bytes_ = 0;  // of a batch whose columns are all joined
+  bool loose_ = false;       // the last batch had loose rows: one thread at a time, as on_state()
   uint64_t listener_ = 0;
 
   mutable std::mutex mutex_;

@@ -163,10 +163,9 @@ Result<std::shared_ptr<BatchAssembler>> BatchStream::Impl::make_assembler() {
       decodes.push_back(source.fields);
     }
   }
-  AssemblerOptions assembler_options;
-  assembler_options.bad_samples = options.skip_bad ? BadSamples::kSkip : BadSamples::kRaise;
+  AssemblerOptions assembler_options{.bad_samples = options.skip_bad ? BadSamples::kSkip : BadSamples::kRaise};
   std::shared_ptr<BufferSource> memory = buffers;
-  if (!options.shared) assembler_options.loose = std::make_shared<LooseWish>();
+  if (!options.shared && !options.pinned) assembler_options.loose = std::make_shared<LooseWish>();
   if (options.shared) memory = shared = std::make_shared<MemfdPool>(budget, options.shared);
   if (options.pinned) memory = std::make_shared<PinnedPool>(budget, options.pinned);
   return BatchAssembler::make(std::move(decodes), std::make_shared<SlotPool>(std::move(memory)), &runtime->workers(),
@@ -216,7 +215,7 @@ Status BatchStream::Impl::build() {
     HR_TRY_ASSIGN(BatchPlan plan, make_plan());
     engine = FetchEngine::make(std::move(deps), std::move(plan), fetch, line);
   }
-  line->attach(engine);
+  line->attach(engine, fetch.slot_bytes);
   return {};
 }
 
@@ -259,6 +258,7 @@ void BatchStream::Impl::size_window(const BatchAssembler& assembler) {
   fetch.headroom_bytes = std::min(window * slot, budget->bytes_max() / 3);
   fetch.spare_bytes = budget->bytes_max() / kSpareShare;
   fetch.slot_bytes = slot;
+  fetch.slots = window;
   if (options.pinned && !ragged) prepare_slots(assembler);
   // What is kept lies in the process's budget; it is part of what the loader was told it may use all the same.
   for (const Source& source : sources) {

@@ -21,7 +21,8 @@ struct Held {
 std::shared_ptr<const MutableBytes> take_spare(const std::shared_ptr<const SpareMemory>& memory, uint64_t bytes) {
   const Budget& budget = *memory->budget;
   const uint64_t charge = memory->buffers->charge(bytes);
-  if (budget.used() + memory->headroom_bytes + charge > budget.bytes_max()) return nullptr;
+  const uint64_t headroom = memory->headroom_bytes->load(std::memory_order_relaxed);
+  if (budget.used() + headroom + charge > budget.bytes_max()) return nullptr;
   if (!memory->gate->enter()) return nullptr;
   auto held = std::make_shared<Held>(memory, memory->buffers->take(bytes));
   if (!held->buffer) return nullptr;

@@ -5,6 +5,7 @@
 // ReadSpare of its own over the same memory (fetch/part_spare.h).
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <vector>
 
@@ -20,7 +21,7 @@ namespace headrace {
 struct SpareMemory {
   std::shared_ptr<BufferSource> buffers;
   std::shared_ptr<Budget> budget;
-  uint64_t headroom_bytes = 0;  // stays free
+  std::shared_ptr<const std::atomic<uint64_t>> headroom_bytes;  // stay free
   Executor* workers = nullptr;
   std::shared_ptr<Gate> gate;
 };
