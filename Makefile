@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 JOBS ?= $(shell nproc)
 
-.PHONY: demo test test-long test-exhaustive faults sim wheel lint asan tsan fuzz soak bench quality native train-study clean
+.PHONY: demo test test-long test-exhaustive faults sim gpu wheel lint asan tsan fuzz soak bench quality native train-study clean
 .DEFAULT_GOAL := test
 
 # Streams real images out of an S3 server on this machine, kills the trainer half way, resumes, and reports.
@@ -62,6 +62,10 @@ sim:
 	@tools/setup dev
 	build/dev/tests/sim/headrace_sim --seeds 0 $(SEEDS) --jobs $(JOBS)
 	build/dev/tests/sim/headrace_sim --fleet --seeds 0 20000 --jobs $(JOBS)
+
+# All that needs a GPU, in at most ten minutes (docs/gpu.md); says so and ends well where there is none.
+gpu: native
+	$(PYTHON) bench/gpu/run.py
 
 # Many loaders under one memory limit; needs root.
 soak: native

@@ -17,6 +17,7 @@ from headrace.audit import Audit, audit
 from headrace.batch import Batch
 from headrace.dataset import Dataset, open
 from headrace.device import Device
+from headrace.device_image import Normalize
 from headrace.errors import (
     AccessError,
     CancelledError,
@@ -57,6 +58,7 @@ __all__ = [
     "Loader",
     "MismatchError",
     "Mixture",
+    "Normalize",
     "NotFoundError",
     "OptionError",
     "Order",

@@ -335,6 +335,9 @@ class LooseColumn:
     A column of bytes that lie where they were received; see headrace.Ragged.
     """
 
+    @property
+    def nbytes(self) -> int: ...
+
     def __len__(self) -> int: ...
 
     def view(self, row: int) -> memoryview:
@@ -365,6 +368,9 @@ class HostBatch:
 
 class PinnedMemory:
     """Page-locked memory that a Stream's batches lie in."""
+
+    def prepare(self, count: int, bytes: int) -> None:
+        """Makes so many slots now."""
 
     @property
     def mapped(self) -> int:
@@ -472,9 +478,10 @@ class Cuda:
     @property
     def stream(self) -> int: ...
 
-    def pinned(self) -> PinnedMemory: ...
+    def pinned(self, extent_bytes: int) -> PinnedMemory:
+        """extent_bytes: at most so much for large samples; 0: none."""
 
-    def submit(self, parts: list[tuple[NDArray[Any], int]], after: list[int], host: HostBatch | None, memory: PinnedMemory | None, blocks: list[DeviceBlock]) -> Copy: ...
+    def submit(self, parts: list[tuple[NDArray[Any], int]], after: list[int], host: HostBatch | None, memory: PinnedMemory | None, blocks: list[DeviceBlock], loose: list[tuple[LooseColumn, int]]) -> Copy: ...
 
     def take(self, bytes: int) -> DeviceBlock: ...
 

@@ -43,6 +43,8 @@ class Device:
             change (for CUDA graphs). A slot that is still held is not written: the loader waits.
         ring_timeout: seconds after which that wait is an error that names the holders.
         depth: batches that are on the GPU or on their way before they are asked for.
+        direct: large stored samples (256 KiB and more, as raw bytes) are received into page-locked
+            memory and gathered from there by the copy itself.
         nice: niceness of headrace's threads, so that the trainer's come first.
         cores: the CPU cores that headrace's threads may use.
     """
@@ -52,6 +54,7 @@ class Device:
     ring: int | None = None
     ring_timeout: float = 60.0
     depth: int = 2
+    direct: bool = True
     nice: int | None = None
     cores: frozenset[int] | tuple[int, ...] | Iterable[int] | None = None
 

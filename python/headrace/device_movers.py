@@ -37,6 +37,8 @@ __all__ = ["DlpackMover", "Mover", "PlainMover", "TorchMover", "make_mover", "qu
 
 log = logging.getLogger("headrace")
 
+# Page-locked memory for large samples at most; the loader's memory= is what it holds at a time.
+_EXTENT_BYTES = 16 << 30
 _ALIGNMENT = 256  # of columns in one block; what DLPack asks for
 
 
@@ -140,7 +142,7 @@ class CudaMover:
         self._cuda = cuda
         self._placement = placement
         self.depth = placement.device.depth
-        self._pinned = cuda.pinned()
+        self._pinned = cuda.pinned(_EXTENT_BYTES if placement.device.direct else 0)
         # Sources that the core does not keep alive itself (a transform's arrays).
         self._landing: deque[tuple[_core.Copy, list[Any]]] = deque()
         self._convert: Callable[[Any], Any] = _unchanged  # to the user's kind of array
@@ -172,6 +174,22 @@ class CudaMover:
     ) -> tuple[_core.Copy, list[Any]]:
         """Starts the copy; the arrays that it fills, one for each source."""
         raise NotImplementedError
+
+    def _submit(
+        self,
+        sources: list[Any],
+        addresses: list[int],
+        after: list[int],
+        host: _core.HostBatch | None,
+        blocks: list[_core.DeviceBlock],
+    ) -> _core.Copy:
+        parts, loose = [], []
+        for source, address in zip(sources, addresses, strict=True):
+            if isinstance(source, _LooseSource):
+                loose.append((source.column, address))
+            else:
+                parts.append((source, address))
+        return self._cuda.submit(parts, after, host, self._pinned, blocks, loose)
 
     def end(self, moving: Any) -> Any:
         if not isinstance(moving, Moving):
@@ -234,10 +252,8 @@ class TorchMover(CudaMover):
         self, sources: list[Any], host: _core.HostBatch | None, label: str
     ) -> tuple[_core.Copy, list[Any]]:
         tensors = [self._memory.empty(source.shape, source.dtype) for source in sources]
-        parts = [(s, t.data_ptr()) for s, t in zip(sources, tensors, strict=True)]
-        stream = self._memory.stream()
-        copy = self._cuda.submit(parts, [stream], host, self._pinned, [])
-        return copy, tensors
+        addresses = [tensor.data_ptr() for tensor in tensors]
+        return self._submit(sources, addresses, [self._memory.stream()], host, []), tensors
 
     def end(self, moving: Any) -> Any:
         if isinstance(moving, Moving):
@@ -256,8 +272,7 @@ class DlpackMover(CudaMover):
         self, sources: list[Any], host: _core.HostBatch | None, label: str
     ) -> tuple[_core.Copy, list[Any]]:
         blocks = [self._cuda.take(source.nbytes) for source in sources]
-        parts = [(s, b.address) for s, b in zip(sources, blocks, strict=True)]
-        copy = self._cuda.submit(parts, [], host, self._pinned, blocks)
+        copy = self._submit(sources, [block.address for block in blocks], [], host, blocks)
         return copy, [
             block.array(copy, 0, source.shape, str(source.dtype))
             for source, block in zip(sources, blocks, strict=True)
@@ -288,6 +303,17 @@ class _Source:
         self.index = index
 
 
+class _LooseSource:
+    """Rows that lie where they were received; the copy gathers them."""
+
+    dtype = np.dtype(np.uint8)
+
+    def __init__(self, column: _core.LooseColumn) -> None:
+        self.column = column
+        self.nbytes: int = column.nbytes
+        self.shape = (column.nbytes,)
+
+
 class _RaggedSource:
     """The same of a Ragged: its shapes stay on the host."""
 
@@ -309,8 +335,13 @@ def _stage(column: Any, sources: list[Any], host: Any) -> Any:
                 return column
             return Ragged(column.values.copy(), column.offsets.copy(), column.kind)
         shapes = None if column.shapes is None else np.array(column.shapes)
-        parts = [_stage(part, sources, host) for part in (column.values, column.offsets)]
-        return _RaggedSource(parts[0].index, parts[1].index, column.kind, shapes)
+        rows = column.loose_rows if host is not None else None
+        if rows is None:
+            sources.append(np.ascontiguousarray(column.values))
+        else:
+            sources.append(_LooseSource(rows))
+        sources.append(np.ascontiguousarray(column.offsets))
+        return _RaggedSource(len(sources) - 2, len(sources) - 1, column.kind, shapes)
     if type(column).__module__.startswith("torch") and hasattr(column, "numpy"):
         if column.device.type != "cpu":
             return column  # the transform brought it where it wants it

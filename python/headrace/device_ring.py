@@ -55,8 +55,8 @@ class RingMover(CudaMover):
                 "for columns of fixed shapes"
             )
         block = self._take(self._ring, label)
-        parts = [(s, block.address + start) for s, start in zip(sources, starts, strict=True)]
-        copy = self._cuda.submit(parts, [], host, self._pinned, [block])
+        addresses = [block.address + start for start in starts]
+        copy = self._submit(sources, addresses, [], host, [block])
         return copy, [
             block.array(copy, start, source.shape, str(source.dtype))
             for source, start in zip(sources, starts, strict=True)

@@ -59,6 +59,11 @@ class Ragged:
             self._values = self._values.join()
         return self._values
 
+    @property
+    def loose_rows(self) -> _core.LooseColumn | None:
+        """The rows where they were received; None when they lie in ``values``."""
+        return self._values if isinstance(self._values, _core.LooseColumn) else None
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Ragged, (self.values, self.offsets, self.kind, self.shapes)
 

@@ -5,6 +5,7 @@
 #include <nanobind/stl/tuple.h>
 
 #include "device_handles.h"
+#include "loose_column.h"
 
 namespace headrace::python {
 namespace {
@@ -26,18 +27,29 @@ Cuda open_cuda(int ordinal) {
   return {unwrap(std::move(found))};
 }
 
-// parts: (source, address on the device). The caller keeps sources alive that `host` does not.
+// The rows of a loose column, gathered one after another by the copy itself.
+void add_rows(const Column& column, uint64_t target, std::vector<CopyPart>& parts) {
+  for (const Bytes row : column.rows) {
+    if (!row.empty()) parts.push_back({row, target});
+    target += row.size();
+  }
+}
+
+// parts: (source, address on the device); loose: the same of columns whose rows lie apart. The caller keeps sources
+// alive that `host` does not.
 CopyHandle submit(const Cuda& self, const std::vector<std::pair<Source, uint64_t>>& parts,
                   const std::vector<uintptr_t>& after, const HostBatch* host, const PinnedMemory* memory,
-                  const std::vector<BlockHandle*>& blocks) {
+                  const std::vector<BlockHandle*>& blocks,
+                  const std::vector<std::pair<LooseColumn*, uint64_t>>& loose) {
   CopyRequest request;
   for (const auto& [source, target] : parts) {
     if (source.nbytes() == 0) continue;
     request.parts.push_back({Bytes(static_cast<const std::byte*>(source.data()), source.nbytes()), target});
   }
+  for (const auto& [column, target] : loose) add_rows(*column->column, target, request.parts);
   request.after = after;
   if (host != nullptr) request.hold = host->batch;
-  if (memory != nullptr) request.arena = memory->arena;
+  if (memory != nullptr) request.arena = memory->memory.arena;
   for (BlockHandle* block : blocks) {
     request.before.insert(request.before.end(), block->before.begin(), block->before.end());
     block->before.clear();
@@ -98,6 +110,21 @@ nb::list holders(const Ring& self) {
   return out;
 }
 
+PinnedMemory pinned(const Cuda& self, uint64_t extent_bytes) {
+  PinnedStream memory{self.copier, PinnedArena::make(self.copier->device()), nullptr};
+  if (extent_bytes > 0) memory.extents = PinnedExtents::make(memory.arena, self.copier->issuing(), extent_bytes);
+  return {std::move(memory)};
+}
+
+void prepare(const PinnedMemory& self, uint32_t count, uint64_t bytes) {
+  nb::gil_scoped_release unlocked;
+  std::vector<std::byte*> slots;
+  for (uint32_t i = 0; i < count; ++i) slots.push_back(self.memory.arena->take(std::max<uint64_t>(bytes, 1)));
+  for (std::byte* slot : slots) {
+    if (slot != nullptr) self.memory.arena->give(slot, std::max<uint64_t>(bytes, 1));
+  }
+}
+
 nb::dict stats(const Cuda& self) {
   const CopierMetrics& m = self.copier->metrics();
   nb::dict out;
@@ -112,8 +139,9 @@ nb::dict stats(const Cuda& self) {
 void bind_memory(nb::module_& m) {
   nb::class_<HostBatch>(m, "HostBatch", "Keeps the memory of a batch's columns.");
   nb::class_<PinnedMemory>(m, "PinnedMemory", "Page-locked memory that a Stream's batches lie in.")
-      .def_prop_ro("mapped", [](const PinnedMemory& self) { return self.arena->mapped(); }, "Bytes.")
-      .def_prop_ro("pinned", [](const PinnedMemory& self) { return self.arena->pinned(); }, "Bytes of them.");
+      .def("prepare", &prepare, "count"_a, "bytes"_a, "Makes so many slots now.")
+      .def_prop_ro("mapped", [](const PinnedMemory& self) { return self.memory.arena->mapped(); }, "Bytes.")
+      .def_prop_ro("pinned", [](const PinnedMemory& self) { return self.memory.arena->pinned(); }, "Bytes of them.");
   nb::class_<BlockHandle>(m, "DeviceBlock", "Memory of a GPU, given back behind its consumers' work.")
       .def_prop_ro("address", [](const BlockHandle& self) { return self.block->at(); })
       .def_prop_ro("size", [](const BlockHandle& self) { return self.block->size(); })
@@ -150,12 +178,11 @@ void bind_device(nb::module_& m) {
       .def_prop_ro("has_pools", [](const Cuda& self) { return self.copier->device().has_pools(); })
       .def_prop_ro("has_batch_copy", [](const Cuda& self) { return self.copier->device().driver().has_batch_copy(); })
       .def_prop_ro("stream", [](const Cuda& self) { return reinterpret_cast<uintptr_t>(self.copier->stream()); })
-      .def("pinned", [](const Cuda& self) {
-        return PinnedMemory{PinnedArena::make(self.copier->device()), self.copier};
-      })
-      .def("submit", &submit, "parts"_a, "after"_a, "host"_a.none(), "memory"_a.none(), "blocks"_a,
+      .def("pinned", &pinned, "extent_bytes"_a, "extent_bytes: at most so much for large samples; 0: none.")
+      .def("submit", &submit, "parts"_a, "after"_a, "host"_a.none(), "memory"_a.none(), "blocks"_a, "loose"_a,
            nb::sig("def submit(self, parts: list[tuple[NDArray[Any], int]], after: list[int], "
-                   "host: HostBatch | None, memory: PinnedMemory | None, blocks: list[DeviceBlock]) -> Copy"))
+                   "host: HostBatch | None, memory: PinnedMemory | None, blocks: list[DeviceBlock], "
+                   "loose: list[tuple[LooseColumn, int]]) -> Copy"))
       .def("take", &take, "bytes"_a)
       .def("ring", &make_ring, "slots"_a, "slot_bytes"_a)
       .def("stats", &stats, nb::sig("def stats(self) -> dict[str, int]"));

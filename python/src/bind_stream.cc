@@ -75,11 +75,7 @@ StreamOptions stream_options(const nb::list& sources, const nb::dict& given) {
     out.chunk_bytes = option<uint64_t>(streams, "chunk_bytes");
   }
   if (given.contains("shared")) out.shared = option<const SharedMemory&>(given, "shared").arena;
-  if (given.contains("pinned")) {
-    const auto& pinned = option<const PinnedMemory&>(given, "pinned");
-    out.pinned = pinned.arena;
-    out.copier = pinned.copier;
-  }
+  if (given.contains("pinned")) out.pinned = option<const PinnedMemory&>(given, "pinned").memory;
   return out;
 }
 
@@ -89,7 +85,7 @@ class Stream {
   Stream(const nb::list& sources, const nb::dict& options) : pid_(getpid()) {
     StreamOptions checked = stream_options(sources, options);
     shared_ = checked.shared;
-    pinned_ = checked.pinned != nullptr;
+    pinned_ = checked.pinned.has_value();
     nb::gil_scoped_release unlocked;
     auto started = BatchStream::start(std::move(checked));
     if (started.ok()) {

@@ -7,15 +7,14 @@
 
 #include "batch/column.h"
 #include "convert.h"
-#include "device/cuda_copier.h"
 #include "device/device_ring.h"
+#include "device/pinned_stream.h"
 
 namespace headrace::python {
 
 // Where batches lie before they are copied.
 struct PinnedMemory {
-  std::shared_ptr<PinnedArena> arena;  // never null
-  CudaCopier* copier = nullptr;
+  PinnedStream memory;
 };
 
 // Keeps the memory of a batch's columns.

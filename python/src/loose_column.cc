@@ -6,11 +6,6 @@
 namespace headrace::python {
 namespace {
 
-struct LooseColumn {
-  std::shared_ptr<BatchData> batch;
-  const Column* column;
-};
-
 // What a memoryview of one row refers to: it must know an object that owns the bytes.
 struct LooseRow {
   std::shared_ptr<BatchData> batch;
@@ -62,6 +57,7 @@ nb::object loose_column(std::shared_ptr<BatchData> batch, const Column& column) 
 void bind_loose(nb::module_& m) {
   nb::class_<LooseRow>(m, "LooseRow", nb::type_slots(kRowSlots), "The bytes of one row, as a buffer.");
   nb::class_<LooseColumn>(m, "LooseColumn", "A column of bytes that lie where they were received; see headrace.Ragged.")
+      .def_prop_ro("nbytes", [](const LooseColumn& self) { return static_cast<uint64_t>(self.column->offsets.back()); })
       .def("__len__", [](const LooseColumn& self) { return self.column->rows.size(); })
       .def("view", &view, "row"_a, "The row, writable, without a copy.",
            nb::sig("def view(self, row: int) -> memoryview"))

@@ -11,6 +11,11 @@
 
 namespace headrace::python {
 
+struct LooseColumn {
+  std::shared_ptr<BatchData> batch;
+  const Column* column;
+};
+
 // `column` is one of `batch`'s and loose.
 nb::object loose_column(std::shared_ptr<BatchData> batch, const Column& column);
 

@@ -134,7 +134,7 @@ void AssemblyRun::find_loose() {
     if (assembler_->decodes()[c].kind != FieldKind::kBytes) continue;
     uint64_t column_bytes = 0;
     for (uint64_t row = 0; row < rows; ++row) column_bytes += reader_.form(row, c).elements;
-    if (column_bytes < rows * kLooseRowBytes) continue;
+    if (column_bytes < rows * wish->row_bytes_min()) continue;
     found.push_back(c);
     bytes += column_bytes;
   }

@@ -29,10 +29,14 @@ class RowMemory {
 // Whether loose rows are wanted; one for all batches of a stream. Any thread.
 class LooseWish {
  public:
+  // `row_bytes_min`: mean length from which rows may stay.
+  explicit LooseWish(uint64_t row_bytes_min = kLooseRowBytes) : row_bytes_min_(row_bytes_min) {}
+  uint64_t row_bytes_min() const { return row_bytes_min_; }
   bool granted() const { return !joined_.load(std::memory_order_relaxed); }
   void ask_joined() { joined_.store(true, std::memory_order_relaxed); }
 
  private:
+  const uint64_t row_bytes_min_;
   std::atomic<bool> joined_{false};
 };
 

@@ -101,6 +101,7 @@ std::byte* PinnedArena::take(uint64_t size) {
 }
 
 void PinnedArena::give(std::byte* at, uint64_t size) {
+  if (!cuda_usable()) return;  // ending, or a forked child, in which the lock may be held for ever
   const uint64_t bytes = charge(size);
   std::vector<std::pair<std::byte*, Slot>> gone;
   {
@@ -166,6 +167,7 @@ Buffer PinnedPool::take(uint64_t size) {
 }
 
 void PinnedPool::give_back(const Buffer& buffer) {
+  if (!cuda_usable()) return;
   arena_->give(buffer.bytes().data(), buffer.bytes().size());
   if (buffer.in_budget()) budget_->release(buffer.charged());
 }

@@ -80,7 +80,6 @@ struct BatchStream::Impl {
   Status open_units();
   bool keeps_units(size_t source) const;
   void size_window(const BatchAssembler& assembler);
-  void prepare_slots(const BatchAssembler& assembler) const;
   void hand_over(std::shared_ptr<BatchData>& batch) const;
   void count_wait(TimePoint since);
   void count_delivery(const AssemblyLine::Finished& finished);
@@ -165,9 +164,11 @@ Result<std::shared_ptr<BatchAssembler>> BatchStream::Impl::make_assembler() {
   }
   AssemblerOptions assembler_options{.bad_samples = options.skip_bad ? BadSamples::kSkip : BadSamples::kRaise};
   std::shared_ptr<BufferSource> memory = buffers;
-  if (!options.shared && !options.pinned) assembler_options.loose = std::make_shared<LooseWish>();
+  const bool direct = options.pinned && options.pinned->extents;  // large samples: gathered by the GPU's copy
+  if (direct) assembler_options.loose = std::make_shared<LooseWish>(kDirectBytes);
+  if (!options.pinned && !options.shared) assembler_options.loose = std::make_shared<LooseWish>();
   if (options.shared) memory = shared = std::make_shared<MemfdPool>(budget, options.shared);
-  if (options.pinned) memory = std::make_shared<PinnedPool>(budget, options.pinned);
+  if (options.pinned) memory = options.pinned->slots(budget);
   return BatchAssembler::make(std::move(decodes), std::make_shared<SlotPool>(std::move(memory)), &runtime->workers(),
                               assembler_options);
 }
@@ -197,7 +198,7 @@ Status BatchStream::Impl::build() {
   if (!options.streams) keep_small_sources();
   size_window(*assembler);
 
-  FetchDeps deps{{}, &runtime->workers(), buffers, budget};
+  FetchDeps deps{{}, &runtime->workers(), options.pinned ? options.pinned->landing(buffers, budget) : buffers, budget};
   std::vector<AssemblyLine::Source> line_sources;
   for (size_t i = 0; i < sources.size(); ++i) {
     const Dataset& dataset = *sources[i].dataset;
@@ -259,18 +260,14 @@ void BatchStream::Impl::size_window(const BatchAssembler& assembler) {
   fetch.spare_bytes = budget->bytes_max() / kSpareShare;
   fetch.slot_bytes = slot;
   fetch.slots = window;
-  if (options.pinned && !ragged) prepare_slots(assembler);
+  if (options.pinned && !ragged) {
+    const uint64_t bytes = assembler.fixed_bytes(options.batch) + options.batch * kKeyBytes;
+    options.pinned->prepare(window + 2, SlotPool(options.pinned->slots(nullptr)).charge(bytes));  // 2 are being copied
+  }
   // What is kept lies in the process's budget; it is part of what the loader was told it may use all the same.
   for (const Source& source : sources) {
     if (source.keep && options.memory_bytes > 0) fetch.headroom_bytes += source.keep->bytes_held();
   }
-}
-
-// Page-locking takes about a second a GiB: the window's slots and those of two copies under way are made now.
-void BatchStream::Impl::prepare_slots(const BatchAssembler& assembler) const {
-  const SlotPool slots(std::make_shared<PinnedPool>(nullptr, options.pinned));
-  options.pinned->prepare(options.copier->issuing(), window + 2,
-                          slots.charge(assembler.fixed_bytes(options.batch) + options.batch * kKeyBytes));
 }
 
 Result<std::unique_ptr<BatchStream>> BatchStream::start(StreamOptions options) {

@@ -14,7 +14,7 @@
 
 #include "base/result.h"
 #include "batch/assembler.h"
-#include "device/cuda_copier.h"
+#include "device/pinned_stream.h"
 #include "fetch/batch_plan.h"
 #include "fetch/stream_engine.h"
 #include "loader/dataset.h"
@@ -59,9 +59,8 @@ struct StreamOptions {
   // Batches lie in this memory, for other processes to work on, and count in the budget until they are dropped; null:
   // in the heap, and only until they are delivered.
   std::shared_ptr<MemfdArena> shared;
-  // Batches lie in page-locked memory, for `copier` to bring to its GPU, and count in the budget until dropped.
-  std::shared_ptr<PinnedArena> pinned;
-  CudaCopier* copier = nullptr;
+  // Batches lie in page-locked memory, from which a GPU copies them, and count in the budget until they are dropped.
+  std::optional<PinnedStream> pinned;
 };
 
 // Where the time went, from the first next() on. Nanoseconds.

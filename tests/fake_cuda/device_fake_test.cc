@@ -5,6 +5,7 @@
 #include <array>
 #include <deque>
 
+#include "device/pinned_extents.h"
 #include "gpu_for_test.h"
 
 namespace headrace {
@@ -63,11 +64,11 @@ class Trainer {
 };
 
 using CopierOnFakeGpu = OnFakeGpu;
-constexpr int kSchedules = 300, kBatches = 12;
+constexpr int kBatches = 12;
 
 TEST_F(CopierOnFakeGpu, delivers_every_byte_on_every_schedule) {
   int wrong = 0;
-  for (uint64_t seed = 1; seed <= kSchedules; ++seed) {
+  for (uint64_t seed = 1; seed <= schedules(300); ++seed) {
     wrong += Trainer(*copier, seed).train(kBatches);
     settle();
   }
@@ -268,6 +269,79 @@ TEST_F(CopierOnFakeGpu, the_pool_charges_its_budget_until_the_slot_comes_back) {
     EXPECT_EQ(one.bytes().size(), 5000u);
   }
   EXPECT_EQ(budget->used(), 0u);
+}
+
+// --- PinnedExtents ---------------------------------------------------------------------------------------------------
+
+constexpr uint64_t kMiB = 1 << 20;
+
+TEST_F(CopierOnFakeGpu, extents_are_made_in_the_background_and_their_pieces_used_again) {
+  auto arena = PinnedArena::make(copier->device());
+  auto extents = PinnedExtents::make(arena, copier->issuing(), 128 * kMiB);
+  EXPECT_EQ(extents->take(kMiB), nullptr);
+  settle();
+  EXPECT_EQ(extents->bytes(), 64 * kMiB);
+  std::byte* one = extents->take(kMiB);
+  std::byte* two = extents->take(kMiB + 1);
+  std::byte* three = extents->take(kMiB);
+  ASSERT_NE(one, nullptr);
+  EXPECT_TRUE(arena->is_pinned(one));
+  EXPECT_EQ(two, one + kMiB);
+  EXPECT_EQ(three, two + kMiB + 4096);  // a page more
+  extents->give(one, kMiB);
+  extents->give(three, kMiB);
+  extents->give(two, kMiB + 1);  // its neighbours are free: all of the extent is again
+  EXPECT_EQ(extents->take(64 * kMiB), one);
+  extents->give(one, 64 * kMiB);
+}
+
+TEST_F(CopierOnFakeGpu, extents_stop_at_their_limit_and_a_sample_above_one_gets_its_own) {
+  auto extents = PinnedExtents::make(PinnedArena::make(copier->device()), copier->issuing(), 80 * kMiB);
+  EXPECT_EQ(extents->take(70 * kMiB), nullptr);
+  settle();
+  std::byte* at = extents->take(70 * kMiB);
+  ASSERT_NE(at, nullptr);
+  EXPECT_EQ(extents->take(kMiB), nullptr);
+  settle();
+  EXPECT_EQ(extents->bytes(), 70 * kMiB);  // 64 more would be above 80
+  extents->give(at, 70 * kMiB);
+}
+
+TEST_F(CopierOnFakeGpu, where_locking_is_refused_large_samples_lie_in_ordinary_memory) {
+  fake_configure("refuse_register=1");
+  auto arena = PinnedArena::make(copier->device(), 0);
+  auto extents = PinnedExtents::make(arena, copier->issuing(), 128 * kMiB);
+  auto budget = Budget::root("a test's budget", 100 * kMiB);
+  PinnedExtentPool pool(std::make_shared<BufferPool>(budget, 100 * kMiB), budget, extents);
+  for (int i = 0; i < 3; ++i) {
+    const Buffer buffer = pool.take(kMiB);
+    ASSERT_TRUE(buffer);
+    EXPECT_FALSE(arena->is_pinned(buffer.bytes().data()));
+    settle();
+  }
+  EXPECT_EQ(extents->bytes(), 0u);
+  EXPECT_EQ(arena->mapped(), 0u);
+  EXPECT_EQ(budget->used(), 0u);
+  fake_configure("refuse_register=0");
+}
+
+TEST_F(CopierOnFakeGpu, large_buffers_come_from_extents_and_are_charged_as_before) {
+  auto arena = PinnedArena::make(copier->device());
+  auto extents = PinnedExtents::make(arena, copier->issuing(), 128 * kMiB);
+  auto budget = Budget::root("a test's budget", 3 * kMiB);
+  auto rest = std::make_shared<BufferPool>(budget, 100 * kMiB);
+  PinnedExtentPool pool(rest, budget, extents);
+  static_cast<void>(pool.take(kMiB));
+  settle();
+  const Buffer small = pool.take(kDirectBytes - 1);
+  Buffer large = pool.take(kDirectBytes);
+  EXPECT_FALSE(arena->is_pinned(small.bytes().data()));
+  EXPECT_TRUE(arena->is_pinned(large.bytes().data()));
+  EXPECT_EQ(large.charged(), rest->charge(kDirectBytes));
+  EXPECT_EQ(budget->used(), small.charged() + large.charged());
+  EXPECT_FALSE(pool.take(3 * kMiB));
+  large.leave_budget();
+  EXPECT_EQ(budget->used(), small.charged());
 }
 
 }  // namespace

@@ -35,6 +35,8 @@ void set_option(Options& options, const std::string& name, uint64_t value) {
     options.eager = value != 0;
   } else if (name == "copy_data") {
     options.copy_data = value != 0;
+  } else if (name == "strict") {
+    options.strict = value != 0;
   } else if (name == "copy_rate") {
     options.copy_rate = value;
   } else {

@@ -15,7 +15,10 @@ SOURCES = ("fake_api.cc", "fake_control.cc", "world.cc", "world.h", "fake_cuda.h
 
 
 def library():
-    """The path of libfake_cuda.so, built once for each state of its sources."""
+    """The path of libfake_cuda.so: the one of HEADRACE_FAKE_CUDA, or built once for each state of its
+    sources."""
+    if given := os.environ.get("HEADRACE_FAKE_CUDA"):
+        return Path(given)
     text = b"".join((HERE / name).read_bytes() for name in SOURCES)
     folder = Path(tempfile.gettempdir(), f"headrace-fake-cuda-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)

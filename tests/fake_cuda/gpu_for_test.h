@@ -13,6 +13,7 @@
 
 #include "device/cuda_copier.h"
 #include "fake_cuda.h"
+#include "sys/buffer_pool.h"
 #include "sys/failpoint.h"
 
 namespace headrace {
@@ -64,6 +65,12 @@ class OnFakeGpu : public ::testing::Test {
 inline void* consumer_stream(size_t i) {
   static void* streams[] = {fake_stream_new(), fake_stream_new()};
   return streams[i];
+}
+
+// For the record (docs/proofs.md) more schedules than for every day.
+inline uint64_t schedules(uint64_t everyday) {
+  const char* given = std::getenv("HEADRACE_SCHEDULES");
+  return given == nullptr ? everyday : std::strtoull(given, nullptr, 10);
 }
 
 inline uintptr_t handle(void* stream) { return reinterpret_cast<uintptr_t>(stream); }

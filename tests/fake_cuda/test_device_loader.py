@@ -212,3 +212,74 @@ def test_an_ordinal_that_is_not_there_falls_back_to_torch_or_says_so(gpu, folder
         pytest.raises(hr.Error, match="open cuda:7: this process sees 1 GPU"),
     ):
         next(iter(loader))
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """64 samples of about 300 KiB, each word its number."""
+    from small_data import write_tar
+
+    root = tmp_path_factory.mktemp("large")
+    for shard in range(2):
+        write_tar(
+            root / f"t-{shard}.tar", shard * 32, 32,
+            lambda i: {"bin": np.full(75_000 + i, i, np.int32).tobytes()},
+        )  # fmt: skip
+    return root
+
+
+@pytest.mark.parametrize("arrays", ["torch", "dlpack"])
+def test_large_samples_are_gathered_by_the_copy_from_where_they_landed(gpu, large, arrays):
+    device = hr.Device("cuda:0", arrays=arrays)
+    options = {"batch_size": 8, "device": device, "memory": "64MiB"}
+    with hr.open(str(large)) as ds, ds.loader(**options) as loader:
+        for _ in loader:  # extents are made meanwhile
+            pass
+        before = loader.stats()["device_copies"]
+        pageable = gpu.pageable_copies
+        seen = []
+        for batch in loader:
+            values = batch["bin"].values
+            if arrays == "torch":
+                kernel = gpu.read(gpu.consumer, values.data_ptr(), values.nbytes)
+            else:
+                capsule = values.__dlpack__(stream=gpu.consumer)
+                kernel = gpu.read(gpu.consumer, values.address, values.nbytes)
+                del capsule
+            seen.append((batch.ids.copy(), kernel))
+        gpu.finish(gpu.consumer)
+        assert len(seen) == 8
+        for ids, kernel in seen:
+            words = np.frombuffer(kernel.raw, np.int32)
+            assert (words == np.concatenate([np.full(75_000 + i, i) for i in ids])).all()
+        assert loader.stats()["device_copies"] - before == 8
+        assert loader.stats()["pinned_bytes"] >= 64 << 20
+        assert gpu.pageable_copies == pageable
+    assert gpu.races == 0, gpu.report
+
+
+def test_large_samples_may_be_joined_on_the_host_instead(gpu, large):
+    device = hr.Device("cuda:0", direct=False)
+    before = gpu.pageable_copies
+    with hr.open(str(large)) as ds, ds.loader(batch_size=8, device=device) as loader:
+        for batch in loader:
+            values = batch["bin"].values
+            kernel = gpu.read(gpu.consumer, values.data_ptr(), values.nbytes)
+            gpu.finish(gpu.consumer)
+            words = np.frombuffer(kernel.raw, np.int32)
+            assert (words == np.concatenate([np.full(75_000 + i, i) for i in batch.ids])).all()
+    assert gpu.pageable_copies == before
+
+
+def test_threads_are_made_nicer_on_request(gpu, folder):
+    import os
+
+    device = hr.Device("cuda:0", nice=5, cores=[min(os.sched_getaffinity(0))])
+    with hr.open(str(folder)) as ds, ds.loader(device=device, **OPTIONS) as loader:
+        next(iter(loader))
+        nices = {}
+        for task in os.listdir("/proc/self/task"):
+            with open(f"/proc/self/task/{task}/comm", encoding="ascii") as file:
+                nices[int(task)] = (file.read().strip(), os.getpriority(os.PRIO_PROCESS, int(task)))
+        assert {nice for name, nice in nices.values() if name.startswith("hr-")} == {5}
+        assert os.getpriority(os.PRIO_PROCESS, 0) == 0

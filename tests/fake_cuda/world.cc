@@ -26,6 +26,10 @@ World& World::instance() {
 void World::violation(const std::string& what) {
   ++violations;
   report = "violation: " + what;
+  if (options.strict) {
+    std::fprintf(stderr, "fake CUDA: %s\n", report.c_str());
+    std::abort();
+  }
 }
 
 void World::race(const std::string& what) {

@@ -65,6 +65,7 @@ struct Options {
   bool checks = true;       // races are looked for
   bool eager = false;       // operations run at once (for measuring the host's cost)
   bool copy_data = true;    // copies move bytes
+  bool strict = false;      // a violation ends the process
   uint64_t copy_rate = 50;  // bytes a nanosecond of device time
   uint64_t memory_bytes = uint64_t{1} << 32;
 };
