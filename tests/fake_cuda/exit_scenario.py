@@ -83,11 +83,10 @@ def take(framework, array):
 def device_arrays(cuda, count):
     for i in range(count):
         block = cuda.take(4096)
-        copy = cuda.submit(
-            [(np.full(4096, i, np.uint8), block.address)], [], None, None, [block], []
-        )
+        source = np.full(4096, i, np.uint8)
+        copy = cuda.submit([(source, block.address)], [], None, None, [block], [])
         yield block.array(copy, 0, [4096], "uint8")
-        KEPT.append(copy)
+        KEPT.extend([source, copy])
 
 
 def leave(thing, draw):
