@@ -13,6 +13,7 @@ otherwise; CPU time bears other load better than the rate.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -146,9 +147,10 @@ def cpu_seconds() -> float:
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
     found = own.ru_utime + own.ru_stime + ended.ru_utime + ended.ru_stime
     for task in os.listdir("/proc/self/task"):
-        for child in Path(f"/proc/self/task/{task}/children").read_text().split():
-            fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-            found += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        with contextlib.suppress(FileNotFoundError):  # a thread that ended meanwhile
+            for child in Path(f"/proc/self/task/{task}/children").read_text().split():
+                fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
+                found += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return found
 
 
