@@ -4,7 +4,7 @@
 with the fake driver (whose copies move nothing and run at once) beside the same loader without a
 device, interleaved.
 
-    .venv/bin/python bench/gpu/host_cost.py [ROUNDS]
+    .venv/bin/python bench/gpu/host_cost.py [ROUNDS [PASSES]]
 
 The processes are this one's own: server, loader and consumer; the server's is left out (os.times).
 """
@@ -27,14 +27,14 @@ from gpu_check import write_shards  # noqa: E402
 LOADS = {"115 KB": (115_000, 4096, 256), "1 MiB": (1 << 20, 512, 32)}
 
 
-def cpu_per_gb(ds, batch, nbytes, device):
+def cpu_per_gb(ds, batch, nbytes, device, passes):
     with ds.loader(
         batch_size=batch, decode={"bin": bytes}, device=device, memory="512MiB"
     ) as loader:
         for _ in loader:  # warm: memory is touched, slots are made
             pass
         before, began, rows = sum(os.times()[:2]), time.perf_counter(), 0
-        for _ in range(3):
+        for _ in range(passes):
             for got in loader:
                 rows += len(got.ids)
                 if device is None:
@@ -51,6 +51,7 @@ def main():
     from headrace.serve import Server
 
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    passes = int(sys.argv[2]) if len(sys.argv) > 2 else 3
     ways = {
         "host": None,
         "fake GPU, direct": hr.Device("cuda:0", arrays="dlpack"),
@@ -64,12 +65,14 @@ def main():
             write_shards(Path(folder, bucket), 4, samples // 4, lambda i, c=content: {"bin": c})
             with (
                 Server(Path(folder)) as server,
-                hr.open(f"s3://{bucket}/t-{{000..003}}.tar", **server.options) as ds,
+                hr.open(
+                    f"s3://{bucket}/t-{{000..003}}.tar", index_dir=folder, **server.options
+                ) as ds,
             ):
                 found = {way: [] for way in ways}
                 for _ in range(rounds):
                     for way, device in ways.items():
-                        found[way].append(cpu_per_gb(ds, batch, nbytes, device))
+                        found[way].append(cpu_per_gb(ds, batch, nbytes, device, passes))
                 for way, figures in found.items():
                     cpu, rate = (float(np.median(column)) for column in zip(*figures, strict=True))
                     print(f"{name:8} {way:20} {cpu:.3f} ({rate:.2f})")

@@ -48,6 +48,8 @@ class LogLines {
 NB_MODULE(_core, m) {
   using namespace headrace::python;
   m.attr("__version__") = HR_VERSION;
+  // A batch that a program still holds at its end is no fault of anybody's.
+  nb::set_leak_warnings(false);
   headrace::set_log_sink([](headrace::LogLevel level, std::string_view line) {
     LogLines::instance().add(level, line);
   });
