@@ -72,4 +72,8 @@ void KeepStore::put(PutRequest request, Completion<ObjectMeta> done, std::stop_t
 uint64_t KeepStore::bytes_held() const { return kept_->bytes_held(); }
 uint64_t KeepStore::bytes_asked() const { return kept_->bytes_asked(); }
 
+void KeepStore::edit(EditRequest request, Completion<EditReply> done, std::stop_token stop) {
+  inner_->edit(std::move(request), std::move(done), std::move(stop));
+}
+
 }  // namespace headrace

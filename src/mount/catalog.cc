@@ -60,7 +60,8 @@ Attributes Catalog::attributes_of(const Node& node) {
   out.folder = node.folder != nullptr;
   out.size = node.size;
   out.modified_unix = node.modified_unix;
-  out.valid_for = node.local || node.ino == kRootIno || !options_.listed ? options_.ttl : left(seen_at(node));
+  // What is being made here may be gone in a moment, when it cannot be made.
+  out.valid_for = node.local ? Nanos{0} : node.ino == kRootIno || !options_.listed ? options_.ttl : left(seen_at(node));
   return out;
 }
 
@@ -76,7 +77,7 @@ Status Catalog::check() {
   request.prefix = options_.prefix;
   request.keys_max = 1;
   HR_TRY_ASSIGN(const ListPage page, list_page_now(*store_, std::move(request), stop_.get_token()));
-  if (page.objects.empty() && page.continuation.empty() && !options_.prefix.empty()) {
+  if (page.objects.empty() && page.continuation.empty() && !options_.prefix.empty() && !options_.may_be_empty) {
     return not_found("mount " + store_->name() + "/" + options_.prefix + ": no object begins with this prefix");
   }
   return {};
@@ -95,6 +96,18 @@ Result<Attributes> Catalog::lookup(Ino folder, std::string_view name) {
     return attributes_of(*node);
   }
   if (node == nullptr && listed) return absent(parent->folder->listed_at);
+  return lookup_at_store(folder, std::string(name), lock);
+}
+
+Result<Attributes> Catalog::lookup_now(Ino folder, std::string_view name) {
+  Lock lock(mutex_);
+  const Node* parent = tree_.find(folder);
+  if (parent == nullptr || !parent->folder) return stale(folder);
+  Node* node = tree_.child(*parent, name);
+  if (node != nullptr && node->local) {
+    ++node->kernel_refs;
+    return attributes_of(*node);
+  }
   return lookup_at_store(folder, std::string(name), lock);
 }
 

@@ -29,6 +29,7 @@ namespace headrace::mount {
 
 struct CatalogOptions {
   std::string prefix;                           // "" or ends with '/'
+  bool may_be_empty = false;                    // nothing need lie below the prefix
   Nanos ttl{std::chrono::seconds(60)};          // Nanos::max(): what was seen once stays
   Nanos negative_ttl{std::chrono::seconds(5)};  // at most, of names that are not there
   uint64_t metadata_bytes_max = 512 << 20;
@@ -62,6 +63,8 @@ class Catalog {
   Status check();
   // kNotFound: no such name (Attributes of ino 0, with how long that holds, when `negative` is given).
   Result<Attributes> lookup(Ino folder, std::string_view name);
+  // The same, whatever is known already.
+  Result<Attributes> lookup_now(Ino folder, std::string_view name);
   Result<Attributes> attributes(Ino ino);
   Result<FolderView> open_folder(Ino ino);  // each with a close_folder()
   void close_folder(Ino ino);

@@ -20,7 +20,7 @@ int errno_of(const Status& status, Act act) {
     case Code::kUnsupported:
       return EPERM;
     case Code::kExhausted:
-      return ENOMEM;
+      return act == Act::kWrite ? EFBIG : ENOMEM;
     case Code::kCancelled:
       return ENOTCONN;  // the mount is being taken down
     case Code::kCorrupt:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The mount in the kernel, by libfuse's low-level interface. Translates, decides nothing.
+// The mount in the kernel, by libfuse's low-level interface: mounting, signals, the loop. The calls are in
+// fuse_calls.cc.
 #pragma once
 
 #include <sys/types.h>

@@ -74,6 +74,7 @@ class Program {
     HR_TRY_ASSIGN(store_, open_store(url, line_.store, runtime_));
     line_.mount.catalog.prefix = url.key;
     line_.mount.catalog.metadata_bytes_max = options.memory_bytes / kMetadataShare;
+    line_.mount.catalog.may_be_empty = line_.mount.allow_write;
     line_.fuse.source = url.text();
     if (line_.mount.plan_socket.empty()) line_.mount.plan_socket = default_plan_socket();
     background_ = std::make_unique<ThreadPool>(kBackgroundThreads, "hr-mount");

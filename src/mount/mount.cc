@@ -126,6 +126,7 @@ int Mount::open(Ino ino, int flags, std::unique_ptr<OpenFile>* out) {
       return precondition_failed("open " + store_->name() + "/" + catalog_.key_of(node) +
                                  ": the object is another one now; open the path again");
     }
+    if (node.local) return unsupported("open " + catalog_.key_of(node) + ": it is still being written");
     if (!node.file) node.file = cache_.open(catalog_.key_of(node), std::string(node.etag()), node.size);
     opened->file = node.file;
     ++node.handles;
@@ -138,6 +139,7 @@ int Mount::open(Ino ino, int flags, std::unique_ptr<OpenFile>* out) {
 }
 
 int Mount::read(OpenFile& file, uint64_t offset, uint64_t size, ReadBytes* out) {
+  if (file.upload) return EPERM;
   if (!file.file) {
     const std::string_view text = file.text;
     const std::string_view part = text.substr(std::min<uint64_t>(offset, text.size()), size);
@@ -160,6 +162,16 @@ int Mount::read(OpenFile& file, uint64_t offset, uint64_t size, ReadBytes* out) 
 }
 
 void Mount::release(std::unique_ptr<OpenFile> file) {
+  if (file->upload) {
+    static_cast<void>(commit(*file, true));  // a failure has its line in the log; who closed it is not there any more
+    const Status gone = catalog_.with_node(file->ino, [&](Tree& tree, Node& node) -> Status {
+      --node.handles;
+      tree.release(node);
+      return {};
+    });
+    static_cast<void>(gone);
+    return;
+  }
   if (!file->file) return;
   std::shared_ptr<CachedFile> last;
   const Status status = catalog_.with_node(file->ino, [&](Tree& tree, Node& node) -> Status {

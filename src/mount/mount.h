@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A mount without the kernel: what each file operation does and which errno it ends with. fuse_adapter.cc translates
+// A mount without the kernel: what each file operation does and which errno it ends with. fuse_calls.cc translates
 // libfuse's calls to these, tests call them directly. Each EIO has its line in the log, said here and nowhere else.
 //
 // All calls block until the answer is there, at the longest until their deadline; any thread.
@@ -15,6 +15,7 @@
 #include "mount/errno_map.h"
 #include "mount/read_cache.h"
 #include "mount/stats.h"
+#include "mount/upload.h"
 
 namespace headrace::mount {
 
@@ -26,6 +27,7 @@ constexpr Ino kPlanSocketIno = kControlFolderIno + 2;
 struct MountOptions {
   CatalogOptions catalog;
   ReadCacheOptions read;
+  UploadOptions upload;
   std::string plan_socket;  // where the plan's socket is; "" = there is none
   bool allow_write = false;
 };
@@ -34,8 +36,9 @@ struct MountOptions {
 struct OpenFile {
   Ino ino = 0;
   std::shared_ptr<CachedFile> file;
-  std::string text;  // of a control file: its content when it was opened
-  uint64_t reads = 0;
+  std::string text;                // of a control file: its content when it was opened
+  std::shared_ptr<Upload> upload;  // of a new one ...
+  int64_t opener = 0;              // ... and the process that made it
 };
 
 class Mount {
@@ -62,6 +65,16 @@ class Mount {
   int attribute(Ino ino, std::string_view name, std::string* value);  // user.headrace.*
   static const std::vector<std::string>& attribute_names();
 
+  // Of a mount that may be written to (mount_write.cc); EROFS otherwise. create() and make_folder() give references as
+  // lookup() does.
+  int create(Ino folder, std::string_view name, int flags, Attributes* out, std::unique_ptr<OpenFile>* file);
+  int write(OpenFile& file, uint64_t offset, Bytes bytes);
+  int commit(OpenFile& file, bool empty_too);  // at close and fsync
+  int make_folder(Ino parent, std::string_view name, Attributes* out);
+  int remove_folder(Ino parent, std::string_view name);
+  int rename(Ino folder, std::string_view name, Ino to_folder, std::string_view to_name, unsigned flags);
+  int set_attributes(Ino ino, bool only_times, const int64_t* modified_unix, Attributes* out);
+
   // For the plan: the file at a path, which stays in memory until unpin(). `file` is null of a folder.
   Status pin(std::string_view path, Ino* ino, std::shared_ptr<CachedFile>* file);
   void unpin(Ino ino);
@@ -75,6 +88,10 @@ class Mount {
 
  private:
   int fail(const Status& status, Act act);
+  int new_key(Ino folder, std::string_view name, std::string* key);
+  int taken(Ino folder, std::string_view name, bool exclusive);
+  Status copy_object(const std::string& from, const std::string& etag, uint64_t size, const std::string& to,
+                     std::string* new_etag);
   std::string control_text(Ino ino) const;
 
   const MountOptions options_;

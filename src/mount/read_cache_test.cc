@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <future>
+
 #include "store/fault_store.h"
 #include "store/memory_store.h"
 #include "store/test_loop.h"
@@ -195,6 +197,9 @@ TEST(ReadCache, MakeRoomGivesBackWhatWasReadFirst) {
   world.open();
   const auto file = world.file("f", pattern_bytes(1 << 20, 1));
   world.text(*file, 0, 1 << 20);
+  std::promise<void> done;  // the loop lets go of the piece a moment after the reader has its bytes
+  world.loop.post([&] { done.set_value(); });
+  done.get_future().wait();
   ASSERT_TRUE(world.budget->reserve(3 << 20));
   EXPECT_TRUE(world.cache->make_room(1 << 20));
   EXPECT_EQ(world.cache->held_bytes(*file), 0u);

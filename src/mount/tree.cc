@@ -178,6 +178,14 @@ void Tree::rename(Node& node, Node& folder, std::string_view name) {
   link(folder, node);
 }
 
+void Tree::set_version(Node& node, uint64_t size, std::string_view etag, TimePoint now) {
+  bytes_ -= cost_of(node);
+  node.text = std::string(node.name()) + std::string(etag);
+  bytes_ += cost_of(node);
+  node.size = size;
+  node.seen_at = now;
+}
+
 void Tree::unname(Node& node) {
   if (node.parent == 0) return;
   if (node.folder) {

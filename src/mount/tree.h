@@ -48,6 +48,7 @@ struct Node {
   uint16_t name_bytes = 0;
   bool stale = false;  // the object was found to be another one
   bool local = false;  // made here and not in the store yet: no listing can take it away
+  bool mine = false;   // the object was made through this mount
   uint32_t round = 0;  // of the listing that saw it last
   uint64_t size = 0;
   int64_t modified_unix = 0;
@@ -74,6 +75,8 @@ class Tree {
   Node* put_file(Node& folder, std::string_view name, const FileFacts& facts, TimePoint now);
   Node& put_folder(Node& parent, std::string_view name, TimePoint now);
   void rename(Node& node, Node& folder, std::string_view name);
+  // The node is this version from now on: for what was written here.
+  void set_version(Node& node, uint64_t size, std::string_view etag, TimePoint now);
   // The name goes; the node too, once nobody holds it.
   void unname(Node& node);
   // Frees the node if it has no name and nobody holds it.

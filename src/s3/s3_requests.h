@@ -101,4 +101,23 @@ class PutExchange final : public S3Exchange {
   Completion<ObjectMeta> done_;
 };
 
+// Uploads in parts, copies, removal.
+class EditExchange final : public S3Exchange {
+ public:
+  EditExchange(std::shared_ptr<S3Core> core, EditRequest request, Completion<EditReply> done, std::stop_token stop);
+
+ private:
+  void fill(HttpRequest* request) override;
+  std::string query() const override;
+  std::string payload_hash() const override;
+  std::string what() const override;
+  bool wanted(int status) const override { return status == 200 || status == 204; }
+  void on_reply(HttpReply reply) override;
+  void on_failure(S3Failure failure) override;
+  std::string body() const;
+
+  const EditRequest request_;
+  Completion<EditReply> done_;
+};
+
 }  // namespace headrace

@@ -95,4 +95,9 @@ void S3Store::put(PutRequest request, Completion<ObjectMeta> done, std::stop_tok
   std::make_shared<PutExchange>(core_, std::move(request), std::move(done), std::move(stop))->start();
 }
 
+void S3Store::edit(EditRequest request, Completion<EditReply> done, std::stop_token stop) {
+  if (core_->plain()) return ObjectStore::edit(std::move(request), std::move(done), std::move(stop));
+  std::make_shared<EditExchange>(core_, std::move(request), std::move(done), std::move(stop))->start();
+}
+
 }  // namespace headrace

@@ -176,4 +176,15 @@ Result<ListPage> parse_list_page(std::string_view xml) {
   return page;
 }
 
+Result<EditText> parse_edit_reply(std::string_view xml) {
+  pugi::xml_document document;
+  HR_TRY(load(&document, xml));
+  const pugi::xml_node root = root_of(document);
+  for (const char* name : {"InitiateMultipartUploadResult", "CompleteMultipartUploadResult", "CopyObjectResult",
+                           "CopyPartResult"}) {
+    if (is(root, name)) return EditText{text_of(root, "UploadId"), bare_etag(text_of(root, "ETag"))};
+  }
+  return corrupt("the document is <" + one_line(root.name()).substr(0, 60) + ">, not the answer to an upload");
+}
+
 }  // namespace headrace

@@ -40,4 +40,11 @@ Result<StsCredentialsText> parse_sts_credentials(std::string_view xml);
 // they are URL-encoded.
 Result<ListPage> parse_list_page(std::string_view xml);
 
+// What the requests of an upload in parts, and copies, answer with; "" for what the document does not have. kCorrupt
+// when the text is not one of these documents.
+struct EditText {
+  std::string upload_id, etag;  // the ETag without quotes
+};
+Result<EditText> parse_edit_reply(std::string_view xml);
+
 }  // namespace headrace

@@ -168,5 +168,10 @@ void FaultStore::put(PutRequest request, Completion<ObjectMeta> done, std::stop_
   call<PutRequest, ObjectMeta>(StoreOp::kPut, of, &ObjectStore::put, std::move(request), std::move(done),
                                std::move(stop));
 }
+void FaultStore::edit(EditRequest request, Completion<EditReply> done, std::stop_token stop) {
+  const std::string of = request.key;
+  call<EditRequest, EditReply>(StoreOp::kEdit, of, &ObjectStore::edit, std::move(request), std::move(done),
+                               std::move(stop));
+}
 
 }  // namespace headrace

@@ -135,4 +135,8 @@ void HedgeStore::put(PutRequest request, Completion<ObjectMeta> done, std::stop_
   core_->inner->put(std::move(request), std::move(done), std::move(stop));
 }
 
+void HedgeStore::edit(EditRequest request, Completion<EditReply> done, std::stop_token stop) {
+  core_->inner->edit(std::move(request), std::move(done), std::move(stop));
+}
+
 }  // namespace headrace

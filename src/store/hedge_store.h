@@ -55,6 +55,7 @@ class HedgeStore final : public ObjectStore {
   void head(std::string key, Completion<ObjectMeta> done, std::stop_token stop) override;
   void list(ListRequest request, Completion<ListPage> done, std::stop_token stop) override;
   void put(PutRequest request, Completion<ObjectMeta> done, std::stop_token stop) override;
+  void edit(EditRequest request, Completion<EditReply> done, std::stop_token stop) override;
   TimedExecutor& executor() override;
   TimedExecutor& executor_of(int32_t loop) override;
   const std::string& name() const override;

@@ -126,4 +126,59 @@ void MemoryStore::put(PutRequest request, Completion<ObjectMeta> done, std::stop
   });
 }
 
+size_t MemoryStore::uploads() const {
+  std::lock_guard lock(mutex_);
+  return uploads_.size();
+}
+
+Result<EditReply> MemoryStore::complete_locked(const EditRequest& request) {
+  if (request.if_none_match && objects_.contains(request.key)) {
+    return precondition_failed(describe(*this, request) + ": the key exists already");
+  }
+  std::string content;
+  for (uint32_t part = 1; part <= request.part_etags.size(); ++part) {
+    const auto found = uploads_[request.upload_id].find(part);
+    const bool good = found != uploads_[request.upload_id].end() &&
+                      hash128(as_bytes(found->second)).hex() == request.part_etags[part - 1];
+    if (!good) return invalid_argument(describe(*this, request) + ": no such part: " + std::to_string(part));
+    content += found->second;
+  }
+  uploads_.erase(request.upload_id);
+  return EditReply{"", store_locked(request.key, std::move(content)).etag};
+}
+
+Result<EditReply> MemoryStore::edit_now(const EditRequest& request) {
+  using Kind = EditRequest::Kind;
+  std::lock_guard lock(mutex_);
+  const auto source = objects_.find(request.source);
+  const bool copies = request.kind == Kind::kCopy || request.kind == Kind::kCopyPart;
+  if (copies && source == objects_.end()) return not_found(describe(*this, request) + ": no such object");
+  if (copies && !request.source_etag.empty() && source->second.meta.etag != request.source_etag) {
+    return object_changed(describe(*this, request), request.source_etag, source->second.meta.etag);
+  }
+  if (request.kind == Kind::kBeginUpload) {
+    const std::string id = "upload-" + std::to_string(++last_upload_);
+    uploads_[id];
+    return EditReply{id, ""};
+  }
+  if (request.kind == Kind::kCopy) return EditReply{"", store_locked(request.key, *source->second.content).etag};
+  if (request.kind == Kind::kRemove) return objects_.erase(request.key), EditReply{};
+  const auto upload = uploads_.find(request.upload_id);
+  if (upload == uploads_.end()) return not_found(describe(*this, request) + ": no such upload");
+  if (request.kind == Kind::kAbortUpload) return uploads_.erase(upload), EditReply{};
+  if (request.kind == Kind::kCompleteUpload) return complete_locked(request);
+  std::string& part = upload->second[request.part];
+  part = request.kind == Kind::kUploadPart
+             ? *request.content
+             : source->second.content->substr(request.source_range.begin, request.source_range.size());
+  return EditReply{"", hash128(as_bytes(part)).hex()};
+}
+
+void MemoryStore::edit(EditRequest request, Completion<EditReply> done, std::stop_token stop) {
+  executor_.post([this, request = std::move(request), done = std::move(done), stop = std::move(stop)]() mutable {
+    if (stop.stop_requested()) return done(cancelled(describe(*this, request) + ": stopped"));
+    done(edit_now(request));
+  });
+}
+
 }  // namespace headrace

@@ -43,6 +43,28 @@ std::string describe(const ObjectStore& store, const std::string& key, ByteRange
   return text;
 }
 
+std::string describe(const ObjectStore& store, const EditRequest& request) {
+  const std::string of = store.name() + "/" + request.key, part = "part " + std::to_string(request.part) + " of ";
+  switch (request.kind) {
+    case EditRequest::Kind::kBeginUpload: return "begin the upload of " + of;
+    case EditRequest::Kind::kUploadPart: return "upload " + part + of;
+    case EditRequest::Kind::kCompleteUpload: return "complete the upload of " + of;
+    case EditRequest::Kind::kAbortUpload: return "abort the upload of " + of;
+    case EditRequest::Kind::kCopy: return "copy " + store.name() + "/" + request.source + " to " + of;
+    case EditRequest::Kind::kCopyPart:
+      return "copy bytes " + request.source_range.text() + " of " + store.name() + "/" + request.source + " as " +
+             part + of;
+    case EditRequest::Kind::kRemove: return "remove " + of;
+  }
+  return of;
+}
+
+void ObjectStore::edit(EditRequest request, Completion<EditReply> done, std::stop_token) {
+  executor().post([what = describe(*this, request), done = std::move(done)]() mutable {
+    done(unsupported(what + ": this kind of store does not support it"));
+  });
+}
+
 Status object_changed(const std::string& what, const std::string& etag_expected,
                       const std::string& etag_found) {
   return precondition_failed(
@@ -98,6 +120,12 @@ Result<ObjectMeta> head_now(ObjectStore& store, const std::string& key, std::sto
 Result<ListPage> list_page_now(ObjectStore& store, ListRequest request, std::stop_token stop) {
   auto answer = std::make_shared<Answer<Result<ListPage>>>();
   store.list(std::move(request), [answer](Result<ListPage> page) { answer->set(std::move(page)); }, std::move(stop));
+  return answer->wait();
+}
+
+Result<EditReply> edit_now(ObjectStore& store, EditRequest request, std::stop_token stop) {
+  auto answer = std::make_shared<Answer<Result<EditReply>>>();
+  store.edit(std::move(request), [answer](Result<EditReply> reply) { answer->set(std::move(reply)); }, std::move(stop));
   return answer->wait();
 }
 

@@ -98,6 +98,30 @@ struct PutRequest {
   bool if_none_match = false;  // fail with kPrecondition when the key exists
 };
 
+// Writing more than a put can: large objects in parts, copies inside the store, removal.
+struct EditRequest {
+  enum class Kind {
+    kBeginUpload,     // gives the upload_id
+    kUploadPart,      // `content` as part `part`; gives its ETag
+    kCompleteUpload,  // of the parts in `part_etags`: the object is there, whole
+    kAbortUpload,
+    kCopy,      // `source` (of the same bucket) to `key`
+    kCopyPart,  // `source_range` of it as part `part`
+    kRemove,
+  };
+  Kind kind = Kind::kRemove;
+  std::string key;
+  std::string upload_id;
+  uint32_t part = 0;  // from 1
+  std::shared_ptr<const std::string> content;
+  std::vector<std::string> part_etags;
+  std::string source, source_etag;  // the ETag it must have; empty = any
+  ByteRange source_range;
+  bool if_none_match = false;  // completing: fail with kPrecondition when the key exists
+};
+struct EditReply {
+  std::string upload_id, etag;
+};
 class ObjectStore {
  public:
   virtual ~ObjectStore() = default;
@@ -105,6 +129,9 @@ class ObjectStore {
   virtual void head(std::string key, Completion<ObjectMeta> done, std::stop_token stop) = 0;
   virtual void list(ListRequest request, Completion<ListPage> done, std::stop_token stop) = 0;
   virtual void put(PutRequest request, Completion<ObjectMeta> done, std::stop_token stop) = 0;
+
+  // kUnsupported where a store does not say otherwise.
+  virtual void edit(EditRequest request, Completion<EditReply> done, std::stop_token stop);
 
   virtual TimedExecutor& executor() = 0;
   virtual TimedExecutor& executor_of(int32_t /*loop*/) { return executor(); }
@@ -116,6 +143,9 @@ class ObjectStore {
 
 // One line for messages: "s3://bucket/key bytes [0, 100)".
 std::string describe(const ObjectStore& store, const std::string& key, ByteRange range);
+
+// "upload part 3 of s3://bucket/key"
+std::string describe(const ObjectStore& store, const EditRequest& request);
 
 // What every store says when the object is not the one that was asked for (kPrecondition).
 Status object_changed(const std::string& what, const std::string& etag_expected, const std::string& etag_found);
@@ -130,6 +160,7 @@ Result<std::string> read_all(ObjectStore& store, const std::string& key, ByteRan
 Result<std::string> read_object(ObjectStore& store, const ObjectMeta& meta, std::stop_token stop = {});
 Result<ObjectMeta> head_now(ObjectStore& store, const std::string& key, std::stop_token stop = {});
 Result<ListPage> list_page_now(ObjectStore& store, ListRequest request, std::stop_token stop = {});
+Result<EditReply> edit_now(ObjectStore& store, EditRequest request, std::stop_token stop = {});
 Result<ObjectMeta> put_now(ObjectStore& store, PutRequest request, std::stop_token stop = {});
 // All pages, by key, each object once (listing.h: without keeping them); kExhausted above `objects_max`; a listing that
 // does not end is kCorrupt.

@@ -121,4 +121,8 @@ void RecordStore::put(PutRequest request, Completion<ObjectMeta> done, std::stop
               std::move(stop));
 }
 
+void RecordStore::edit(EditRequest request, Completion<EditReply> done, std::stop_token stop) {
+  inner_->edit(std::move(request), std::move(done), std::move(stop));
+}
+
 }  // namespace headrace

@@ -178,4 +178,11 @@ void RetryStore::put(PutRequest request, Completion<ObjectMeta> done, std::stop_
       ->start();
 }
 
+void RetryStore::edit(EditRequest request, Completion<EditReply> done, std::stop_token stop) {
+  std::string what = describe(*core_->inner, request);
+  std::make_shared<CallLoop<EditRequest, EditReply>>(core_, &ObjectStore::edit, std::move(what), std::move(request),
+                                                     std::move(done), std::move(stop))
+      ->start();
+}
+
 }  // namespace headrace

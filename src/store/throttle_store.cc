@@ -129,4 +129,8 @@ void ThrottleStore::put(PutRequest request, Completion<ObjectMeta> done, std::st
   std::make_shared<Transfer>(core_, bytes, std::move(stop), std::move(go))->start();
 }
 
+void ThrottleStore::edit(EditRequest request, Completion<EditReply> done, std::stop_token stop) {
+  core_->inner->edit(std::move(request), std::move(done), std::move(stop));
+}
+
 }  // namespace headrace

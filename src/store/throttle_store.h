@@ -31,6 +31,7 @@ class ThrottleStore final : public ObjectStore {
   void head(std::string key, Completion<ObjectMeta> done, std::stop_token stop) override;
   void list(ListRequest request, Completion<ListPage> done, std::stop_token stop) override;
   void put(PutRequest request, Completion<ObjectMeta> done, std::stop_token stop) override;
+  void edit(EditRequest request, Completion<EditReply> done, std::stop_token stop) override;
   TimedExecutor& executor() override;
   const std::string& name() const override;
 

@@ -4,35 +4,24 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fuse_here import WHY_NOT
 
-from headrace.mount import Mount, mount_program
+from headrace.mount import Mount
 from headrace.serve import Server
-
-
-def _why_not() -> str:
-    if not os.path.exists("/dev/fuse"):
-        return "no /dev/fuse on this machine"
-    if os.geteuid() != 0 and shutil.which("fusermount3") is None:
-        return "not root, and no fusermount3"
-    try:
-        mount_program()
-    except FileNotFoundError as missing:
-        return str(missing)
-    return ""
-
-
-WHY_NOT = _why_not()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if WHY_NOT and item.path.parent == Path(__file__).parent and "place" in getattr(item, "fixturenames", ()):
+        if (
+            WHY_NOT
+            and item.path.parent == Path(__file__).parent
+            and "place" in getattr(item, "fixturenames", ())
+        ):
             item.add_marker(pytest.mark.skip(reason=WHY_NOT))
 
 
@@ -58,7 +47,12 @@ class Place:
     def mount(self, *words: str, url: str = "s3://bucket") -> Path:
         folder = self.root / f"mnt{len(self.mounts)}"
         folder.mkdir()
-        log = ["--log-file", str(self.log), "--plan-socket", str(self.root / f"plan{len(self.mounts)}")]
+        log = [
+            "--log-file",
+            str(self.log),
+            "--plan-socket",
+            str(self.root / f"plan{len(self.mounts)}"),
+        ]
         self.mounts.append(
             Mount(url, folder, words=[*log, *words], environment=self.server.environment)
         )

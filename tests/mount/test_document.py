@@ -25,7 +25,10 @@ def sentences() -> dict[str, list[str]]:
 def known_tests() -> set[str]:
     found: set[str] = set()
     for path in [*ROOT.glob("src/**/*_test.cc")]:
-        found |= {".".join(pair) for pair in re.findall(r"^TEST(?:_F|_P)?\((\w+), (\w+)\)", path.read_text(), re.M)}
+        found |= {
+            ".".join(pair)
+            for pair in re.findall(r"^TEST(?:_F|_P)?\((\w+), (\w+)\)", path.read_text(), re.M)
+        }
     for folder in ("tests", "python/tests"):
         for path in (ROOT / folder).rglob("test_*.py"):
             found |= set(re.findall(r"^def (test_\w+)", path.read_text(), re.M))

@@ -47,7 +47,14 @@ def test_unmounting_by_umount_ends_the_program_and_leaves_nothing(place, put):
 
 
 @pytest.mark.parametrize(
-    "how", [os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC, os.O_WRONLY | os.O_APPEND, os.O_WRONLY | os.O_CREAT]
+    "how",
+    [
+        os.O_WRONLY,
+        os.O_RDWR,
+        os.O_WRONLY | os.O_TRUNC,
+        os.O_WRONLY | os.O_APPEND,
+        os.O_WRONLY | os.O_CREAT,
+    ],
 )
 def test_every_attempt_to_write_is_erofs(place, put, how):
     put("f", b"x")
@@ -190,7 +197,9 @@ def open_as_root(request):
     import boto3
 
     session = boto3.session.Session(
-        aws_access_key_id="headrace", aws_secret_access_key="headrace-secret", region_name="us-east-1"
+        aws_access_key_id="headrace",
+        aws_secret_access_key="headrace-secret",
+        region_name="us-east-1",
     )
     from botocore.auth import S3SigV4Auth
     from botocore.awsrequest import AWSRequest
@@ -246,10 +255,14 @@ def test_wrong_options_are_all_named_at_once(place):
 def test_the_fstab_form_takes_mounts_own_words(place, put):
     put("p,q/f", b"x")
     there = place.mount(
-        "-o", "_netdev,nosuid,nodev,nofail,ro,metadata_ttl=inf,x-systemd.automount,memory=64MiB", url="s3://bucket/p,q/"
+        "-o",
+        "_netdev,nosuid,nodev,nofail,ro,metadata_ttl=inf,x-systemd.automount,memory=64MiB",
+        url="s3://bucket/p,q/",
     )
     assert os.listdir(there) == ["f"]
-    line = next(line for line in Path("/proc/mounts").read_text().splitlines() if str(there) in line)
+    line = next(
+        line for line in Path("/proc/mounts").read_text().splitlines() if str(there) in line
+    )
     assert "fuse.headrace" in line
     assert {"nosuid", "nodev", "ro"} <= set(line.split()[3].split(","))
 

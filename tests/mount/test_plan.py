@@ -39,7 +39,9 @@ def test_planned_files_are_read_without_waiting(place, files):
     with hr_mount.prefetch(files) as plan:
         assert plan.wait(20)
     wait_for(lambda: hr_mount.stats(there)["plan_fetched"] == len(files))
-    wait_for(lambda: hr_mount.stats(there)["fetched_bytes"] == hr_mount.stats(there)["plan_ahead_bytes"])
+    wait_for(
+        lambda: hr_mount.stats(there)["fetched_bytes"] == hr_mount.stats(there)["plan_ahead_bytes"]
+    )
     before = hr_mount.stats(there)
     for path in files:
         assert path.read_bytes() == (place.data / path.relative_to(there)).read_bytes()
@@ -56,7 +58,9 @@ def test_a_sampler_hands_over_its_order(place, files):
     seen = []
     for index in sampler:
         seen.append(index)
-        assert files[index].read_bytes() == (place.data / files[index].relative_to(there)).read_bytes()
+        assert (
+            files[index].read_bytes() == (place.data / files[index].relative_to(there)).read_bytes()
+        )
     assert seen == list(sampler.sampler)
     assert len(sampler) == 200
     wait_for(lambda: hr_mount.stats(there)["plan_files"] == 200)
@@ -87,7 +91,12 @@ def test_an_error_of_the_callers_iterable_is_told(place, files):
 def test_nonsense_at_the_socket_does_no_harm(place, files):
     there = place.mounts[0].folder
     path = (there / ".headrace/plan-socket").read_text().strip()
-    for message in (b"", b"GET / HTTP/1.1\r\n\r\n", b"headrace-plan 1\n" + b"x" * 100_000, b"headrace-plan 1\n\0\0\0"):
+    for message in (
+        b"",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"headrace-plan 1\n" + b"x" * 100_000,
+        b"headrace-plan 1\n\0\0\0",
+    ):
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(path)
             client.sendall(message)
