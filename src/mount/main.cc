@@ -2,7 +2,9 @@
 //
 // headrace-mount: wires the store, the mount and the kernel together. The order matters: the fork before any thread,
 // the first LIST before the folder is mounted, the folder mounted before the user's shell goes on.
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -32,11 +34,20 @@ constexpr uint64_t kPlanShare = 2;
 // Below this a few requests of 4 MiB and their retries do not fit side by side.
 constexpr uint64_t kMemoryMin = 32 << 20;
 
+// Attributes may still come out of the kernel's cache when the program behind a mount is gone; opening asks it.
+bool is_dead_mount(const std::string& folder) {
+  const int opened = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (opened >= 0) ::close(opened);
+  return opened < 0 && errno == ENOTCONN;
+}
+
 Status check_folder(const std::string& folder) {
+  if (is_dead_mount(folder)) {
+    return not_found("mount " + folder + ": what was mounted there has died: umount -l " + folder);
+  }
   struct stat at = {}, above = {};
   if (::stat(folder.c_str(), &at) != 0) {
-    const std::string hint = errno == ENOTCONN ? "; what was mounted there has died: umount -l " + folder : "";
-    return not_found("mount " + folder + ": " + std::strerror(errno) + hint);
+    return not_found("mount " + folder + ": " + std::strerror(errno));
   }
   if (!S_ISDIR(at.st_mode)) return invalid_argument("mount " + folder + ": it is not a folder");
   if (::stat((folder + "/..").c_str(), &above) == 0 && above.st_dev != at.st_dev) {
