@@ -63,7 +63,7 @@ def open(source: Source, *, progress: ProgressSink | None = None, **options: Any
         checksums: ``"full"`` (as ``check=True``) or ``"none"``: docs/index.md.
         rebuild: make a new index even where one is found; refresh: only of shards that changed.
         order: ``"stream"`` reads shards from front to back without an index (docs/ordering.md).
-        format: when names do not say it. window, token_dtype, eos: of token files (docs/formats).
+        format: when names do not say it. window, token_dtype, eos, samples, boundaries: of tokens.
         connections_max, attempts_max, retry_seconds_max: limits of the store client.
         hedge: False: late ranges are not asked for twice (docs/reading.md). connect_timeout,
             read_timeout: seconds, as botocore's (3; 30 to the first byte, then 5).

@@ -20,6 +20,7 @@ def describe(dataset: Dataset) -> str:
             [
                 f"{dataset.url}",
                 f"  format    {dataset.format}, read as a stream: no index, samples not counted",
+                f"  known     {core.known_by}",
                 f"  shards    {len(dataset.shards):,}",
                 f"  samples   mean {format_size(core.sample_bytes_mean)} (of the first ones)",
                 f"  bytes     {stored}",
@@ -37,6 +38,7 @@ def describe(dataset: Dataset) -> str:
         [
             f"{dataset.url}",
             f"  format    {dataset.format}",
+            f"  known     {core.known_by}",
             f"  shards    {len(dataset.counts):,}",
             f"  samples   {len(dataset):,}{part} (mean {mean})",
             f"  bytes     {stored}",

@@ -50,9 +50,12 @@ _OPTIONS = {
     "window": "window",
     "token_dtype": "token_dtype",
     "eos": "eos",
+    "samples": "samples",
+    "boundaries": "boundaries",
 }
 _TRUTHS = (
     "anonymous",
+    "boundaries",
     "build",
     "check",
     "hedge",
@@ -71,6 +74,11 @@ FORMATS = (
     "tfrecord",
     "litdata",
     "parquet",
+    "arrow",
+    "images",
+    "npy",
+    "npz",
+    "objects",
 )
 
 
@@ -117,6 +125,8 @@ def core_options(options: dict[str, Any]) -> dict[str, Any]:
             )
     if "format" in core:
         faults.choice("format", core["format"], FORMATS)
+    if "samples" in core:
+        faults.choice("samples", core["samples"], ("window", "packed", "sequence", "document"))
     if "order" in core:
         faults.choice("order", core["order"], ("stream",))
     faults.raise_any()

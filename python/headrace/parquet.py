@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Decoding of Parquet by pyarrow, for the core: one small file in memory at a time.
+"""Decoding of Parquet and Arrow by pyarrow, for the core: one small file in memory at a time.
 
 The core finds the bytes, reads them, and makes of a row group's or a few pages' bytes a file of
 their own (docs/formats/parquet.md); pyarrow decodes it without the GIL, and the columns go back
 through the Arrow C data interface. Nothing here is done for a row. pyarrow is imported when the
-first Parquet data set is opened.
+first such data set is opened.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from headrace import _core
 
-__all__ = ["decode", "prepare"]
+__all__ = ["decode", "decode_stream", "prepare"]
 
 _pyarrow: Any = None
 _file: Any = None
@@ -31,10 +31,11 @@ def prepare() -> None:
         return
     try:
         arrow = import_module("pyarrow")  # by name: it has no types
+        import_module("pyarrow.ipc")
         reader = import_module("pyarrow.parquet").ParquetFile
     except ImportError as cause:
         raise ImportError(
-            f"Parquet is decoded by pyarrow, which cannot be imported ({cause}): "
+            f"Parquet and Arrow are decoded by pyarrow, which cannot be imported ({cause}): "
             "pip install 'headrace[parquet]'"
         ) from cause
     _pyarrow, _file = arrow, reader
@@ -53,4 +54,37 @@ def decode(address: int, size: int, array: int, schema: int) -> None:
     batches[0]._export_to_c(array, schema)
 
 
-_core.set_arrow_decoder(prepare, decode)
+def decode_stream(address: int, size: int, array: int, schema: int, columns: list[str]) -> None:
+    """Columns of the one record batch of an Arrow stream in memory, to Arrow's two C structs.
+
+    What comes from an object is anybody's: offsets and text are validated before the core walks
+    them.
+    """
+    ipc = _pyarrow.ipc
+    with ipc.open_stream(_pyarrow.foreign_buffer(address, size)) as stream:
+        batches = list(stream)
+    if len(batches) != 1:
+        raise ValueError(f"{len(batches)} record batches where one is expected")
+    batch = _without_views(batches[0].select(columns))
+    batch.validate(full=True)
+    # Columns are views into the core's bytes, which are gone when this returns: written and read
+    # again, they lie in a buffer of their own, without those that nobody asked for.
+    sink = _pyarrow.BufferOutputStream()
+    with ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    with ipc.open_stream(sink.getvalue()) as stream:
+        stream.read_next_batch()._export_to_c(array, schema)
+
+
+def _without_views(batch: Any) -> Any:
+    """Text and bytes in Arrow's view layout (polars writes it) as the older one."""
+    arrays = []
+    for column in batch.columns:
+        name = str(column.type)
+        if name in ("string_view", "binary_view"):
+            column = column.cast("large_" + name.removesuffix("_view"))
+        arrays.append(column)
+    return _pyarrow.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+
+_core.set_arrow_decoder(prepare, decode, decode_stream)

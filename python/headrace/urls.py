@@ -35,6 +35,16 @@ _SHARD_FORMATS = {
     ".ndjson": "jsonl",
     ".tfrecords": "tfrecord",
     ".bin": "tokens",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".arrows": "arrow",
+    ".jpg": "images",
+    ".jpeg": "images",
+    ".png": "images",
+    ".webp": "images",
+    ".npy": "npy",
+    ".npz": "npz",
 }
 _COMPRESSIONS = (".gz", ".zst", ".zstd", ".bz2", ".br", ".snappy", ".zlib")
 # S3 and Google, version 4; their version 2; Azure.

@@ -12,8 +12,10 @@ namespace {
 
 class PyArrowDecoder final : public ArrowDecoder {
  public:
-  PyArrowDecoder(nb::object prepare, nb::object decode)
-      : prepare_(new nb::object(std::move(prepare))), decode_(new nb::object(std::move(decode))) {}
+  PyArrowDecoder(nb::object prepare, nb::object decode, nb::object decode_stream)
+      : prepare_(new nb::object(std::move(prepare))),
+        decode_(new nb::object(std::move(decode))),
+        decode_stream_(new nb::object(std::move(decode_stream))) {}
 
   Status prepare() const override {
     nb::gil_scoped_acquire locked;
@@ -26,36 +28,51 @@ class PyArrowDecoder final : public ArrowDecoder {
   }
 
   Result<ArrowTable> decode_parquet(Bytes file) const override {
-    nb::gil_scoped_acquire locked;
-    ArrowTable table;
-    try {
-      (*decode_)(reinterpret_cast<uintptr_t>(file.data()), file.size(), reinterpret_cast<uintptr_t>(&table.array()),
-                 reinterpret_cast<uintptr_t>(&table.schema()));
-    } catch (nb::python_error& error) {
-      const std::string text = nb::cast<std::string>(nb::str(error.value()));
-      if (error.matches(PyExc_MemoryError)) return exhausted("decode Parquet: out of memory: " + text);
-      return corrupt("decode Parquet: " + text);
-    }
-    if (table.array().release == nullptr) return internal_error("decode Parquet: the decoder gave no table");
-    return table;
+    return decoded("decode Parquet", file, [this](auto... words) { (*decode_)(words...); });
+  }
+  Result<ArrowTable> decode_stream(Bytes stream, const std::vector<std::string>& columns) const override {
+    return decoded("decode Arrow", stream, [&](auto... words) {
+      nb::list names;
+      for (const std::string& name : columns) names.append(nb::str(name.data(), name.size()));
+      (*decode_stream_)(words..., names);
+    });
   }
 
  private:
-  nb::object *prepare_, *decode_;  // never given back: the interpreter may be gone by then
+  template <class Call>
+  static Result<ArrowTable> decoded(const std::string& what, Bytes file, const Call& call) {
+    nb::gil_scoped_acquire locked;
+    ArrowTable table;
+    try {
+      call(reinterpret_cast<uintptr_t>(file.data()), file.size(), reinterpret_cast<uintptr_t>(&table.array()),
+           reinterpret_cast<uintptr_t>(&table.schema()));
+    } catch (nb::python_error& error) {
+      const std::string text = nb::cast<std::string>(nb::str(error.value()));
+      if (error.matches(PyExc_MemoryError)) return exhausted(what + ": out of memory: " + text);
+      return corrupt(what + ": " + text);
+    } catch (const std::exception& error) {  // nanobind's own: a column's name that is no UTF-8
+      return corrupt(what + ": " + error.what());
+    }
+    if (table.array().release == nullptr) return internal_error(what + ": the decoder gave no table");
+    return table;
+  }
+
+  nb::object *prepare_, *decode_, *decode_stream_;  // never given back: the interpreter may be gone by then
 };
 
 }  // namespace
 
 void bind_arrow_decode(nb::module_& m) {
   m.def("set_arrow_decoder",
-        [](nb::object prepare, nb::object decode) {
-          set_arrow_decoder(std::make_shared<PyArrowDecoder>(std::move(prepare), std::move(decode)));
+        [](nb::object prepare, nb::object decode, nb::object decode_stream) {
+          set_arrow_decoder(
+              std::make_shared<PyArrowDecoder>(std::move(prepare), std::move(decode), std::move(decode_stream)));
         },
-        "prepare"_a, "decode"_a,
+        "prepare"_a, "decode"_a, "decode_stream"_a,
         "prepare(): loads the library. decode(address, size, array, schema): decodes a Parquet file in memory into the "
-        "two structs of the Arrow C data interface.",
-        nb::sig("def set_arrow_decoder(prepare: Callable[[], None], decode: Callable[[int, int, int, int], None]) "
-                "-> None"));
+        "two structs of the Arrow C data interface. decode_stream: the same of columns of an Arrow stream.",
+        nb::sig("def set_arrow_decoder(prepare: Callable[[], None], decode: Callable[[int, int, int, int], None], "
+                "decode_stream: Callable[[int, int, int, int, list[str]], None]) -> None"));
 }
 
 }  // namespace headrace::python

@@ -102,6 +102,8 @@ OpenOptions open_options(const nb::dict& given) {
   take(given, "order", out.order);
   take(given, "window", out.tokens.window);
   take(given, "token_dtype", out.tokens.dtype);
+  take(given, "samples", out.tokens.samples);
+  take(given, "boundaries", out.tokens.boundaries);
   if (given.contains("eos")) out.tokens.eos = nb::cast<int64_t>(given["eos"]);
   return out;
 }
@@ -219,6 +221,7 @@ void bind_dataset(nb::module_& m) {
       .def_prop_ro("has_checksums", [](const DatasetHandle& d) { return d->counted() && d->index().has_crc(); })
       .def_prop_ro("schema_json", [](const DatasetHandle& d) { return d->index().schema_json(); })
       .def_prop_ro("index_source", [](const DatasetHandle& d) { return d->index_source(); })
+      .def_prop_ro("known_by", [](const DatasetHandle& d) { return d->known_by(); })
       .def_prop_ro("index_name", [](const DatasetHandle& d) { return d->index_name(); })
       .def_prop_ro("order_hash", [](const DatasetHandle& d) { return d->index().order_hash().hex(); })
       .def_prop_ro("identity_hash", [](const DatasetHandle& d) { return d->index().identity_hash().hex(); })

@@ -61,6 +61,9 @@ FieldDecode decode_of_mds(const MdsColumn& column) {
     case MdsKind::kJson:
       decode.kind = FieldKind::kJson;
       break;
+    case MdsKind::kNpy:
+      decode.kind = FieldKind::kNpy;
+      break;
     case MdsKind::kBytes:
     case MdsKind::kJpegArray:
     case MdsKind::kListPil:

@@ -13,7 +13,7 @@
 #include "fetch/piece.h"
 #include "fetch/stride_watch.h"
 #include "format/dataset_index.h"
-#include "format/parquet_unit.h"
+#include "format/unit_codec.h"
 #include "plan/shard_counts.h"
 #include "sys/clock.h"
 

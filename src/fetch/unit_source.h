@@ -12,7 +12,7 @@
 
 #include "base/bytes.h"
 #include "base/result.h"
-#include "format/parquet_unit.h"
+#include "format/unit_codec.h"
 #include "format/unit_rows.h"
 #include "plan/shard_counts.h"
 #include "sys/executor.h"

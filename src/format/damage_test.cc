@@ -45,7 +45,7 @@ Result<Samples> read_all(const DatasetIndex& index, const Cutter& cutter, std::s
 }
 
 Outcomes flip_every_bit(const DatasetIndex& index, std::string object) {
-  const auto cutter = *make_cutter(index);
+  const auto cutter = *make_cutter(std::make_shared<const DatasetIndex>(index));
   const Samples truth = *read_all(index, *cutter, object);
   Outcomes outcomes;
   for (size_t bit = 0; bit < object.size() * 8; ++bit) {
@@ -215,7 +215,7 @@ TEST(IndexingDamage, IsAnErrorOrAnIndexThatCanBeCut) {
     errors += !found.ok();
     if (found.ok() && found->samples > 0) {
       const auto index = index_of(Format::kWebDataset, tar.size(), *std::move(found), true, "");
-      const auto samples = read_all(*index, **make_cutter(*index), tar);
+      const auto samples = read_all(*index, **make_cutter(index), tar);
       EXPECT_TRUE(samples.ok()) << bit << ": " << samples.status().message();
     }
     tar[bit / 8] = static_cast<char>(tar[bit / 8] ^ (1 << bit % 8));

@@ -34,7 +34,12 @@ enum class Format : uint32_t {
   kTokens = 6,
   kTfRecord = 7,
   kLitData = 8,
+  kImages = 9,
+  kNpy = 10,
+  kNpz = 11,
+  kObjects = 12,
   kParquet = 16,
+  kArrow = 17,
 };
 
 std::string_view format_name(Format format);  // format_facts(); else "unknown"

@@ -94,5 +94,8 @@ std::unique_ptr<Decoder> make_bzip2_decoder(const DecoderOptions& options, const
 std::unique_ptr<Decoder> make_brotli_decoder(const DecoderOptions& options);
 std::unique_ptr<Decoder> make_snappy_decoder(const DecoderOptions& options);
 std::unique_ptr<Decoder> make_zlib_decoder(const DecoderOptions& options);
+// Without zlib's head and checksum: members of zip archives.
+std::unique_ptr<Decoder> make_deflate_decoder(const DecoderOptions& options);
+uint32_t zip_crc32(Bytes bytes);  // theirs: CRC-32 of ISO 3309
 
 }  // namespace headrace

@@ -130,7 +130,7 @@ TEST_P(WebDatasetFixture, IndexedAndCutSaysWhatThePeersReaderSays) {
   }
   auto index = builder.finish();
   ASSERT_TRUE(index.ok()) << index.status().message();
-  auto cutter = make_cutter(**index);
+  auto cutter = make_cutter(*index);
   ASSERT_TRUE(cutter.ok());
   for (size_t s = 0; s < shards.size(); ++s) {
     expect_rows(**index, **cutter, s, objects[s], shards[s].second);
@@ -195,7 +195,7 @@ TEST_P(MdsFixture, IndexedAndCutSaysWhatThePeersReaderSays) {
   }
   auto index = builder.finish();
   ASSERT_TRUE(index.ok()) << index.status().message();
-  auto cutter = make_cutter(**index);
+  auto cutter = make_cutter(*index);
   ASSERT_TRUE(cutter.ok()) << cutter.status().message();
   for (size_t s = 0; s < shards.size(); ++s) {
     expect_rows(**index, **cutter, s, objects[s], shards[s].second);

@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <array>
 
+#include "format/arrow_ipc.h"
 #include "format/decoder.h"
 #include "format/jsonl.h"
 #include "format/litdata.h"
 #include "format/mosaic_text.h"
+#include "format/objects.h"
 #include "format/parquet.h"
 #include "format/shard_format.h"
 #include "format/tar_stream.h"
@@ -18,7 +20,7 @@
 namespace headrace {
 namespace {
 
-const std::array<FormatFacts, 9> kFormats = {{
+const std::array<FormatFacts, 14> kFormats = {{
     {Format::kWebDataset, "webdataset", {".tar"}},
     {Format::kMds, "mds", {".mds"}, true},
     {Format::kJsonl, "jsonl", {".jsonl", ".ndjson"}},
@@ -28,7 +30,14 @@ const std::array<FormatFacts, 9> kFormats = {{
     {Format::kLitData, "litdata", {}, true},
     {Format::kTfRecord, "tfrecord", {".tfrecord", ".tfrecords"}},
     {Format::kParquet, "parquet", {".parquet", ".parq"}},
+    {Format::kArrow, "arrow", {".arrow", ".feather", ".ipc", ".arrows"}},
+    {Format::kImages, "images", {".jpg", ".jpeg", ".png", ".webp"}, false, true},
+    {Format::kNpy, "npy", {".npy"}, false, true},
+    {Format::kNpz, "npz", {".npz"}, false, true},
+    {Format::kObjects, "objects", {}, false, true},
 }};
+
+constexpr size_t kEndingBytesMax = 8;  // of formats by object, ".jpeg" is the longest
 
 const FormatFacts* facts_of(Format format) {
   const auto found = std::ranges::find(kFormats, format, &FormatFacts::format);
@@ -114,10 +123,24 @@ Result<Format> format_from_name(std::string_view name) {
 const FormatFacts* format_of_key(std::string_view key) {
   const std::string whole = without_compression(key);
   const std::string plain = without_compression(without_number(whole));
+  std::string small(key.substr(key.size() - std::min(key.size(), kEndingBytesMax)));
+  for (char& c : small) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
   for (const FormatFacts& facts : kFormats) {
-    if (std::ranges::any_of(facts.endings, [&](std::string_view end) { return plain.ends_with(end); })) return &facts;
+    // Cameras write .JPG; objects of one sample are never compressed once more.
+    const std::string& name = facts.by_object ? small : plain;
+    if (std::ranges::any_of(facts.endings, [&](std::string_view end) { return name.ends_with(end); })) return &facts;
   }
   return nullptr;
+}
+
+const FormatFacts* format_facts_of(std::string_view name) {
+  const auto found = std::ranges::find(kFormats, name, &FormatFacts::name);
+  return found == kFormats.end() ? nullptr : &*found;
+}
+
+bool is_by_object(Format format) {
+  const FormatFacts* facts = facts_of(format);
+  return facts != nullptr && facts->by_object;
 }
 
 std::shared_ptr<const ShardFormat> make_webdataset_format() { return std::make_shared<WebDatasetFormat>(); }
@@ -158,14 +181,23 @@ Result<std::shared_ptr<const ShardFormat>> shard_format(Format format, const std
     }
     case Format::kParquet:
       return make_parquet_format();
+    case Format::kArrow:
+      return make_arrow_format();
+    case Format::kImages:
+    case Format::kNpy:
+    case Format::kNpz:
+    case Format::kObjects: {
+      HR_TRY_ASSIGN(ObjectSchema schema, ObjectSchema::from_json(format, schema_json));
+      return make_object_format(std::move(schema));
+    }
   }
   return unsupported("open data set: no reader for format number " + std::to_string(static_cast<uint32_t>(format)));
 }
 
 // Declared in sample.h.
-Result<std::shared_ptr<const Cutter>> make_cutter(const DatasetIndex& index) {
-  HR_TRY_ASSIGN(const auto how, shard_format(index.format(), index.schema_json()));
-  return how->cutter(index.fields());
+Result<std::shared_ptr<const Cutter>> make_cutter(std::shared_ptr<const DatasetIndex> index) {
+  HR_TRY_ASSIGN(const auto how, shard_format(index->format(), index->schema_json()));
+  return how->cutter_of(std::move(index));
 }
 
 }  // namespace headrace

@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "base/endian.h"
+#include "format/zstd_frame.h"
 
 namespace headrace {
 namespace {
@@ -124,9 +125,13 @@ class LitDataFormat final : public ShardFormat {
                                    IndexerOptions options) const override {
     MdsShard chunk = chunk_of(shard);
     chunk.bytes = entry.size;
+    if (index_.framing == LitDataFraming::kBatch) {
+      return make_litdata_batch_indexer(index_, chunk.samples, entry.size, options);
+    }
     return make_mds_indexer(chunk, items_, entry.size, options);
   }
   bool indexed_by_reading() const override { return false; }
+  bool streams() const override { return index_.framing == LitDataFraming::kNone; }
   std::unique_ptr<SampleScanner> scanner(uint64_t shard, const ScanStart& start) const override {
     MdsShard chunk = chunk_of(shard);
     chunk.bytes = 0;  // old writers left the table out of chunk_bytes
@@ -146,32 +151,57 @@ class LitDataFormat final : public ShardFormat {
 }  // namespace
 
 Status LitDataCutter::cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const {
-  const size_t before = out.size(), heads = 4 * index_.leaves.size();
+  const size_t before = out.size();
+  Status status = index_.framing == LitDataFraming::kNone ? cut_items(bytes, rows, out) : cut_frames(bytes, rows, out);
+  if (status.ok() && index_.framing == LitDataFraming::kNone && !bytes.empty()) {
+    status = corrupt("cut LitData: " + number(bytes.size()) + " bytes are left after the last sample");
+  }
+  if (!status.ok()) out.truncate(before);
+  return status;
+}
+
+Status LitDataCutter::cut_items(Bytes& plain, uint64_t rows, SampleBatchView& out) const {
+  const size_t heads = 4 * index_.leaves.size();
   for (uint64_t row = 0; row < rows; ++row) {
     const auto fail = [&](const std::string& cause) {
-      out.truncate(before);
       return corrupt("cut LitData, row " + number(row) + ": " + cause);
     };
     out.begin_sample({});
-    if (bytes.size() < heads) return fail("the bytes end inside its sizes");
-    const std::byte* sizes = bytes.data();
-    bytes = bytes.subspan(heads);
+    if (plain.size() < heads) return fail("the bytes end inside its sizes");
+    const std::byte* sizes = plain.data();
+    plain = plain.subspan(heads);
     for (size_t i = 0; i < index_.leaves.size(); ++i) {
       const auto size = load_le<uint32_t>(sizes + 4 * i);
-      if (size > bytes.size()) {
+      if (size > plain.size()) {
         return fail("leaf \"" + index_.columns[i].name + "\" has " + number(size) + " bytes, " +
-                    number(bytes.size()) + " are left");
+                    number(plain.size()) + " are left");
       }
       Bytes field;
-      if (leaf_field(index_.leaves[i], bytes.first(size), out, field)) {
+      if (leaf_field(index_.leaves[i], plain.first(size), out, field)) {
         out.add_field({index_.columns[i].name, field, static_cast<uint32_t>(i)});
       }
-      bytes = bytes.subspan(size);
+      plain = plain.subspan(size);
     }
   }
-  if (bytes.empty()) return {};
-  out.truncate(before);
-  return corrupt("cut LitData: " + number(bytes.size()) + " bytes are left after the last sample");
+  return {};
+}
+
+Status LitDataCutter::cut_frames(Bytes stored, uint64_t rows, SampleBatchView& out) const {
+  const bool one_each = index_.framing == LitDataFraming::kSample;
+  const size_t end = out.size() + rows;
+  while (out.size() < end) {
+    HR_TRY_ASSIGN(const ZstdFrame frame, first_zstd_frame(stored));
+    char* room = out.text_room(frame.plain_bytes);
+    HR_TRY(decode_zstd_frame(frame, {reinterpret_cast<std::byte*>(room), frame.plain_bytes}));
+    stored = stored.subspan(frame.stored.size());
+    Bytes plain = as_bytes({room, frame.plain_bytes});
+    do {
+      HR_TRY(cut_items(plain, 1, out));
+    } while (!one_each && !plain.empty() && out.size() < end);
+    if (!plain.empty()) return corrupt("cut LitData: " + number(plain.size()) + " bytes are left in a frame");
+  }
+  if (stored.empty()) return {};
+  return corrupt("cut LitData: " + number(stored.size()) + " bytes are left after the last frame");
 }
 
 std::shared_ptr<const ShardFormat> make_litdata_format(LitDataIndex index) {
@@ -182,6 +212,10 @@ std::shared_ptr<const ShardFormat> make_litdata_format(LitDataIndex index) {
 Result<std::pair<MdsColumn, LitDataLeaf>> litdata_column(const std::string& name,
                                                          const std::string& stored) {
   const std::string kind = stored.substr(0, stored.find(':'));
+  if (kind == "pickle" || stored == "graph:pickle") {
+    return unsupported("leaf \"" + name + "\" is \"" + stored + "\": pickled Python, which is never executed; " +
+                       "write it as bytes, numpy or text");
+  }
   LitDataLeaf leaf{stored};
   std::string_view encoding = "bytes";
   if (kind == "str" || kind == "text") encoding = "str";

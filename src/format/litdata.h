@@ -33,10 +33,22 @@ struct LitDataLeaf {
   MdsDtype dtype = MdsDtype::kNone;  // of the flat forms
 };
 
+// What is compressed on its own inside a chunk (zstd).
+enum class LitDataFraming : uint8_t {
+  kNone,    // nothing, or the chunk as a whole
+  kSample,  // each item, behind the usual table of offsets
+  kBatch,   // items a batch, behind a table of frames: "LDFZ01"
+};
 struct LitDataIndex {
   std::vector<MdsColumn> columns;   // one a leaf, in stored order
   std::vector<LitDataLeaf> leaves;  // the same
   std::vector<MdsShard> chunks;     // basename, samples; zip_basename where they are compressed
+  LitDataFraming framing = LitDataFraming::kNone;
+  // TokensLoader: items are tokens without sizes before them, and windows are cut without regard to items.
+  bool tokens = false;
+  // Every leaf may also be stored as a column of Arrow rows (0.2.76); the chunks' ends say whether they are.
+  bool maybe_rows = false;
+  bool has_json = false;  // a leaf that is in such rows only
 
   std::string schema_json() const;
   static Result<LitDataIndex> from_schema(std::string_view text);
@@ -58,9 +70,23 @@ class LitDataCutter final : public Cutter {
   Status cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const override;
 
  private:
+  // Up to `rows` items from the front of `plain`, which becomes what is left.
+  Status cut_items(Bytes& plain, uint64_t rows, SampleBatchView& out) const;
+  Status cut_frames(Bytes stored, uint64_t rows, SampleBatchView& out) const;
+
   const LitDataIndex index_;
 };
 
 std::shared_ptr<const ShardFormat> make_litdata_format(LitDataIndex index);
+// Chunks of tokens (index.tokens), cut into windows as the user says: format kTokens from there on.
+Result<std::shared_ptr<const ShardFormat>> make_litdata_token_format(const LitDataIndex& index,
+                                                                     const TokenOptions& options);
+// The last bytes of a chunk of Arrow rows, 12 at least.
+bool is_litdata_rows(Bytes tail);
+// Such chunks: format kArrow from there on, fields are the rows' columns.
+std::shared_ptr<const ShardFormat> make_litdata_rows_format(const LitDataIndex& index);
+// A chunk of frames: reads its tables; with options.crc all. The stride is the frames' samples.
+std::unique_ptr<Indexer> make_litdata_batch_indexer(const LitDataIndex& index, uint64_t samples, uint64_t object_size,
+                                                    IndexerOptions options);
 
 }  // namespace headrace

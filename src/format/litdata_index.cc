@@ -2,6 +2,8 @@
 //
 // LitData's index.json: {"chunks": [...], "config": {...}}, and what its data_spec says of the
 // names of leaves: [1, node], a node being {"type", "context", "children_spec"} of torch's pytrees.
+#include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "format/decoder.h"
@@ -14,6 +16,7 @@ namespace {
 using Json = nlohmann::json;
 using mds_json::printable;
 
+constexpr std::string_view kTokensLoader = "TokensLoader";
 constexpr size_t kChunksMax = size_t{1} << 24, kNodesDepthMax = 16;
 std::string number(uint64_t n) { return std::to_string(n); }
 Status bad(const std::string& what) { return corrupt("read index.json " + what); }
@@ -74,21 +77,20 @@ Status check_readable(const Json& config) {
   const auto encryption = config.find("encryption");
   if (encryption != config.end() && !encryption->is_null()) return refused("encryption");
   const std::string loader = text_of(config, "item_loader");
-  if (!loader.empty() && loader != "PyTreeLoader")
+  if (!loader.empty() && loader != "PyTreeLoader" && loader != kTokensLoader)
     return refused("item_loader " + printable(loader));
-  const std::string level = text_of(config, "compression_level"),
-                    compression = text_of(config, "compression");
-  if (!compression.empty() && (level == "batch" || level == "sample")) {
-    return refused("compression_level " + printable(level) +
-                   " (whole chunks are: compression_level=\"chunk\")");
-  }
-  const auto formats = config.find("data_format");
-  if (formats != config.end() && formats->is_array()) {
-    for (const Json& format : *formats) {
-      if (format == "json") return refused("rows of JSON, which are stored as Arrow");
-    }
-  }
+  const std::string compression = text_of(config, "compression");
+  if (!compression.empty() && compression != "zstd" && !compression.starts_with("zstd:"))
+    return refused("compression " + printable(compression));
   return {};
+}
+
+// By 0.2.76's words; older writers compress chunks as a whole and say nothing.
+LitDataFraming framing_of(const Json& config) {
+  if (text_of(config, "compression").empty()) return LitDataFraming::kNone;
+  const std::string level = text_of(config, "compression_level");
+  if (level == "sample") return LitDataFraming::kSample;
+  return level == "batch" ? LitDataFraming::kBatch : LitDataFraming::kNone;
 }
 
 Status set_leaves(LitDataIndex& index, const std::vector<std::string>& names,
@@ -155,7 +157,19 @@ Result<LitDataIndex> parse_litdata_index(Bytes json) {
   HR_TRY_ASSIGN(const auto formats, texts_of(*config, "data_format"));
   HR_TRY_ASSIGN(const auto names, names_of(*config, formats.size()));
   HR_TRY(set_leaves(index, names, formats));
-  const bool compressed = !text_of(*config, "compression").empty();
+  index.framing = framing_of(*config);
+  index.tokens = text_of(*config, "item_loader") == kTokensLoader;
+  const auto types = config->find("types");
+  const auto in_rows = [](const LitDataLeaf& leaf) {
+    constexpr std::array<std::string_view, 6> kPlain = {"int", "float", "str", "text", "bool", "json"};
+    return std::ranges::find(kPlain, leaf.stored) != kPlain.end();
+  };
+  index.maybe_rows = types != config->end() && types->is_object() && std::ranges::all_of(index.leaves, in_rows);
+  index.has_json = std::ranges::find(index.leaves, "json", &LitDataLeaf::stored) != index.leaves.end();
+  const bool compressed = !text_of(*config, "compression").empty() && index.framing == LitDataFraming::kNone;
+  if (index.tokens && index.framing != LitDataFraming::kNone) {
+    return unsupported("read index.json /config: tokens in frames are not read");
+  }
   for (const Json& chunk : *chunks) {
     auto one = chunk_of(chunk, compressed);
     if (!one.ok())
@@ -180,8 +194,9 @@ std::string LitDataIndex::schema_json() const {
   Json names = Json::array(), formats = Json::array();
   for (const MdsColumn& c : columns) names.push_back(c.name);
   for (const LitDataLeaf& leaf : leaves) formats.push_back(leaf.stored);
-  return Json{{"leaves", names}, {"data_format", formats}}.dump(-1, ' ', false,
-                                                                Json::error_handler_t::replace);
+  Json all{{"leaves", names}, {"data_format", formats}};
+  if (framing != LitDataFraming::kNone) all["framing"] = framing == LitDataFraming::kSample ? "sample" : "batch";
+  return all.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 Result<LitDataIndex> LitDataIndex::from_schema(std::string_view text) {
@@ -192,6 +207,10 @@ Result<LitDataIndex> LitDataIndex::from_schema(std::string_view text) {
   HR_TRY_ASSIGN(const auto formats, texts_of(all, "data_format"));
   if (names.size() != formats.size()) return bad(": the schema's lists differ in length");
   HR_TRY(set_leaves(index, names, formats));
+  const std::string framing = text_of(all, "framing");
+  if (framing == "sample") index.framing = LitDataFraming::kSample;
+  else if (framing == "batch") index.framing = LitDataFraming::kBatch;
+  else if (!framing.empty()) return unsupported("read index.json: the schema's framing " + printable(framing));
   return index;
 }
 

@@ -60,15 +60,16 @@ TEST(LitDataIndex, WhatIsNotReadIsRefusedByName) {
   const std::string one = R"(["str"])";
   expect_failure(index_text(one, kBare, R"(, "encryption": {"algorithm": "fernet"})"),
                  Code::kUnsupported, "encryption");
-  expect_failure(index_text(one, kBare, R"(, "item_loader": "TokensLoader")"), Code::kUnsupported,
-                 "TokensLoader");
-  expect_failure(index_text(one, kBare, R"(, "compression": "zstd", "compression_level": "batch")"),
-                 Code::kUnsupported, "compression_level \"batch\"");
+  expect_failure(index_text(one, kBare, R"(, "item_loader": "ParquetLoader")"), Code::kUnsupported,
+                 "ParquetLoader");
+  expect_failure(index_text(one, kBare, R"(, "compression": "lz4")"), Code::kUnsupported, "compression \"lz4\"");
+  expect_failure(index_text(one, kBare, R"(, "item_loader": "TokensLoader", "compression": "zstd",)"
+                                        R"( "compression_level": "batch")"),
+                 Code::kUnsupported, "tokens in frames");
   expect_failure(index_text(one, kBare, R"(, "compression": "zstd")"), Code::kUnsupported,
                  "is not named as");
   expect_failure(index_text(one, kBare, "", "chunk-0-0.zstd.bin"), Code::kUnsupported,
                  "is named as compressed");
-  expect_failure(index_text(R"(["json"])", kBare), Code::kUnsupported, "Arrow");
   expect_failure(index_text(one, kBare, "", "../x.bin"), Code::kCorrupt, "/chunks/0");
   expect_failure(index_text(R"(["str", "str"])", kBare), Code::kCorrupt,
                  "1 leaves, data_format has 2");
@@ -186,7 +187,8 @@ TEST(LitDataLeaf, ArraysSayDtypeAndShape) {
   EXPECT_EQ(array_of("no_header_numpy:1", "aabb"), "int16 2:aabb");
   EXPECT_EQ(array_of("no_header_tensor:1", "aaaabbbb"), "float32 2:aaaabbbb");
   EXPECT_EQ(array_of("no_header_tensor:10", "aabb"), "bytes");  // bfloat16
-  EXPECT_EQ(array_of("pickle", "any"), "bytes");                // never run
+  EXPECT_EQ(litdata_column("x", "pickle").status().code(), Code::kUnsupported);        // never run
+  EXPECT_EQ(litdata_column("x", "graph:pickle").status().code(), Code::kUnsupported);
   for (const std::string& bad :
        {"\5\0\0\0\1\0\0\0\3\0\0\0aabb"s, "\5\0\0\0\1\0\0\0"s, "\x0e\0\0\0\0\0\0\0"s, "\5\0\0"s,
         "\5\0\0\0\x40\0\0\0"s, "\5\0\0\0\2\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff"s}) {

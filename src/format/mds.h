@@ -38,6 +38,7 @@ enum class MdsKind {
   kListJpeg,
   kListPng,
   kJson,
+  kNpy,  // not MDS's: a whole .npy file
 };
 // The values are the codes that dynamic ndarrays carry.
 enum class MdsDtype : uint8_t {

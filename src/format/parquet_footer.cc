@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/checked.h"
+#include "format/parquet_metadata.h"
 #include "format/parquet_schema.h"
 
 namespace headrace {
@@ -119,6 +120,21 @@ Status read_group(Reader& in, uint64_t footer_begin, size_t leaves, ParquetFoote
   return {};
 }
 
+// Of the key-value metadata: how long lists always are.
+void read_metadata(Reader& in, const Field& field, ParquetSchema& schema) {
+  const uint32_t n = in.list(field, thrift::kStruct);
+  for (uint32_t i = 0; i < n && !in.failed(); ++i) {
+    Field f;
+    std::string_view key, value;
+    for (in.begin(f); in.next(f);) {
+      if (f.id == 1) key = in.binary(f);
+      else if (f.id == 2) value = in.binary(f);
+      else in.skip(f);
+    }
+    if (key == kArrowSchemaKey) schema.set_fixed_lists(fixed_lists_of(value));
+  }
+}
+
 }  // namespace
 
 // The schema stands before the row groups in every writer's footer: Thrift writes fields by number.
@@ -128,17 +144,19 @@ Result<ParquetFooter> parse_parquet_footer(Bytes footer, uint64_t footer_begin) 
   Field f;
   int64_t rows = -1;
   size_t leaves = 0;
+  ParquetSchema schema;
   for (in.begin(f); in.next(f);) {
     if (f.id == 2) {
-      HR_TRY_ASSIGN(const ParquetSchema schema, ParquetSchema::parse(in, f));
+      HR_TRY_ASSIGN(schema, ParquetSchema::parse(in, f));
       leaves = schema.leaves();
-      out.file.schema = schema.encode();
     } else if (f.id == 3) {
       rows = in.integer(f);
     } else if (f.id == 4) {
       if (leaves == 0) return bad("row groups before the schema");
       const uint32_t n = in.list(f, thrift::kStruct);
       for (uint32_t i = 0; i < n && !in.failed(); ++i) HR_TRY(read_group(in, footer_begin, leaves, out));
+    } else if (f.id == 5) {
+      read_metadata(in, f, schema);
     } else if (f.id == 8) {
       return unsupported("read Parquet footer: encrypted files are not read");
     } else {
@@ -147,6 +165,7 @@ Result<ParquetFooter> parse_parquet_footer(Bytes footer, uint64_t footer_begin) 
   }
   if (in.failed()) return bad("it ends early or is not Thrift");
   if (leaves == 0) return bad("no schema");
+  out.file.schema = schema.encode();
   if (rows < 0 || static_cast<uint64_t>(rows) != out.file.rows()) {
     return bad("it says " + number(rows) + " rows, its row groups have " + std::to_string(out.file.rows()));
   }

@@ -9,6 +9,7 @@ class ParquetFormat final : public ShardFormat {
   Format format() const override { return Format::kParquet; }
   bool by_units() const override { return true; }
   bool indexed_by_reading() const override { return false; }
+  bool streams() const override { return false; }
   std::shared_ptr<const Cutter> cutter(const std::vector<FieldEntry>&) const override { return nullptr; }
   std::unique_ptr<Indexer> indexer(uint64_t, const ShardEntry& entry, IndexerOptions) const override {
     return make_parquet_indexer(entry.size);

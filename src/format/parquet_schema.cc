@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/checked.h"
 #include "format/parquet_types.h"
 
 namespace headrace {
@@ -11,6 +12,8 @@ namespace {
 using thrift::Field;
 using thrift::Reader;
 using thrift::Writer;
+
+constexpr int32_t kFixedLists = 100;  // of an encoded schema: names and lengths by turns
 
 Status bad(const std::string& cause) { return corrupt("read Parquet schema: " + cause); }
 
@@ -58,7 +61,33 @@ Result<ParquetSchema> ParquetSchema::decode(Bytes encoded) {
   Reader in(encoded);
   Field f;
   if (!in.next(f) || f.id != 2) return bad("it is not there");
-  return parse(in, f);
+  HR_TRY_ASSIGN(ParquetSchema out, parse(in, f));
+  std::vector<std::pair<std::string, uint64_t>> lists;
+  while (in.next(f)) {  // fields of ours, behind Parquet's
+    if (f.id != kFixedLists) {
+      in.skip(f);
+      continue;
+    }
+    const uint32_t n = in.list(f, thrift::kBinary);
+    for (uint32_t i = 0; i + 1 < n; i += 2) {
+      const std::string name(in.list_binary());
+      lists.emplace_back(name, parse_decimal(in.list_binary()).value_or(0));
+    }
+  }
+  if (in.failed()) return bad("it ends early");
+  out.set_fixed_lists(lists);
+  return out;
+}
+
+void ParquetSchema::set_fixed_lists(const std::vector<std::pair<std::string, uint64_t>>& lists) {
+  for (UnitField& field : fields_) {
+    for (const auto& [name, length] : lists) {
+      if (field.name != name || field.value != UnitValue::kList || length == 0) continue;
+      field.value = UnitValue::kArray;
+      field.length = length;
+      field.type += "[" + std::to_string(length) + "]";
+    }
+  }
 }
 
 std::string ParquetSchema::encode() const {
@@ -66,6 +95,16 @@ std::string ParquetSchema::encode() const {
   out.begin_struct();
   out.list(2, thrift::kStruct, elements_.size());
   for (const ParquetElement& element : elements_) write_element(out, element, element.children);
+  std::vector<std::string> lists;
+  for (const UnitField& field : fields_) {
+    if (field.value != UnitValue::kArray) continue;
+    lists.push_back(field.name);
+    lists.push_back(std::to_string(field.length));
+  }
+  if (!lists.empty()) {
+    out.list(kFixedLists, thrift::kBinary, lists.size());
+    for (const std::string& text : lists) out.list_binary(text);
+  }
   out.end_struct();
   return out.text();
 }

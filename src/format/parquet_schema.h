@@ -45,6 +45,9 @@ class ParquetSchema {
   // The fields, in stored order, each with the leaves that hold it.
   const std::vector<UnitField>& fields() const { return fields_; }
 
+  // Lists of numbers that always are so long are arrays.
+  void set_fixed_lists(const std::vector<std::pair<std::string, uint64_t>>& lists);
+
   // Field `id` of a footer: the schema with nothing but these leaves (ascending) and what stands above them.
   void write(thrift::Writer& out, int32_t id, const std::vector<uint32_t>& leaves) const;
 

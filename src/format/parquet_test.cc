@@ -123,21 +123,21 @@ UnitGroup paged_group(uint64_t pages, uint64_t small) {
   return group;
 }
 
-TEST(ParquetUnits, ArePagesOfAboutAQuarterMegabyte) {
+TEST(UnitLayouts, ArePagesOfAboutAQuarterMegabyte) {
   // 4,001,000 bytes / 256 KiB = 15 units at most, so 40 / 15 = 2 pages each: 20 units read the small page 20 times.
   const std::vector<uint64_t> cuts = cut_units(paged_group(40, 1000));
   ASSERT_EQ(cuts.size(), 20u);
   EXPECT_EQ(cuts[1], 20u);
 }
 
-TEST(ParquetUnits, AreLargerWhereOtherColumnsWouldBeReadTooOften) {
+TEST(UnitLayouts, AreLargerWhereOtherColumnsWouldBeReadTooOften) {
   // With n units the page of 200 KB is read n times: 4.2 MB + (n - 1) 0.2 MB <= 1.25 * 4.2 MB holds for n = 5 (8
   // pages a unit), not for 10.
   EXPECT_EQ(cut_units(paged_group(40, 200'000)).size(), 5u);
   EXPECT_EQ(cut_units(paged_group(40, 4'000'000)).size(), 1u);
 }
 
-TEST(ParquetUnits, AreTheRowGroupWithoutAPageIndex) {
+TEST(UnitLayouts, AreTheRowGroupWithoutAPageIndex) {
   UnitGroup group = paged_group(40, 1000);
   for (UnitChunk& chunk : group.chunks) chunk.pages.clear();
   EXPECT_EQ(cut_units(group), (std::vector<uint64_t>{0}));
@@ -145,7 +145,7 @@ TEST(ParquetUnits, AreTheRowGroupWithoutAPageIndex) {
   EXPECT_TRUE(cut_units(group).empty());
 }
 
-TEST(ParquetUnits, PagesOfRowsCoverThem) {
+TEST(UnitLayouts, PagesOfRowsCoverThem) {
   const UnitGroup group = paged_group(4, 1000);
   const UnitPages pages = pages_of_rows(group, group.chunks[0], 15, 25);
   EXPECT_EQ(pages.data, (ByteRange{100'000, 300'000}));
@@ -156,14 +156,14 @@ TEST(ParquetUnits, PagesOfRowsCoverThem) {
   EXPECT_EQ(last.row_end, 40u);
 }
 
-TEST(ParquetUnits, SmallFilesAreParquetAgain) {
+TEST(UnitLayouts, SmallFilesAreParquetAgain) {
   const std::string file = read_fixture(kPyarrow);
   const UnitFile units = *index_of(file)->units;
   const ParquetSchema schema = *ParquetSchema::decode(as_bytes(units.schema));
   for (const UnitGroup& group : units.groups) {
     for (const auto& [begin, end] : {std::pair<uint64_t, uint64_t>{0, group.rows}, {group.rows / 2, group.rows}}) {
       const std::vector<uint32_t> wanted{1, 3, 6};  // blob, text, meta (3 leaves)
-      const ParquetUnit unit = parquet_unit(schema, group, begin, end, wanted, 100);
+      const UnitLayout unit = parquet_unit(schema, group, begin, end, wanted, 100);
       std::string buffer(unit.buffer_bytes, '\0');
       const MutableBytes bytes{reinterpret_cast<std::byte*>(buffer.data()), buffer.size()};
       uint64_t read = 0;
@@ -185,14 +185,14 @@ TEST(ParquetUnits, SmallFilesAreParquetAgain) {
   }
 }
 
-TEST(ParquetUnits, ADictionaryLiesBesideTheWantedPages) {
+TEST(UnitLayouts, ADictionaryLiesBesideTheWantedPages) {
   UnitGroup group = paged_group(4, 1000);
   group.chunks[0].dict_bytes = 50;
   group.chunks[1].begin += 50;
   const std::string file = read_fixture(kPolars);
   const ParquetSchema schema = *ParquetSchema::decode(as_bytes(index_of(file)->units->schema));
   // Fields 0 and 1 of that schema are a leaf each. Rows 20 to 30 are the third page.
-  const ParquetUnit unit = parquet_unit(schema, group, 20, 30, {0, 1}, 1 << 20);
+  const UnitLayout unit = parquet_unit(schema, group, 20, 30, {0, 1}, 1 << 20);
   ASSERT_EQ(unit.reads.size(), 2u);
   EXPECT_EQ(unit.reads[0].range, (ByteRange{4, 54}));
   EXPECT_EQ(unit.reads[1].range, (ByteRange{200'054, 401'054}));  // on to the other column, over the fourth page

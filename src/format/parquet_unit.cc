@@ -10,7 +10,7 @@ namespace headrace {
 namespace {
 
 constexpr std::string_view kMagic = "PAR1";
-constexpr uint64_t kReadBytesMax = 8 << 20;  // a longer run is several requests: 100 ms each at 80 MB/s
+constexpr uint64_t kReadBytesMax = 8 << 20;  // runs that are joined stay below it, as add_reads() has it
 // The Thrift of a footer, at most: its own fields, an element of the schema beside its texts, a chunk beside its path.
 constexpr uint64_t kFooterBytes = 128, kElementBytes = 64, kChunkBytes = 160;
 
@@ -66,12 +66,7 @@ uint64_t lay_out(const std::vector<Wanted>& wanted, uint64_t at, uint64_t gap_by
       }
     }
     last_leaf = leaf;
-    while (!add.empty()) {
-      const uint64_t end = std::min(add.end, add.begin + kReadBytesMax);
-      reads.push_back({{add.begin, end}, at});
-      at += end - add.begin;
-      add.begin = end;
-    }
+    at = add_reads(add, at, reads);
   }
   return at;
 }
@@ -88,7 +83,7 @@ uint64_t footer_room(const ParquetSchema& schema, const std::vector<uint32_t>& f
   return bytes;
 }
 
-uint64_t place_of(const ParquetUnit& unit, uint64_t offset) {
+uint64_t place_of(const UnitLayout& unit, uint64_t offset) {
   const auto begin_of = [](const UnitRead& read) { return read.range.begin; };
   const auto behind = std::ranges::upper_bound(unit.reads, offset, {}, begin_of);
   HR_ASSERT(behind != unit.reads.begin());
@@ -98,9 +93,9 @@ uint64_t place_of(const ParquetUnit& unit, uint64_t offset) {
 
 }  // namespace
 
-ParquetUnit parquet_unit(const ParquetSchema& schema, const UnitGroup& group, uint64_t row_begin, uint64_t row_end,
+UnitLayout parquet_unit(const ParquetSchema& schema, const UnitGroup& group, uint64_t row_begin, uint64_t row_end,
                          const std::vector<uint32_t>& fields, uint64_t gap_bytes_max) {
-  ParquetUnit unit;
+  UnitLayout unit;
   const uint64_t at = lay_out(wanted_ranges(schema, group, fields, row_begin, row_end), kMagic.size(), gap_bytes_max,
                               unit.reads);
   unit.read_bytes = at - kMagic.size();
@@ -121,7 +116,7 @@ namespace {
 
 // One ColumnChunk of the small file.
 void write_chunk(thrift::Writer& out, const ParquetSchema& schema, const UnitChunk& chunk, uint32_t leaf,
-                 ByteRange pages, const ParquetUnit& unit) {
+                 ByteRange pages, const UnitLayout& unit) {
   using namespace thrift;
   const uint64_t data_at = place_of(unit, chunk.begin + chunk.dict_bytes + pages.begin);
   const uint64_t dict_at = chunk.dict_bytes > 0 ? place_of(unit, chunk.begin) : 0;
@@ -146,7 +141,7 @@ void write_chunk(thrift::Writer& out, const ParquetSchema& schema, const UnitChu
   out.end_struct();
 }
 
-std::string small_footer(const ParquetSchema& schema, const UnitGroup& group, const ParquetUnit& unit,
+std::string small_footer(const ParquetSchema& schema, const UnitGroup& group, const UnitLayout& unit,
                          const UnitPart& part, uint64_t row_begin, uint64_t row_end) {
   using namespace thrift;
   std::vector<std::pair<uint32_t, const UnitField*>> leaves;
@@ -179,7 +174,7 @@ std::string small_footer(const ParquetSchema& schema, const UnitGroup& group, co
 
 }  // namespace
 
-Bytes write_small_file(const ParquetSchema& schema, const UnitGroup& group, const ParquetUnit& unit,
+Bytes write_small_file(const ParquetSchema& schema, const UnitGroup& group, const UnitLayout& unit,
                        const UnitPart& part, uint64_t row_begin, uint64_t row_end, MutableBytes buffer) {
   const std::string footer = small_footer(schema, group, unit, part, row_begin, row_end);
   const uint64_t at = kMagic.size() + unit.read_bytes;
@@ -189,6 +184,56 @@ Bytes write_small_file(const ParquetSchema& schema, const UnitGroup& group, cons
   store_le(buffer.data() + at + footer.size(), static_cast<uint32_t>(footer.size()));
   std::memcpy(buffer.data() + at + footer.size() + 4, kMagic.data(), kMagic.size());
   return buffer.first(at + footer.size() + 8);
+}
+
+namespace {
+
+// Beside its bytes a value of text or a list has an offset, and every value may have a bit.
+constexpr uint64_t kValueBytes = 5;
+
+class ParquetCodec final : public UnitCodec {
+ public:
+  explicit ParquetCodec(ParquetSchema schema) : schema_(std::move(schema)) {}
+  const std::vector<UnitField>& fields() const override { return schema_.fields(); }
+  UnitLayout lay_out(const UnitGroup& group, uint64_t row_begin, uint64_t row_end, const std::vector<uint32_t>& wanted,
+                     uint64_t gap_bytes_max) const override {
+    return parquet_unit(schema_, group, row_begin, row_end, wanted, gap_bytes_max);
+  }
+  // The wanted columns' pages uncompressed, and what decoding adds.
+  uint64_t decoded_bytes(const UnitGroup& group, uint64_t row_begin, uint64_t row_end,
+                         const std::vector<uint32_t>& wanted) const override {
+    uint64_t bytes = 0;
+    for (uint32_t f : wanted) {
+      const UnitField& field = schema_.fields()[f];
+      for (uint32_t leaf = field.leaf; leaf < field.leaf + field.leaves; ++leaf) {
+        const UnitChunk& chunk = group.chunks[leaf];
+        const UnitPages pages = pages_of(group, field, leaf, row_begin, row_end);
+        const double share = static_cast<double>(pages.row_end - pages.row_begin) / static_cast<double>(group.rows);
+        const auto all = static_cast<double>(chunk.decoded_bytes + chunk.values * kValueBytes);
+        bytes += static_cast<uint64_t>(share * all);
+      }
+    }
+    return bytes;
+  }
+  Bytes small_file(const UnitGroup& group, const UnitLayout& layout, const UnitPart& part, uint64_t row_begin,
+                   uint64_t row_end, MutableBytes buffer) const override {
+    return write_small_file(schema_, group, layout, part, row_begin, row_end, buffer);
+  }
+  bool is_arrow() const override { return false; }
+  std::string smaller_units_hint() const override {
+    return "write the Parquet files with smaller row groups (row_group_size=) or with a page index "
+           "(write_page_index=True)";
+  }
+
+ private:
+  const ParquetSchema schema_;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<const UnitCodec>> make_parquet_codec(const std::string& encoded) {
+  HR_TRY_ASSIGN(ParquetSchema schema, ParquetSchema::decode(as_bytes(encoded)));
+  return std::shared_ptr<const UnitCodec>(std::make_shared<ParquetCodec>(std::move(schema)));
 }
 
 }  // namespace headrace

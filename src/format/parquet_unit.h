@@ -14,36 +14,20 @@
 
 #include "base/bytes.h"
 #include "format/parquet_schema.h"
+#include "format/unit_codec.h"
 #include "format/unit_table.h"
 
 namespace headrace {
 
-// A run of the object and where it goes in the buffer.
-struct UnitRead {
-  ByteRange range;
-  uint64_t at = 0;
-};
-
-// Columns of a unit that one small file holds, all of `rows` rows; the unit's first row is its row `skip`.
-struct UnitPart {
-  std::vector<uint32_t> fields;  // as numbered in ParquetSchema::fields()
-  uint64_t rows = 0;
-  uint64_t skip = 0;
-};
-
-struct ParquetUnit {
-  std::vector<UnitRead> reads;
-  uint64_t read_bytes = 0;    // of all reads
-  uint64_t buffer_bytes = 0;
-  std::vector<UnitPart> parts;
-};
-
 // `fields`: ascending numbers in schema.fields(). Runs with less than `gap_bytes_max` between them are read as one.
-ParquetUnit parquet_unit(const ParquetSchema& schema, const UnitGroup& group, uint64_t row_begin, uint64_t row_end,
+UnitLayout parquet_unit(const ParquetSchema& schema, const UnitGroup& group, uint64_t row_begin, uint64_t row_end,
                          const std::vector<uint32_t>& fields, uint64_t gap_bytes_max);
 
 // Writes the part's footer into the buffer, which has the unit's bytes; the small file is what is returned.
-Bytes write_small_file(const ParquetSchema& schema, const UnitGroup& group, const ParquetUnit& unit,
+Bytes write_small_file(const ParquetSchema& schema, const UnitGroup& group, const UnitLayout& unit,
                        const UnitPart& part, uint64_t row_begin, uint64_t row_end, MutableBytes buffer);
+
+// The codec of an encoded ParquetSchema.
+Result<std::shared_ptr<const UnitCodec>> make_parquet_codec(const std::string& encoded);
 
 }  // namespace headrace

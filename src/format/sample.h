@@ -83,6 +83,12 @@ class SampleBatchView {
   size_t chunk_used_ = 0;  // bytes used of it
 };
 
+// Where bytes that are cut come from.
+struct CutPlace {
+  uint64_t shard = 0;  // of the data set
+  uint64_t row = 0;    // of the first sample, in the shard
+};
+
 // Splits stored bytes into samples. Stateless: one object serves all threads.
 class Cutter {
  public:
@@ -92,10 +98,16 @@ class Cutter {
   // kCorrupt, names the row (from 0) and what is wrong with it, and leaves `out` as it was.
   // The views live no longer than `bytes`, `out` and this cutter (MDS column names are the cutter's).
   virtual Status cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const = 0;
+  // The same for formats that say something of a sample by its place: the name of its object, the lengths of documents.
+  // All readers call this one.
+  virtual Status cut_at(const CutPlace& place, Bytes bytes, uint64_t rows, SampleBatchView& out) const {
+    static_cast<void>(place);
+    return cut(bytes, rows, out);
+  }
 };
 
 class DatasetIndex;
 // The cutter for the data set's format and schema.
-Result<std::shared_ptr<const Cutter>> make_cutter(const DatasetIndex& index);
+Result<std::shared_ptr<const Cutter>> make_cutter(std::shared_ptr<const DatasetIndex> index);
 
 }  // namespace headrace

@@ -53,12 +53,18 @@ class ShardFormat {
   virtual bool by_units() const { return false; }
   // `fields`: as the index has them (their places are FieldView::id).
   virtual std::shared_ptr<const Cutter> cutter(const std::vector<FieldEntry>& fields) const = 0;
+  // Of an opened index: formats whose samples have something from their shards' names or places hold on to it.
+  virtual std::shared_ptr<const Cutter> cutter_of(std::shared_ptr<const DatasetIndex> index) const {
+    return cutter(index->fields());
+  }
   // Indexes shard number `shard`. Only of an object that was made with the data set's shards.
   virtual std::unique_ptr<Indexer> indexer(uint64_t shard, const ShardEntry& entry, IndexerOptions options) const = 0;
   // An index needs all bytes of the shards, so that it has checksums whether asked or not, and a
   // pass in the stream order leaves it as a by-product.
   virtual bool indexed_by_reading() const { return true; }
-  // Samples of shard number `shard` from front to back.
+  // Whether shards can be read from front to back without an index.
+  virtual bool streams() const { return true; }
+  // Samples of shard number `shard` from front to back; may be null where streams() is false.
   virtual std::unique_ptr<SampleScanner> scanner(uint64_t shard, const ScanStart& start) const = 0;
   // What checks a whole stored shard against what the data set says; null: nothing is said, or
   // nothing that can be checked.
@@ -75,10 +81,13 @@ struct FormatFacts {
   // How its shards' names end, without a compression's ending. Empty: found by other means.
   std::vector<std::string_view> endings;
   bool by_index_json = false;  // an index.json says what the shards are
+  bool by_object = false;      // one object = one sample; endings in any case
 };
 std::span<const FormatFacts> format_facts();
 // The format that a shard's name tells, compressed or not; null: none.
 const FormatFacts* format_of_key(std::string_view key);
+const FormatFacts* format_facts_of(std::string_view name);  // null: no such format
+bool is_by_object(Format format);
 
 // The format of an opened index.
 Result<std::shared_ptr<const ShardFormat>> shard_format(Format format, const std::string& schema_json);
@@ -88,6 +97,8 @@ struct TokenOptions {
   uint64_t window = 0;         // tokens of a sample; 0: not given
   std::string dtype;           // "uint16", ...; empty: what the file says
   std::optional<int64_t> eos;  // the token that ends a document: windows then say where their documents begin
+  std::string samples;         // "", "window", "packed", "sequence", "document": docs/formats/tokens.md
+  bool boundaries = false;     // windows say where documents begin, by the .idx
 
   friend bool operator==(const TokenOptions&, const TokenOptions&) = default;
 };

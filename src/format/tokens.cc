@@ -7,6 +7,7 @@
 
 #include "base/crc32c.h"
 #include "base/endian.h"
+#include "format/token_documents.h"
 
 namespace headrace {
 namespace {
@@ -244,6 +245,19 @@ Result<MdsDtype> token_dtype_of(std::string_view name) {
   return invalid_argument("token_dtype=\"" + std::string(name) + "\" is not one of " + known);
 }
 
+namespace {
+
+constexpr std::array<std::string_view, 4> kSamples = {"window", "packed", "sequence", "document"};  // by number
+
+}  // namespace
+
+Result<TokenSamples> token_samples_of(std::string_view name) {
+  if (name.empty()) return TokenSamples::kWindow;
+  const auto found = std::ranges::find(kSamples, name);
+  if (found != kSamples.end()) return static_cast<TokenSamples>(found - kSamples.begin());
+  return invalid_argument("samples=\"" + std::string(name) + "\" is not one of window, packed, sequence, document");
+}
+
 Status TokenCutter::cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const {
   const uint64_t window = schema_.window_bytes(), item = mds_dtype_bytes(schema_.dtype);
   if (bytes.size() % window != 0 || bytes.size() / window != rows) {
@@ -275,6 +289,7 @@ std::unique_ptr<Indexer> make_token_indexer(const TokenSchema& schema, uint64_t 
   return std::make_unique<TokenIndexer>(schema, object_size, options);
 }
 std::shared_ptr<const ShardFormat> make_token_format(const TokenSchema& schema) {
+  if (schema.by_idx()) return make_token_document_format(schema, nullptr);
   return std::make_shared<TokenFormat>(schema);
 }
 
@@ -283,6 +298,9 @@ std::string TokenSchema::json() const {
            {"dtype", mds_dtype_name(dtype)},
            {"window", window}};
   if (eos) all["eos"] = *eos;
+  if (samples != TokenSamples::kWindow) all["samples"] = kSamples[static_cast<size_t>(samples)];
+  if (boundaries) all["boundaries"] = true;
+  if (modes) all["modes"] = true;
   return all.dump();
 }
 
@@ -300,7 +318,16 @@ Result<TokenSchema> TokenSchema::from_json(std::string_view text) {
   schema.dtype = *known;
   if (window == all.end() || !window->is_number_unsigned()) return bad("window");
   schema.window = window->get<uint64_t>();
-  if (schema.window == 0 || schema.window > kTokenWindowMax) return bad("window");
+  const auto samples = all.find("samples");
+  if (samples != all.end()) {
+    if (!samples->is_string()) return bad("samples");
+    const Result<TokenSamples> what = token_samples_of(samples->get<std::string>());
+    if (!what.ok()) return bad("samples");
+    schema.samples = *what;
+  }
+  schema.boundaries = all.value("boundaries", Json(false)) == true;
+  schema.modes = all.value("modes", Json(false)) == true;
+  if ((schema.window == 0) == schema.has_window() || schema.window > kTokenWindowMax) return bad("window");
   if (eos != all.end()) {
     if (!eos->is_number_integer()) return bad("eos");
     schema.eos = eos->get<int64_t>();

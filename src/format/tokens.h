@@ -23,14 +23,22 @@ inline constexpr uint64_t kTokenWindowMax = uint64_t{1} << 24;
 
 enum class TokenFiles : uint8_t { kPlain, kLlmc };
 
+// What a sample is; all but windows come from Megatron's .idx (token_documents.h).
+enum class TokenSamples : uint8_t { kWindow, kPacked, kSequence, kDocument };
+
 struct TokenSchema {
   TokenFiles files = TokenFiles::kPlain;
+  TokenSamples samples = TokenSamples::kWindow;
+  bool boundaries = false;  // of windows: where the .idx's documents begin is said
+  bool modes = false;       // of sequences: the .idx has them
   MdsDtype dtype = MdsDtype::kUint16;  // an integer type
   uint64_t window = 0;
   std::optional<int64_t> eos;
 
   uint64_t header_bytes() const { return files == TokenFiles::kLlmc ? kLlmcHeaderBytes : 0; }
   uint64_t window_bytes() const { return window * mds_dtype_bytes(dtype); }
+  bool by_idx() const { return samples != TokenSamples::kWindow || boundaries; }
+  bool has_window() const { return samples == TokenSamples::kWindow || samples == TokenSamples::kPacked; }
   std::string json() const;
   static Result<TokenSchema> from_json(std::string_view text);
 };
@@ -41,6 +49,8 @@ std::optional<MdsDtype> llmc_dtype(Bytes front);
 Result<MdsDtype> megatron_dtype(Bytes idx_head);
 // "uint16" and so on; kInvalidArgument lists the ones that tokens can have.
 Result<MdsDtype> token_dtype_of(std::string_view name);
+// "" is "window"; kInvalidArgument lists the words.
+Result<TokenSamples> token_samples_of(std::string_view name);
 
 class TokenCutter final : public Cutter {
  public:

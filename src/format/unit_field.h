@@ -28,7 +28,7 @@ struct UnitField {
   std::string dtype;     // numpy's name; of kScalar, kList, kArray
   uint64_t length = 0;   // of kArray
   std::string type;      // for people, as Arrow spells it: "timestamp[us]", "list<int32>"
-  uint32_t leaf = 0, leaves = 1;     // where it is stored: leaves [leaf, leaf + leaves) of the schema
+  uint32_t leaf = 0, leaves = 1;     // where it is stored: [leaf, leaf + leaves) of the schema; 0 leaves: partitions.h
   std::vector<std::string> path;     // names from the top column to the value; Arrow's columns have these
 
   friend bool operator==(const UnitField&, const UnitField&) = default;

@@ -62,6 +62,11 @@ uint64_t buffers_bytes(const ArrowSchema& schema, const ArrowArray& array) {
   return bytes;
 }
 
+// Of a text that stays; an empty one is not a null.
+Bytes constant_bytes(const std::string& text) {
+  return Bytes{reinterpret_cast<const std::byte*>(text.data()), text.size()};
+}
+
 template <class T>
 void fill_nan(MutableBytes out, uint64_t i) {
   const T nan = std::numeric_limits<T>::quiet_NaN();
@@ -126,7 +131,10 @@ Status UnitRows::sample(uint64_t row, SampleBatchView& out) const {
 
 Status UnitRows::value(const Column& column, uint64_t row, SampleBatchView& out, Bytes& bytes) const {
   bytes = column.field.value == UnitValue::kJson ? as_bytes("null") : Bytes{};  // a null
-  if (column.schema == nullptr) return {};
+  if (column.schema == nullptr) {  // the same in all rows: a partition's value (partitions.h), or null
+    if (column.field.leaves == 0 && !column.field.path.empty()) bytes = constant_bytes(column.field.path[0]);
+    return {};
+  }
   // The table's own array may be sliced; its columns then begin at its offset.
   ArrowCell cell{column.schema, nullptr, static_cast<int64_t>(row + column.skip)};
   for (const ArrowArray* array : column.arrays) {

@@ -4,7 +4,8 @@
 #include <algorithm>
 #include <map>
 
-#include "format/parquet_schema.h"
+#include "format/partitions.h"
+#include "format/unit_codec.h"
 
 namespace headrace {
 namespace {
@@ -84,6 +85,7 @@ Result<std::shared_ptr<const UnitTable>> UnitTable::make(std::vector<UnitFile> f
 
 Status UnitTable::link(const std::vector<std::string>& keys) {
   std::map<std::string, uint32_t> known;
+  const std::vector<UnitField> partitions = partition_fields(keys);
   for (uint64_t f = 0; f < files_.size(); ++f) {
     UnitFile& file = files_[f];
     const auto [it, is_new] = known.try_emplace(file.schema, static_cast<uint32_t>(schemas_.size()));
@@ -102,14 +104,19 @@ Status UnitTable::link(const std::vector<std::string>& keys) {
       stored_bytes_ += stored_bytes_of(group);
     }
   }
+  // A column of the same name in the files counts for more than the folder.
+  for (const UnitField& field : partitions) {
+    if (std::ranges::find(fields_, field.name, &UnitField::name) == fields_.end()) fields_.push_back(field);
+  }
   return {};
 }
 
 // The fields of the newest schema, found in `file`, beside those of the data set.
 Status UnitTable::link_fields(uint64_t file, const std::vector<std::string>& keys) {
-  auto schema = ParquetSchema::decode(as_bytes(schemas_.back()));
-  if (!schema.ok()) return schema.status().with_context("read " + keys[file]);
-  schema_fields_.push_back(schema->fields());
+  auto codec = UnitCodec::make(schemas_.back());
+  if (!codec.ok()) return codec.status().with_context("read " + keys[file]);
+  schema_fields_.push_back((*codec)->fields());
+  codecs_.push_back(*std::move(codec));
   const std::vector<UnitField>& mine = schema_fields_.back();
   if (fields_.empty()) fields_ = mine;
   std::vector<int32_t> at;
@@ -117,6 +124,8 @@ Status UnitTable::link_fields(uint64_t file, const std::vector<std::string>& key
     const auto found = std::ranges::find(mine, field.name, &UnitField::name);
     at.push_back(found == mine.end() ? -1 : static_cast<int32_t>(found - mine.begin()));
     if (found == mine.end()) continue;
+    const auto is_list = [](const UnitField& f) { return f.value == UnitValue::kList || f.value == UnitValue::kArray; };
+    if (is_list(*found) && is_list(field) && found->dtype == field.dtype) continue;  // rows are checked by the first's
     if (found->value == field.value && found->dtype == field.dtype && found->length == field.length) continue;
     return unsupported("open data set: column '" + field.name + "' is " + field.type + " in " + keys[0] + " and " +
                        found->type + " in " + keys[file] +
@@ -135,6 +144,7 @@ std::vector<uint64_t> UnitTable::counts() const {
 
 const UnitField* UnitTable::file_field(uint64_t file, size_t field) const {
   const uint32_t schema = schema_of_[file];
+  if (field >= field_at_[schema].size()) return nullptr;  // a partition
   const int32_t at = field_at_[schema][field];
   return at < 0 ? nullptr : &schema_fields_[schema][static_cast<size_t>(at)];
 }

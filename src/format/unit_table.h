@@ -16,6 +16,7 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "base/result.h"
+#include "format/unit_codec.h"
 #include "format/unit_field.h"
 
 namespace headrace {
@@ -116,6 +117,7 @@ class UnitTable {
   std::vector<std::string> schemas_;
   std::vector<uint32_t> schema_of_;  // of each file
   std::vector<std::vector<UnitField>> schema_fields_;
+  std::vector<std::shared_ptr<const UnitCodec>> codecs_;  // of each schema
   std::vector<std::vector<int32_t>> field_at_;  // [schema][field]: place in schema_fields_, or -1
   std::vector<UnitField> fields_;
   std::vector<Unit> units_;
@@ -125,6 +127,7 @@ class UnitTable {
   const std::string& schema(uint64_t file) const { return schemas_[schema_of_[file]]; }
   uint32_t schema_number(uint64_t file) const { return schema_of_[file]; }
   size_t schemas() const { return schemas_.size(); }
+  const UnitCodec& codec(uint32_t schema) const { return *codecs_[schema]; }
 };
 
 }  // namespace headrace

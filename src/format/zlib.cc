@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // zlib (RFC 1950) through libz: one stream, its Adler-32 checked at its end. Rare (TFRecords written
-// with ZLIB); no restart points.
+// with ZLIB); no restart points. Bare deflate (RFC 1951) and its CRC-32 for the members of zip archives.
 #include <zlib.h>
 
 #include <algorithm>
@@ -15,8 +15,8 @@ std::string number(uint64_t n) { return std::to_string(n); }
 
 class ZlibDecoder final : public Decoder {
  public:
-  explicit ZlibDecoder(const DecoderOptions& options) : options_(options) {
-    HR_ASSERT(::inflateInit(&z_) == Z_OK);  // the only error is memory
+  ZlibDecoder(const DecoderOptions& options, int window_bits) : options_(options) {
+    HR_ASSERT(::inflateInit2(&z_, window_bits) == Z_OK);  // the only error is memory
   }
   ~ZlibDecoder() override { ::inflateEnd(&z_); }
   ZlibDecoder(const ZlibDecoder&) = delete;
@@ -69,7 +69,14 @@ class ZlibDecoder final : public Decoder {
 }  // namespace
 
 std::unique_ptr<Decoder> make_zlib_decoder(const DecoderOptions& options) {
-  return std::make_unique<ZlibDecoder>(options);
+  return std::make_unique<ZlibDecoder>(options, MAX_WBITS);
+}
+std::unique_ptr<Decoder> make_deflate_decoder(const DecoderOptions& options) {
+  return std::make_unique<ZlibDecoder>(options, -MAX_WBITS);
+}
+
+uint32_t zip_crc32(Bytes bytes) {
+  return static_cast<uint32_t>(::crc32_z(0, reinterpret_cast<const Bytef*>(bytes.data()), bytes.size()));
 }
 
 }  // namespace headrace

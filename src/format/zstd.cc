@@ -9,6 +9,7 @@
 #include <bit>
 
 #include "format/decoder.h"
+#include "format/zstd_frame.h"
 
 namespace headrace {
 namespace {
@@ -96,6 +97,29 @@ class ZstdDecoder final : public Decoder {
 };
 
 }  // namespace
+
+Result<ZstdFrame> first_zstd_frame(Bytes bytes) {
+  const size_t stored = ::ZSTD_findFrameCompressedSize(bytes.data(), bytes.size());
+  if (::ZSTD_isError(stored)) {
+    return corrupt(std::string("read zstd frame: ") + ::ZSTD_getErrorName(stored) + ": cut off, or no frame");
+  }
+  const unsigned long long plain = ::ZSTD_getFrameContentSize(bytes.data(), stored);
+  if (plain == ZSTD_CONTENTSIZE_ERROR) return corrupt("read zstd frame: its header is damaged");
+  if (plain == ZSTD_CONTENTSIZE_UNKNOWN) return unsupported("read zstd frame: it does not say its plain size");
+  if (plain > kZstdFramePlainMax) {
+    return exhausted("read zstd frame: " + number(plain) + " bytes out of " + number(stored) + ", at most " +
+                     number(kZstdFramePlainMax));
+  }
+  return ZstdFrame{bytes.first(stored), plain};
+}
+
+Status decode_zstd_frame(const ZstdFrame& frame, MutableBytes out) {
+  HR_ASSERT(out.size() == frame.plain_bytes);
+  const size_t made = ::ZSTD_decompress(out.data(), out.size(), frame.stored.data(), frame.stored.size());
+  if (::ZSTD_isError(made)) return corrupt(std::string("read zstd frame: ") + ::ZSTD_getErrorName(made));
+  if (made == out.size()) return {};
+  return corrupt("read zstd frame: " + number(made) + " bytes, its header says " + number(out.size()));
+}
 
 std::unique_ptr<Decoder> make_zstd_decoder(const DecoderOptions& options,
                                            const RestartPoint& from) {

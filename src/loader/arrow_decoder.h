@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 #include "base/result.h"
@@ -21,6 +22,8 @@ class ArrowDecoder {
   // The table of a whole small Parquet file, as one struct array, its columns copied out of `file`. May take the GIL
   // and be called from several threads. kCorrupt where the bytes are wrong.
   virtual Result<ArrowTable> decode_parquet(Bytes file) const = 0;
+  // The same of these columns of an Arrow IPC stream of one record batch.
+  virtual Result<ArrowTable> decode_stream(Bytes stream, const std::vector<std::string>& columns) const = 0;
 };
 
 // Process-wide; the last one given is used by data sets opened from then on.

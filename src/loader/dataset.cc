@@ -8,6 +8,7 @@
 #include "format/index_file.h"
 #include "format/unit_table.h"
 #include "loader/find_shards.h"
+#include "loader/find_tokens.h"
 #include "loader/index_build.h"
 #include "loader/index_place.h"
 #include "loader/index_service.h"
@@ -99,14 +100,15 @@ class DatasetOpener {
 
   bool is_stream() const {
     const auto compressed = [](const ShardEntry& s) { return compression_of_key(s.key) != Compression::kNone; };
-    return options_.order == "stream" || std::ranges::any_of(found().shards, compressed);
+    if (options_.order == "stream") return true;
+    return !is_by_object(found().shard_format->format()) && std::ranges::any_of(found().shards, compressed);
   }
 
   Result<std::shared_ptr<Dataset>> open_stream() {
-    if (found().shard_format->by_units()) {
+    if (!found().shard_format->streams()) {
       return unsupported("open " + urls_[0].text() + " in the stream order: " +
                          std::string(format_name(found().shard_format->format())) +
-                         " has an index of its own; leave order= out");
+                         " shards have their index in them or need none; leave order= out");
     }
     HR_TRY_ASSIGN(StreamProbe probe, service_->probe(stop_));
     out_->shard_format_ = found().shard_format;
@@ -158,6 +160,7 @@ class DatasetOpener {
     out_->index_ = std::move(loaded.index);
     out_->index_name_ = std::move(loaded.name);
     out_->index_source_ = std::move(loaded.where);
+    out_->known_by_ = service_ ? found().why : "the index says so";
     HR_TRY_ASSIGN(ShardCounts counts, ShardCounts::make(out_->index_->counts()));
     out_->counts_ = std::make_shared<const ShardCounts>(std::move(counts));
     if (const auto& units = out_->index_->units()) {
@@ -166,7 +169,8 @@ class DatasetOpener {
       HR_TRY(out_->unit_source({}).status());
       return out_;
     }
-    HR_TRY_ASSIGN(out_->cutter_, make_cutter(*out_->index_));
+    HR_TRY_ASSIGN(out_->cutter_, cutter_of_index(out_->store(), out_->prefix_, out_->index_,
+                                                 service_ ? found().shard_format : nullptr, stop_));
     return out_;
   }
 
@@ -277,7 +281,7 @@ Result<RawSample> Dataset::raw(uint64_t i, std::stop_token stop) const {
   HR_TRY(index_->verify(at.shard, stride, 1, as_bytes(bytes)));
   SampleBatchView view;
   const uint64_t first = index_->row_begin(stride);
-  Status cut = cutter_->cut(as_bytes(bytes), index_->row_end(at.shard, stride) - first, view);
+  Status cut = cutter_->cut_at({at.shard, first}, as_bytes(bytes), index_->row_end(at.shard, stride) - first, view);
   if (!cut.ok()) return cut.with_context("sample " + std::to_string(i) + " in " + url_ + shard.key);
   const SampleView sample = view[at.row - first];
   RawSample out;

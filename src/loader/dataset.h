@@ -108,6 +108,8 @@ class Dataset {
 
   const std::string& url() const { return url_; }                    // the data set's root, "s3://bucket/prefix"
   const std::string& index_source() const { return index_source_; }  // where the index came from, in words
+  // By what its format was known, and what was passed over, in words.
+  const std::string& known_by() const { return known_by_; }
   const std::string& index_name() const { return index_name_; }      // its hash, hex
   uint64_t samples() const { return index_->samples(); }
   uint64_t bytes() const;  // of all shards
@@ -152,6 +154,7 @@ class Dataset {
   std::string prefix_;  // of the shards' keys inside the store
   std::string index_source_;
   std::string index_name_;
+  std::string known_by_;
   std::string index_dir_;
   std::string listing_hash_;
   bool pin_versions_ = true;

@@ -10,7 +10,7 @@ namespace headrace {
 Result<std::shared_ptr<const TableSource>> Dataset::unit_source(const std::vector<std::string>& fields) const {
   auto decoder = arrow_decoder();
   if (!decoder) {
-    return unsupported("open " + url_ + ": no library that decodes Parquet is registered (loader/arrow_decoder.h)");
+    return unsupported("open " + url_ + ": no library that decodes it is registered (loader/arrow_decoder.h)");
   }
   HR_TRY(decoder->prepare().with_context("open " + url_));
   return TableSource::make(index_, unit_counts_, fields, std::move(decoder), runtime_->decoders());

@@ -7,6 +7,7 @@
 
 #include "base/hash.h"
 #include "format/litdata.h"
+#include "loader/find_objects.h"
 #include "loader/find_tokens.h"
 #include "loader/shard_listing.h"
 
@@ -41,7 +42,7 @@ class Finder {
       kinds.try_emplace(std::string(kind_of(url.key)), url.key);
       found.shards.emplace_back().key = url.key;
     }
-    HR_TRY_ASSIGN(found.shard_format, one_format(kinds));
+    HR_TRY_ASSIGN(const Format format, one_format(kinds));
     HR_TRY(look_up(store_, found.shards, stop_));
     const auto gone = std::ranges::count(found.shards, kNotListed, &ShardEntry::size);
     if (gone > 0) {
@@ -51,7 +52,8 @@ class Finder {
                        " shards are missing); check the range in the URL against `headrace ls`");
     }
     cut_root(found, common_folder(keys));
-    HR_TRY(complete(found));
+    found.why = how_known(keys[0]);
+    HR_TRY(complete(format, found));
     return found;
   }
 
@@ -77,40 +79,68 @@ class Finder {
   Result<FoundShards> by_names(ShardListing listing, const std::string& key) {
     FoundShards found;
     found.shards = std::move(listing.shards);
-    if (!format_.empty()) {
+    if (!format_.empty() && format_ != kAnyObject) {
       std::erase_if(found.shards, [&](const ShardEntry& shard) { return kind_of(shard.key) != format_; });
     }
     if (found.shards.empty()) {
       return not_found("open " + store_.name() + "/" + key + ": " + std::to_string(listing.objects) +
                        " objects lie there, but no shards" +
-                       (format_.empty() ? " (" + endings() + ") and no MDS index.json" : " of " + format_));
+                       (format_.empty() ? " (" + endings() + ") and no MDS index.json; format=\"objects\" makes a " +
+                                              "sample of each object, whatever it is"
+                                        : " of " + format_));
     }
-    HR_TRY_ASSIGN(found.shard_format, one_format(listing.kinds));
-    // In order of keys: what the first and the last have in common, all have.
-    cut_root(found, common_folder({found.shards.front().key, found.shards.back().key}));
-    HR_TRY(complete(found));
+    HR_TRY_ASSIGN(const Format format, one_format(listing.kinds));
+    if (format == Format::kImages && format_.empty()) HR_TRY(no_other_images(listing.other_image));
+    const std::string below = listing.is_folder && !key.empty() && !key.ends_with('/') ? key + "/" : key;
+    const std::string folder = below.substr(0, below.rfind('/') + 1);
+    found.why = how_known(found.shards[0].key);
+    if (listing.passed_over > 0) {
+      found.why += "; passed over: " + std::to_string(listing.passed_over) + " other objects (" +
+                   listing.passed_first.substr(folder.size()) + (listing.passed_over > 1 ? ", ...)" : ")");
+    }
+    // Classes are folders below the one that was opened. Else, in order of keys: what the first and the last have in
+    // common, all have.
+    cut_root(found, is_by_object(format) ? folder
+                                         : common_folder({found.shards.front().key, found.shards.back().key}));
+    HR_TRY(complete(format, found).with_context("open " + store_.name() + "/" + key));
     return found;
   }
 
-  // Formats whose names do not say enough.
-  Status complete(FoundShards& found) {
-    if (found.shard_format) return {};
-    HR_TRY_ASSIGN(found.shard_format, find_token_format(store_, found.root, found.shards, tokens_, stop_));
+  Status no_other_images(const std::string& odd) const {
+    if (odd.empty()) return {};  // leaving them out unasked would be a smaller data set
+    return invalid_argument("open " + store_.name() + "/" + odd + ": images of this kind are not decoded; " +
+                            "format=\"images\" leaves them out, format=\"objects\" gives the bytes of all objects");
+  }
+
+  std::string how_known(const std::string& key) const {
+    if (!format_.empty()) return "format= says so";
+    const size_t name = key.rfind('/') == std::string::npos ? 0 : key.rfind('/') + 1;
+    const size_t dot = key.find('.', name);
+    return "by the names' ending, " + (dot == std::string::npos ? key : key.substr(key.rfind('.')));
+  }
+
+  // Formats whose names do not say enough ask for more.
+  Status complete(Format format, FoundShards& found) {
+    if (is_by_object(format)) return set_object_format(format, found);
+    if (format == Format::kTokens) {
+      HR_TRY_ASSIGN(found.shard_format, find_token_format(store_, found.root, found.shards, tokens_, stop_));
+      return {};
+    }
+    HR_TRY_ASSIGN(found.shard_format, shard_format(format, ""));
     return {};
   }
 
   static std::string endings() {
     std::string text;
     for (const FormatFacts& facts : format_facts()) {
-      if (facts.by_index_json) continue;
+      if (facts.by_index_json || facts.endings.empty()) continue;
       for (std::string_view ending : facts.endings) text += (text.empty() ? "" : ", ") + std::string(ending);
     }
     return text;
   }
 
-  // The format of shards that need no more than their names; null: they do. `kinds`: with a key of each.
-  Result<std::shared_ptr<const ShardFormat>> one_format(
-      const std::map<std::string, std::string, std::less<>>& kinds) const {
+  // The one format of all of them, by names or as the user says. `kinds`: with a key of each.
+  Result<Format> one_format(const std::map<std::string, std::string, std::less<>>& kinds) const {
     if (kinds.size() > 1 && format_.empty()) {
       std::string text = "open " + store_.name() + ": shards of several formats:";
       for (const auto& [kind, key] : kinds) text += " " + (kind.empty() ? "unknown" : kind) + " (" + key + ")";
@@ -123,12 +153,11 @@ class Finder {
                               " shards are opened by their folder or index.json, not one by one");
     }
     const Result<Format> format = format_from_name(kind);
-    if (format.ok() && *format == Format::kTokens) return std::shared_ptr<const ShardFormat>();
-    if (tokens_ != TokenOptions{}) {
+    if (tokens_ != TokenOptions{} && !(format.ok() && *format == Format::kTokens)) {
       return invalid_argument("open " + store_.name() + "/" + first +
                               ": window=, token_dtype= and eos= are for files of tokens, this is " + kind);
     }
-    if (format.ok()) return shard_format(*format, "");
+    if (format.ok()) return *format;
     std::string known;
     for (const FormatFacts& facts : format_facts()) known += (known.empty() ? "" : ", ") + std::string(facts.name);
     return unsupported("open " + store_.name() + "/" + first + ": " + (kind.empty() ? "this kind of object" : kind) +
@@ -148,13 +177,37 @@ class Finder {
       return status.with_context("open " + store_.name() + "/" + key);
     }
     HR_TRY(join_listing(found, listing));
+    if (litdata_) HR_TRY(look_for_rows(found));
     return found;
   }
 
-  Status parse_index_json(const std::string& json, FoundShards& found) const {
+  // LitData's rows that may be stored as Arrow: the first chunk's end says whether they are.
+  Status look_for_rows(FoundShards& found) {
+    const ShardEntry& first = found.shards[0];
+    const ByteRange tail{first.size - std::min<uint64_t>(first.size, 12), first.size};
+    HR_TRY_ASSIGN(const std::string bytes, read_all(store_, found.root + first.key, tail, first.etag, stop_));
+    if (is_litdata_rows(as_bytes(bytes))) {
+      found.shard_format = make_litdata_rows_format(*litdata_);
+      found.why += ": LitData's rows as Arrow";
+    } else if (litdata_->has_json) {
+      return unsupported("open " + store_.name() + "/" + found.root + first.key +
+                         ": leaves of JSON that are not stored as Arrow rows, which litdata makes when pyarrow is "
+                         "installed where it writes");
+    }
+    return {};
+  }
+
+  Status parse_index_json(const std::string& json, FoundShards& found) {
+    found.why = "its index.json says so";
     if (is_litdata_index(json)) {
       HR_TRY_ASSIGN(LitDataIndex index, parse_litdata_index(as_bytes(json)));
       found.shards = litdata_entries(index);
+      if (index.tokens) {
+        HR_TRY_ASSIGN(found.shard_format, make_litdata_token_format(index, tokens_));
+        found.why += ": chunks of LitData's TokensLoader";
+        return {};
+      }
+      if (index.maybe_rows) litdata_ = index;
       found.shard_format = make_litdata_format(std::move(index));
     } else {
       HR_TRY_ASSIGN(MdsIndex index, parse_mds_index(as_bytes(json)));
@@ -162,6 +215,9 @@ class Finder {
       found.shard_format = make_mds_format(std::move(index));
     }
     const std::string_view says = format_name(found.shard_format->format());
+    if (tokens_ != TokenOptions{}) {
+      return invalid_argument("window=, token_dtype= and eos= are for files of tokens, this is " + std::string(says));
+    }
     if (format_.empty() || format_ == says) return {};
     return invalid_argument("it says " + std::string(says) + ", format= says " + format_);
   }
@@ -201,6 +257,7 @@ class Finder {
   const std::string& format_;
   const TokenOptions& tokens_;
   std::stop_token stop_;
+  std::optional<LitDataIndex> litdata_;  // its chunks' ends are to be looked at
 };
 
 }  // namespace

@@ -19,6 +19,7 @@ struct FoundShards {
   std::shared_ptr<const ShardFormat> shard_format;  // made with these shards
   std::string root;                                 // folder in the store, "" or ending in '/'
   std::vector<ShardEntry> shards;                   // keys relative to root; size, ETag, version id
+  std::string why;                                  // what the format was known by and what was passed over, for people
 };
 
 // `format`: "" = found out by names. Errors: nothing there (kNotFound), several formats (kInvalidArgument), a format

@@ -4,8 +4,9 @@
 #include <deque>
 #include <future>
 
+#include "base/endian.h"
 #include "format/decoder.h"
-#include "format/tokens.h"
+#include "format/token_documents.h"
 
 namespace headrace {
 namespace {
@@ -47,6 +48,47 @@ Result<std::vector<std::string>> read_heads(ObjectStore& store, const std::vecto
   return heads;
 }
 
+Result<TokenRows> read_rows(ObjectStore& store, const std::string& bin, const ShardEntry& shard,
+                            const TokenSchema& schema, std::stop_token stop) {
+  HR_TRY_ASSIGN(const ObjectMeta meta, head_now(store, idx_of(bin), stop));
+  if (meta.size > kMegatronIdxBytesMax) {
+    return exhausted("open " + store.name() + "/" + meta.key + ": " + std::to_string(meta.size) + " bytes, at most " +
+                     std::to_string(kMegatronIdxBytesMax));
+  }
+  HR_TRY_ASSIGN(const std::string text, read_object(store, meta, stop));
+  const auto idx = parse_megatron_idx(as_bytes(text), shard.size);
+  if (!idx.ok()) return idx.status().with_context("open " + store.name() + "/" + meta.key);
+  if (idx->dtype != schema.dtype || (schema.modes && idx->modes.empty())) {
+    return unsupported("open " + store.name() + "/" + meta.key + ": not the dtype of the first file, or without modes");
+  }
+  return token_rows(*idx, schema);
+}
+
+// All of them, some at a time: each is 20 bytes a sequence.
+Result<std::shared_ptr<const TokenTables>> read_tables(ObjectStore& store, const std::string& root,
+                                                       const std::vector<ShardEntry>& shards,
+                                                       const TokenSchema& schema, std::stop_token stop) {
+  auto tables = std::make_shared<TokenTables>();
+  std::deque<std::future<Result<TokenRows>>> under_way;
+  Status fault;
+  for (size_t next = 0; next < shards.size() || !under_way.empty();) {
+    if (next < shards.size() && under_way.size() < kReadsAtOnce && fault.ok()) {
+      const ShardEntry& shard = shards[next++];
+      under_way.push_back(std::async(std::launch::async, [&store, &root, &shard, &schema, stop] {
+        return read_rows(store, root + shard.key, shard, schema, stop);
+      }));
+      continue;
+    }
+    if (under_way.empty()) break;
+    Result<TokenRows> rows = under_way.front().get();
+    under_way.pop_front();
+    if (rows.ok()) tables->push_back(*std::move(rows));
+    else if (fault.ok()) fault = rows.status();
+  }
+  HR_TRY(fault);
+  return std::shared_ptr<const TokenTables>(std::move(tables));
+}
+
 class TokenFinder {
  public:
   TokenFinder(ObjectStore& store, const std::string& root, const std::vector<ShardEntry>& shards,
@@ -55,7 +97,15 @@ class TokenFinder {
 
   Result<std::shared_ptr<const ShardFormat>> find() {
     TokenSchema schema;
-    if (options_.window == 0 || options_.window > kTokenWindowMax) {
+    HR_TRY_ASSIGN(schema.samples, token_samples_of(options_.samples));
+    schema.boundaries = options_.boundaries;
+    if (schema.boundaries && (schema.samples != TokenSamples::kWindow || options_.eos)) {
+      return invalid_argument(where(0) + ": boundaries=True is for windows, in place of eos=");
+    }
+    if (!schema.has_window() && (options_.window != 0 || options_.eos)) {
+      return invalid_argument(where(0) + ": window= and eos= are for windows, a sample is a " + options_.samples);
+    }
+    if (schema.has_window() && (options_.window == 0 || options_.window > kTokenWindowMax)) {
       return invalid_argument(where(0) + ": files of tokens need window=, the tokens of a sample (for inputs and " +
                               "targets one more than the model's context), at most " + std::to_string(kTokenWindowMax));
     }
@@ -85,11 +135,29 @@ class TokenFinder {
                                          "token_dtype= (\"uint16\" for nanoGPT's)");
     }
     schema.dtype = *said;
-    return make_token_format(schema);
+    if (!schema.by_idx()) return make_token_format(schema);
+    if (!is_megatron_) {
+      return invalid_argument(where(0) + ": samples= and boundaries= want Megatron's .idx beside each .bin, and " +
+                              "there is none: give window=, and eos= where a token ends a document");
+    }
+    if (schema.samples == TokenSamples::kSequence) {
+      HR_TRY_ASSIGN(schema.modes, has_modes());
+    }
+    HR_TRY_ASSIGN(auto tables, read_tables(store_, root_, shards_, schema, stop_));
+    return make_token_document_format(schema, std::move(tables));
   }
 
  private:
   std::string where(size_t shard) const { return "open " + store_.name() + "/" + root_ + shards_[shard].key; }
+
+  // By the first file; the others then need them, too.
+  Result<bool> has_modes() {
+    HR_TRY_ASSIGN(const ObjectMeta meta, head_now(store_, root_ + idx_of(shards_[0].key), stop_));
+    HR_TRY_ASSIGN(const std::string head, read_all(store_, meta.key, {0, kMegatronHeadBytes}, meta.etag, stop_));
+    HR_TRY(megatron_dtype(as_bytes(head)).status());
+    const auto sequences = load_le<uint64_t>(head.data() + 18), documents = load_le<uint64_t>(head.data() + 26);
+    return meta.size > kMegatronHeadBytes + 12 * sequences + 8 * documents;  // whether that fits is checked later
+  }
 
   // Nothing: there is no .idx beside the first shard.
   Result<std::optional<MdsDtype>> of_megatron() {
@@ -110,6 +178,7 @@ class TokenFinder {
       }
       dtype = *found;
     }
+    is_megatron_ = true;
     return dtype;
   }
 
@@ -127,6 +196,7 @@ class TokenFinder {
   const std::vector<ShardEntry>& shards_;
   const TokenOptions& options_;
   const std::stop_token stop_;
+  bool is_megatron_ = false;
 };
 
 }  // namespace
@@ -135,6 +205,18 @@ Result<std::shared_ptr<const ShardFormat>> find_token_format(ObjectStore& store,
                                                              const std::vector<ShardEntry>& shards,
                                                              const TokenOptions& options, std::stop_token stop) {
   return TokenFinder(store, root, shards, options, std::move(stop)).find();
+}
+
+Result<std::shared_ptr<const Cutter>> cutter_of_index(ObjectStore& store, const std::string& root,
+                                                      std::shared_ptr<const DatasetIndex> index,
+                                                      const std::shared_ptr<const ShardFormat>& found,
+                                                      std::stop_token stop) {
+  if (index->format() != Format::kTokens) return make_cutter(std::move(index));
+  if (found) return found->cutter_of(std::move(index));
+  HR_TRY_ASSIGN(const TokenSchema schema, TokenSchema::from_json(index->schema_json()));
+  if (!schema.by_idx()) return make_cutter(std::move(index));
+  HR_TRY_ASSIGN(auto tables, read_tables(store, root, index->shards(), schema, stop));
+  return make_token_document_format(schema, std::move(tables))->cutter_of(std::move(index));
 }
 
 }  // namespace headrace

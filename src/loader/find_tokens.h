@@ -19,4 +19,11 @@ Result<std::shared_ptr<const ShardFormat>> find_token_format(ObjectStore& store,
                                                              const std::vector<ShardEntry>& shards,
                                                              const TokenOptions& options, std::stop_token stop);
 
+// make_cutter(), but of token files whose rows follow from the .idx beside them: by `found`, the format that was made
+// with the shards, or by reading those files where there is none. `root`: of the index's shards in the store.
+Result<std::shared_ptr<const Cutter>> cutter_of_index(ObjectStore& store, const std::string& root,
+                                                      std::shared_ptr<const DatasetIndex> index,
+                                                      const std::shared_ptr<const ShardFormat>& found,
+                                                      std::stop_token stop);
+
 }  // namespace headrace

@@ -27,6 +27,11 @@ void take_over(ObjectMeta&& object, ShardEntry& shard) {
   shard.version_id = std::move(object.version_id);
 }
 
+// Images that ImageFolder takes and that no decoder here reads.
+bool is_other_image(std::string_view key) {
+  return ends_with_any(key, {".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"});
+}
+
 class Collector {
  public:
   Collector(const std::string& key, const std::string& format)
@@ -45,10 +50,16 @@ class Collector {
       out_.has_index_json = true;
     }
     const FormatFacts* facts = format_of_key(object.key);
-    // LitData has .bin, too.
-    out_.has_others = out_.has_others || (facts && !facts->by_index_json && facts->format != Format::kTokens);
-    const std::string_view kind = kind_of(object.key);
-    if (kind.empty() || is_hidden(object.key) || (!every_kind_ && kind != format_)) return;
+    // LitData has .bin, too; images and arrays beside an index.json are its company.
+    out_.has_others = out_.has_others ||
+                      (facts && !facts->by_index_json && !facts->by_object && facts->format != Format::kTokens);
+    if (is_hidden(object.key) || object.key.ends_with('/')) return;  // folders' own objects hold nothing
+    const std::string_view kind = format_ == kAnyObject ? kAnyObject : kind_of(object.key);
+    if (kind.empty() || (!every_kind_ && kind != format_)) {
+      if (out_.passed_over++ == 0 || object.key < out_.passed_first) out_.passed_first = object.key;
+      if (is_other_image(object.key)) out_.other_image = object.key;
+      return;
+    }
     const auto [example, fresh] = out_.kinds.try_emplace(std::string(kind), object.key);
     if (!fresh && object.key < example->second) example->second = object.key;
     ShardEntry& shard = out_.shards.emplace_back();
@@ -97,9 +108,8 @@ Status head_each(ObjectStore& store, std::vector<ShardEntry>& shards, std::stop_
 std::string_view kind_of(std::string_view key) {
   if (const FormatFacts* facts = format_of_key(key)) return facts->name;
   if (key.ends_with(".tar.xz")) return "tar compressed with xz";
-  if (ends_with_any(key, {".arrow"})) return "Arrow";
-  if (ends_with_any(key, {".npy", ".npz"})) return "binary";
-  if (ends_with_any(key, {".jpg", ".jpeg", ".png", ".webp"})) return "images as loose objects";
+  if (key.ends_with(".lance")) return "Lance (see docs/formats/lance.md)";
+  if (ends_with_any(key, {".arrayrecord", ".array_record"})) return "ArrayRecord (see docs/formats/arrayrecord.md)";
   return "";
 }
 

@@ -19,6 +19,7 @@ namespace headrace {
 // Data sets of more objects are refused by name of the limit.
 inline constexpr uint64_t kObjectsListedMax = 50'000'000;
 inline constexpr std::string_view kIndexJsonName = "index.json";
+inline constexpr std::string_view kAnyObject = "objects";  // format= that takes whatever lies there
 
 struct ShardListing {
   std::vector<ShardEntry> shards;  // by key, each once; whole keys
@@ -26,7 +27,11 @@ struct ShardListing {
   uint64_t objects = 0;
   bool is_folder = false;       // they lie in a folder of that name, not under a prefix of names
   bool has_index_json = false;  // in the folder
-  bool has_others = false;      // shards of a format that index.json says nothing of
+  bool has_others = false;      // shards of a format that index.json says nothing of, and no company of one
+  // Objects that are none of these, hidden ones apart: how many, the first one's key, and that of the first image of a
+  // kind that no decoder here reads ("": none).
+  uint64_t passed_over = 0;
+  std::string passed_first, other_image;
 };
 
 // What an object is by its name: the name of a format (format_facts), what is known but not read, or "" for company

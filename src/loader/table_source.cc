@@ -3,13 +3,23 @@
 
 #include <algorithm>
 
+#include "format/partitions.h"
+
 namespace headrace {
 namespace {
 
 // As FetchOptions::gap_bytes_max.
 constexpr uint64_t kGapBytesMax = 64 << 10;
-// Beside its bytes a value of text or a list has an offset, and every value may have a bit.
-constexpr uint64_t kValueBytes = 5;
+
+// Names of the columns at the top that hold a part's fields, each once.
+std::vector<std::string> top_columns(const UnitCodec& codec, const UnitPart& part) {
+  std::vector<std::string> names;
+  for (uint32_t f : part.fields) {
+    const std::string& name = codec.fields()[f].path.front();
+    if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+  }
+  return names;
+}
 
 }  // namespace
 
@@ -30,21 +40,19 @@ Result<std::shared_ptr<const TableSource>> TableSource::make(std::shared_ptr<con
       return invalid_argument("read columns: no column '" + name + "'");
     }
   }
-  out->schemas_.reserve(table.schemas());
-  for (uint64_t file = 0; file < table.files() && out->schemas_.size() < table.schemas(); ++file) {
-    if (table.schema_number(file) != out->schemas_.size()) continue;
-    HR_TRY_ASSIGN(ParquetSchema schema, ParquetSchema::decode(as_bytes(table.schema(file))));
+  for (uint32_t schema = 0; schema < table.schemas(); ++schema) {
+    const std::vector<UnitField>& mine = table.codec(schema).fields();
     std::vector<uint32_t> numbers;
     std::vector<int32_t> places;
     for (size_t f : out->fields_) {
-      const auto found = std::ranges::find(schema.fields(), table.fields()[f].name, &UnitField::name);
-      places.push_back(found == schema.fields().end() ? -1 : static_cast<int32_t>(found - schema.fields().begin()));
+      const auto found = std::ranges::find(mine, table.fields()[f].name, &UnitField::name);
+      places.push_back(found == mine.end() ? -1 : static_cast<int32_t>(found - mine.begin()));
       if (places.back() >= 0) numbers.push_back(static_cast<uint32_t>(places.back()));
     }
+    if (numbers.empty()) numbers.push_back(0);  // folders' names only: rows are counted by something
     std::ranges::sort(numbers);
     out->schema_fields_.push_back(std::move(numbers));
     out->field_of_.push_back(std::move(places));
-    out->schemas_.push_back(std::move(schema));
   }
   for (uint64_t u = 0; u < table.units(); ++u) {
     const uint64_t bytes = out->decoded_guess(table.unit(u));
@@ -55,10 +63,10 @@ Result<std::shared_ptr<const TableSource>> TableSource::make(std::shared_ptr<con
   return std::shared_ptr<const TableSource>(std::move(out));
 }
 
-ParquetUnit TableSource::layout(const UnitTable::Unit& unit) const {
+UnitLayout TableSource::layout(const UnitTable::Unit& unit) const {
   const uint32_t schema = table().schema_number(unit.file);
-  return parquet_unit(schemas_[schema], table().group(unit), unit.row_begin, unit.row_end, schema_fields_[schema],
-                      kGapBytesMax);
+  return table().codec(schema).lay_out(table().group(unit), unit.row_begin, unit.row_end, schema_fields_[schema],
+                                       kGapBytesMax);
 }
 
 UnitSource::Place TableSource::place(uint64_t number) const {
@@ -69,28 +77,14 @@ UnitSource::Place TableSource::place(uint64_t number) const {
   return {unit.file, row, table().group_range(unit)};
 }
 
-// The wanted columns' pages uncompressed, and what decoding adds.
 uint64_t TableSource::decoded_guess(const UnitTable::Unit& unit) const {
   const uint32_t schema = table().schema_number(unit.file);
-  const UnitGroup& group = table().group(unit);
-  uint64_t bytes = 0;
-  for (uint32_t f : schema_fields_[schema]) {
-    const UnitField& field = schemas_[schema].fields()[f];
-    for (uint32_t leaf = field.leaf; leaf < field.leaf + field.leaves; ++leaf) {
-      const UnitChunk& chunk = group.chunks[leaf];
-      const UnitPages pages = field.leaves > 1 ? UnitPages{{0, chunk.data_bytes}, 0, group.rows}
-                                               : pages_of_rows(group, chunk, unit.row_begin, unit.row_end);
-      const double share = static_cast<double>(pages.row_end - pages.row_begin) / static_cast<double>(group.rows);
-      const auto all = static_cast<double>(chunk.decoded_bytes + chunk.values * kValueBytes);
-      bytes += static_cast<uint64_t>(share * all);
-    }
-  }
-  return bytes;
+  return table().codec(schema).decoded_bytes(table().group(unit), unit.row_begin, unit.row_end, schema_fields_[schema]);
 }
 
 UnitSource::Need TableSource::need(uint64_t number) const {
   const UnitTable::Unit& unit = table().unit(number);
-  ParquetUnit laid = layout(unit);
+  UnitLayout laid = layout(unit);
   Need need;
   need.reads = std::move(laid.reads);
   need.read_bytes = laid.read_bytes;
@@ -102,17 +96,21 @@ UnitSource::Need TableSource::need(uint64_t number) const {
 Result<std::shared_ptr<const UnitRows>> TableSource::decode(uint64_t number, MutableBytes buffer) const {
   const UnitTable::Unit& unit = table().unit(number);
   const uint32_t schema = table().schema_number(unit.file);
-  const ParquetUnit laid = layout(unit);
+  const UnitCodec& codec = table().codec(schema);
+  const UnitLayout laid = layout(unit);
   std::vector<ArrowTable> tables;
   for (const UnitPart& part : laid.parts) {
-    const Bytes file = write_small_file(schemas_[schema], table().group(unit), laid, part, unit.row_begin, unit.row_end,
-                                        buffer);
-    HR_TRY_ASSIGN(ArrowTable decoded, decoder_->decode_parquet(file));
+    const Bytes file = codec.small_file(table().group(unit), laid, part, unit.row_begin, unit.row_end, buffer);
+    HR_TRY_ASSIGN(ArrowTable decoded, codec.is_arrow() ? decoder_->decode_stream(file, top_columns(codec, part))
+                                                       : decoder_->decode_parquet(file));
     tables.push_back(std::move(decoded));
   }
   std::vector<UnitColumn> columns;
   for (size_t k = 0; k < fields_.size(); ++k) {
     UnitColumn column{table().fields()[fields_[k]], -1, 0};
+    if (column.field.leaves == 0) {
+      column.field = partition_value(std::move(column.field), index_->shards()[unit.file].key);
+    }
     const int32_t f = field_of_[schema][k];
     for (size_t p = 0; f >= 0 && p < laid.parts.size(); ++p) {
       if (std::ranges::find(laid.parts[p].fields, static_cast<uint32_t>(f)) == laid.parts[p].fields.end()) continue;
@@ -130,9 +128,6 @@ Result<std::shared_ptr<const UnitRows>> TableSource::decode(uint64_t number, Mut
   return rows;
 }
 
-std::string TableSource::smaller_units_hint() const {
-  return "write the Parquet files with smaller row groups (row_group_size=) or with a page index "
-         "(write_page_index=True)";
-}
+std::string TableSource::smaller_units_hint() const { return table().codec(0).smaller_units_hint(); }
 
 }  // namespace headrace

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// TableSource: the UnitSource of Parquet data sets: which bytes hold a unit's wanted columns (format/parquet_unit.h),
-// and the columns as samples once an ArrowDecoder has decoded them.
+// TableSource: the UnitSource of Parquet and Arrow data sets: which bytes hold a unit's wanted columns
+// (format/unit_codec.h), and the columns as samples once an ArrowDecoder has decoded them.
 #pragma once
 
 #include <atomic>
@@ -42,7 +42,7 @@ class TableSource final : public UnitSource {
               std::shared_ptr<const ArrowDecoder> decoder, Executor& executor)
       : index_(std::move(index)), counts_(std::move(counts)), decoder_(std::move(decoder)), executor_(executor) {}
   const UnitTable& table() const { return *index_->units(); }
-  ParquetUnit layout(const UnitTable::Unit& unit) const;
+  UnitLayout layout(const UnitTable::Unit& unit) const;
   uint64_t decoded_guess(const UnitTable::Unit& unit) const;
 
   std::shared_ptr<const DatasetIndex> index_;
@@ -50,7 +50,6 @@ class TableSource final : public UnitSource {
   std::shared_ptr<const ArrowDecoder> decoder_;
   Executor& executor_;
   std::vector<size_t> fields_;          // wanted, of table().fields()
-  std::vector<ParquetSchema> schemas_;  // of the files, as numbered in the table
   std::vector<std::vector<uint32_t>> schema_fields_;  // the wanted ones by schema, ascending numbers in it
   std::vector<std::vector<int32_t>> field_of_;        // [schema][k of fields_]: number in the schema, or -1
   uint64_t sample_bytes_mean_ = 1, decoded_bytes_ = 0, unit_bytes_max_ = 0;

@@ -19,9 +19,16 @@ from headrace.serve import Server
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 COMPRESSIONS = {".gz", ".zst", ".zstd", ".bz2", ".br", ".snappy", ".zlib"}
-TOKENS = {"nanogpt-bin", "llmc-bin", "megatron-indexed", "megatron-multimodal"}  # test_tokens.py
+# Tested elsewhere: tokens, one object = one sample, decoded in units, not read.
+TOKENS = {"nanogpt-bin", "llmc-bin", "megatron-indexed", "megatron-multimodal"} | {
+    "litdata-tokens",
+    "litdata76-tokens",
+}
+OBJECTS = {"imagefolder", "npy-npz"}  # test_objects.py
+ARROW = {"hf-arrow", "litdata76-json-rows"}  # test_arrow.py
+NOT_READ = {"arrayrecord", "lance"}  # test_every_format.py
 PARQUET = {"parquet-hf", "parquet-polars", "parquet-pyarrow"}  # no stored bytes: test_parquet.py
-ALL = sorted({p.parent.name for p in FIXTURES.glob("*/expected.jsonl")} - TOKENS - PARQUET)
+ALL = sorted({p.parent.name for p in FIXTURES.glob("*/expected.jsonl")} - TOKENS - PARQUET - OBJECTS - ARROW - NOT_READ)
 # Compressed shards have no index: they are read in the stream order.
 STREAMS = [
     name

@@ -104,8 +104,10 @@ def test_mixed_formats():
 
 
 def test_unknown_format_is_said(tmp_path):
+    (tmp_path / "b.xyz").write_bytes(b"x")
     (tmp_path / "b.lance").write_bytes(b"x")
-    refused(hr.NotFoundError, tmp_path / "b.lance", {}, "no shards", ".tar", ".parquet")
+    refused(hr.NotFoundError, tmp_path / "b.xyz", {}, "no shards", ".tar", ".parquet", "objects")
+    refused(hr.UnsupportedError, tmp_path / "b.lance", {}, "docs/formats/lance.md")
     refused(hr.OptionError, tmp_path / "b.lance", {"format": "lance"}, "'lance'", "'webdataset'")
 
 

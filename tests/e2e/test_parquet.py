@@ -456,3 +456,35 @@ for url in sys.argv[1:]:
     work = child(code, tmp_path / "d", tmp_path / "d" / "a.parquet")
     out, err = work.communicate(timeout=60)
     assert out.count("headrace[parquet]") == 2, err
+
+
+# --- folders and lists that say more than columns -------------------------------------------------
+
+
+def test_partitions_are_columns(tmp_path):
+    for year, kind in ((2009, "a"), (2010, "b:c")):
+        folder = tmp_path / "d" / f"year={year}" / f"kind={kind.replace(':', '%3A')}"
+        write(folder, "x.parquet", pa.table({"n": [year, year + 1]}))
+    with hr.open(str(tmp_path / "d"), save=None) as ds:
+        assert [(s["n"], s["year"], s["kind"]) for s in ds] == [
+            (2009, 2009, "a"),
+            (2010, 2009, "a"),
+            (2010, 2010, "b:c"),
+            (2011, 2010, "b:c"),
+        ]
+        (batch,) = ds.loader(batch_size=4, shuffle=False)
+        assert batch["year"].tolist() == [2009, 2009, 2010, 2010]
+        assert list(batch["kind"]) == ["a", "a", "b:c", "b:c"]
+        (batch,) = ds.loader(batch_size=4, shuffle=False, decode={"year": int})
+        assert batch["year"].tolist() == [2009, 2009, 2010, 2010]
+
+
+def test_lists_of_one_length_are_arrays(tmp_path):
+    rows = [[i, i + 0.5, i + 1] for i in range(10)]
+    column = pa.array(rows, pa.list_(pa.float32(), 3))
+    write(tmp_path / "d", "a.parquet", pa.table({"x": column}), row_group_size=4)
+    with hr.open(str(tmp_path / "d"), save=None) as ds:
+        assert ds.schema["x"].endswith("[3]")
+        (batch,) = ds.loader(batch_size=10, shuffle=False)
+        assert isinstance(batch["x"], np.ndarray)
+        assert batch["x"].tolist() == rows

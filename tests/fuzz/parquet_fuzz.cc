@@ -42,7 +42,7 @@ void lay_out(const UnitFile& file, const UnitTable& table) {
   for (uint64_t u = 0; u < std::min<uint64_t>(table.units(), kUnitsMax); ++u) {
     const UnitTable::Unit& at = table.unit(u);
     const UnitGroup& group = file.groups[at.group];
-    const ParquetUnit unit = parquet_unit(*schema, group, at.row_begin, at.row_end, fields, 1000);
+    const UnitLayout unit = parquet_unit(*schema, group, at.row_begin, at.row_end, fields, 1000);
     if (unit.buffer_bytes > kUnitBytesMax) continue;
     std::string buffer(unit.buffer_bytes, '\0');
     for (const UnitRead& read : unit.reads) check(read.at + read.range.size() <= buffer.size());
