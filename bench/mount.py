@@ -15,7 +15,7 @@ Cases (small by default; --full is what docs/mount.md's table has):
 Every case gets a fresh mount, so nothing is cached. The server (30 ms first byte, 80 MB/s a
 connection, no tail) runs on the same machine: each figure includes its CPU. Reports wall seconds,
 rate, peak memory of the mount and its CPU seconds. Needs /dev/fuse; rclone and s3fs are left out
-where they are not installed (bench/README.md).
+where they are not installed (apt install fuse3 rclone s3fs).
 """
 
 from __future__ import annotations
@@ -112,6 +112,8 @@ def rclone_command(url: str, bucket: str, folder: Path) -> tuple[list[str], dict
         "--buffer-size",
         "64M",
         "--no-checksum",
+        "--s3-list-version",
+        "2",
     ]
     return ["rclone", "mount", f":s3:{bucket}", str(folder), *words], {
         "RCLONE_CONFIG": "/dev/null",
@@ -129,6 +131,8 @@ def s3fs_command(url: str, bucket: str, folder: Path) -> tuple[list[str], dict[s
         "use_path_request_style",
         "-o",
         "public_bucket=1",
+        "-o",
+        "listobjectsv2",
         "-o",
         "ro",
         "-o",
@@ -152,9 +156,13 @@ PEERS: dict[str, Callable[[str, str, Path], tuple[list[str], dict[str, str]]]] =
 def mounted(peer: str, server: Server, bucket: str) -> Iterator[Mounted]:
     folder = Path(tempfile.mkdtemp(prefix=f"bench-mount-{peer}-"))
     command, environment = PEERS[peer](server.url, bucket, folder)
+    # rclone refuses to start with a CA bundle of AWS's; a proxy is not for the loopback.
+    clean = {
+        k: v for k, v in os.environ.items() if k != "AWS_CA_BUNDLE" and "proxy" not in k.lower()
+    }
     process = subprocess.Popen(
         command,
-        env={**os.environ, **environment},
+        env={**clean, **environment},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
