@@ -39,13 +39,13 @@ constexpr int32_t kAnyLoop = -1;
 
 class ReadSpare;  // store/read_spare.h
 
-// Sees the bytes of a read as they arrive at their place, while they are in the cache. Only the S3 store calls it: who
-// needs to have seen every byte keeps count, and reads the memory where bytes are missing.
+// Sees the bytes of a read as they arrive at their place, while they are in the cache. Only the S3 store and the disk
+// cache call it: who needs to have seen every byte keeps count, and reads the memory where bytes are missing.
 class ReadWatch {
  public:
   virtual ~ReadWatch() = default;
   // `bytes`, a part of one piece of dst, were written; they begin at offset `at` of the object. In order within one
-  // attempt; another one may begin again. On the request's loop.
+  // attempt; another one may begin again. On the request's loop, or on a thread of a cache's before the answer.
   virtual void on_bytes(uint64_t at, Bytes bytes) = 0;
 };
 
@@ -60,6 +60,8 @@ struct ReadRequest {
   uint64_t lane = 0;              // whose read it is: those of different ones take turns where they have to wait
   int32_t loop = kAnyLoop;        // ReadOutcome::loop of the attempt before: retries and hedges stay on one loop
   bool fresh = false;             // not from any cache: what came before was wrong
+  uint64_t object_size = 0;       // where the asker knows it; what a cache needs to know where blocks end
+  uint32_t due = 0;               // when it is needed: its batch, counted from the start of the pass (cache/future_uses.h)
   std::shared_ptr<ReadSpare> spare;  // what it takes to read the range twice where it comes late; null: it is not
   std::shared_ptr<ReadWatch> watch;  // of what lands in dst; may be null. A request with another dst leaves it out.
 };
