@@ -67,9 +67,11 @@ sim:
 gpu: native
 	$(PYTHON) bench/gpu/run.py
 
-# Many loaders under one memory limit; needs root.
+# Many loaders under one memory limit (needs root), and an hour of mixed load with faults on one disk cache.
+SOAK_SECONDS ?= 3600
 soak: native
 	$(PYTHON) tests/soak/soak.py cgroup
+	$(PYTHON) tests/soak/soak.py cache --seconds $(SOAK_SECONDS)
 
 # Every table of bench/README.md (bench/tables); PEERS is what bench/peers/setup made, without it they are left out.
 PEERS ?= build/peers

@@ -30,7 +30,8 @@ def main():
     os.environ["AWS_ENDPOINT_URL"] = spec["endpoint"]
     options = downloader._OBSTORE_CLIENT_OPTIONS
     downloader._OBSTORE_CLIENT_OPTIONS = {**(options or {}), "allow_http": True}
-    with tempfile.TemporaryDirectory(prefix="headrace-bench-litdata-") as cache:
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-litdata-") as own:
+        cache = spec.get("cache") or own
         dataset = StreamingDataset(
             f"s3://{spec['bucket']}",
             cache_dir=cache,

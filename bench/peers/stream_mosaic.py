@@ -47,7 +47,7 @@ def main():
     os.environ["S3_ENDPOINT_URL"] = spec["endpoint"]
     options = dict(spec["options"])
     workers = options.pop("workers")
-    local = tempfile.mkdtemp(prefix="headrace-bench-mosaic-")
+    local = spec.get("cache") or tempfile.mkdtemp(prefix="headrace-bench-mosaic-")
     dataset = StreamingDataset(
         remote=spec["url"],
         local=local,
@@ -68,7 +68,8 @@ def main():
     del loader
     on_disk = sum(entry.stat().st_size for entry in os.scandir(local))
     meter.finish(["mosaicml-streaming", "torch", "boto3", "numpy"], disk_bytes=on_disk)
-    shutil.rmtree(local, ignore_errors=True)
+    if "cache" not in spec:
+        shutil.rmtree(local, ignore_errors=True)
 
 
 if __name__ == "__main__":

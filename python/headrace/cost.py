@@ -7,8 +7,10 @@ No data is read. The arithmetic is the loader's own (docs/ordering.md, "Defaults
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -35,6 +37,9 @@ S3_USD_PER_1000_GETS = 0.0004
 _MEMORY_ASSUMED = "1GiB"
 # The share of its lanes' bytes that a loader holds at a time; the rest has been delivered.
 _RESIDENT = 0.56
+# Of a disk, what the cache leaves free; of a block file, its header (docs/cache.md).
+_DISK_LEFT_FREE = 0.05
+_BLOCK_HEADER_SHARE = 4096 / (512 << 10)
 _WINDOWS = (1, 4, 32)
 # Batches over which the exact figures of single ranks are computed: some 40 us each.
 _RANK_BATCHES_MAX = 100_000
@@ -59,6 +64,8 @@ class Estimate:
         block_pairs: pairs of samples of one block in a batch; ``block_pairs_shuffled``: in a true
             shuffle's.
         seconds, bytes_per_s, requests_per_s: of the whole job, where ``step_ms`` is given.
+        cached: share of the data that the disk cache holds on each machine (``cache_dir=`` of
+            ``hr.open``); None without one.
         more: what other memory would give: (memory, block, lanes, requests, bound of D(32)).
     """
 
@@ -91,6 +98,7 @@ class Estimate:
     bytes_per_s: float | None
     requests_per_s: float | None
     reasons: tuple[str, ...]
+    cached: float | None
     more: tuple[tuple[int, int, int, int, float | None], ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,6 +125,7 @@ class Estimate:
             ("requests", f"{self.requests:,} (least {self.requests_least:,}: one a block)"),
             ("bytes", format_size(self.bytes)),
             ("price", self._price()),
+            *self._cache(),
             *self._rates(),
             *self._quality(),
             *(("because", reason) for reason in self.reasons),
@@ -136,6 +145,14 @@ class Estimate:
         if self.usd is None:
             return "not known for this store; get_price= dollars for 1,000 GETs"
         return f"${self.usd:,.4f} an epoch at ${self.usd_per_1000_gets:g} for 1,000 GETs"
+
+    def _cache(self) -> list[tuple[str, str]]:
+        if self.cached is None:
+            return []
+        text = f"the disk cache holds {self.cached:.0%} of the data on each machine"
+        if self.cached == 1:
+            return [("cache", f"{text}: later epochs send no requests for what is there")]
+        return [("cache", f"{text}: on one machine, later epochs read the rest")]
 
     def _rates(self) -> list[tuple[str, str]]:
         if self.seconds is None or self.bytes_per_s is None or self.requests_per_s is None:
@@ -247,8 +264,26 @@ def estimate(
         bytes_per_s=delivered * mean / seconds if seconds else None,
         requests_per_s=requests / seconds if seconds else None,
         reasons=tuple(chosen["reasons"]),
+        cached=_cached_share(dataset),
         more=_with_more(dataset, stated, choice) if block is None else (),
     )
+
+
+def _cached_share(dataset: Dataset) -> float | None:
+    """By the limits that stand when it is asked: cache_bytes, and what the disk has free."""
+    folder, most = (dataset._options.get(name) for name in ("cache_dir", "cache_bytes"))
+    if not folder:
+        return None
+    there = next(path for path in (Path(folder), *Path(folder).parents) if path.exists())
+    disk = shutil.disk_usage(there)
+    room = max(0.0, disk.free - _DISK_LEFT_FREE * disk.total)
+    used = Path(folder, "headrace-cache-v1", "use")
+    if used.exists():  # what the cache takes already is free for it (docs/cache.md: magic, bytes)
+        room += int.from_bytes(used.read_bytes()[8:16], "little")
+    if most:
+        room = min(room, most)
+    needed = dataset.nbytes * (1 + _BLOCK_HEADER_SHARE)
+    return min(1.0, room / needed) if needed else 1.0
 
 
 def _check(**given: Any) -> None:

@@ -55,10 +55,9 @@ def open(source: Source, *, progress: ProgressSink | None = None, **options: Any
             AWS_CA_BUNDLE, SSL_CERT_FILE, SSL_CERT_DIR, the system's bundle, certifi's.
         index: URL or path of the index to use. Default: beside the shards, else the local folder.
         build: False makes a missing index an error instead of building it (a pass over all bytes).
-        save: where a fresh index goes: ``"local"`` (default), ``"beside"`` the shards, a URL or
-            path, or None.
-        index_dir: the local index folder (``~/.cache/headrace/index``).
-        trust: ``"copy"`` accepts other ETags than the index names (a copied bucket).
+        save: where a fresh index goes: ``"local"`` (default), ``"beside"``, a URL, a path, or None.
+        index_dir: the local index folder (``~/.cache/headrace/index``). ``trust="copy"`` accepts
+            other ETags than the index names (a copied bucket).
         manifest: URL or path of the list of shards that must lie under ``source``.
         checksums: ``"full"`` (as ``check=True``) or ``"none"``: docs/index.md.
         rebuild: make a new index even where one is found; refresh: only of shards that changed.
@@ -67,6 +66,7 @@ def open(source: Source, *, progress: ProgressSink | None = None, **options: Any
         connections_max, attempts_max, retry_seconds_max: limits of the store client.
         hedge: False: late ranges are not asked for twice (docs/reading.md). connect_timeout,
             read_timeout: seconds, as botocore's (3; 30 to the first byte, then 5).
+        cache_dir: a local folder where what is read is kept (docs/cache.md); cache_bytes: at most.
 
     Raises:
         OptionError, NotFoundError, AccessError, MismatchError, CorruptError, ...: see errors.py.

@@ -52,6 +52,8 @@ _OPTIONS = {
     "eos": "eos",
     "samples": "samples",
     "boundaries": "boundaries",
+    "cache_dir": "cache_dir",
+    "cache_bytes": "cache_bytes",
 }
 _TRUTHS = (
     "anonymous",
@@ -115,6 +117,10 @@ def core_options(options: dict[str, Any]) -> dict[str, Any]:
             core[_OPTIONS[name]] = bool(value)
         elif name.endswith("_timeout"):
             core[_OPTIONS[name]] = _seconds(name, value, faults)
+        elif name == "cache_dir":
+            core[name] = os.path.abspath(os.path.expanduser(os.fspath(value)))
+        elif name == "cache_bytes":
+            core[name] = faults.size(name, value)
         elif name == "eos":
             core[name] = int(value)
         elif name == "window" or name.endswith("_max"):
@@ -123,6 +129,8 @@ def core_options(options: dict[str, Any]) -> dict[str, Any]:
             core[_OPTIONS[name]] = (
                 os.fspath(value) if isinstance(value, os.PathLike) else str(value)
             )
+    if "cache_bytes" in core and "cache_dir" not in core:
+        faults.add(f"cache_bytes={options['cache_bytes']!r} needs cache_dir=: a local folder")
     if "format" in core:
         faults.choice("format", core["format"], FORMATS)
     if "samples" in core:

@@ -31,6 +31,16 @@ _SUMS = (
     "wait_memory_nanos",
     "wait_transform_nanos",
     "consumer_nanos",
+    "cache_wanted_bytes",
+    "cache_asked_bytes",
+    "cache_hit_bytes",
+    "cache_write_bytes",
+    "cache_refused",
+    "cache_evictions",
+    "cache_corrupt",
+    "cache_errors",
+    "cache_slow",
+    "cache_bypassed",
 )
 _MAXIMA = ("requests_in_flight_max", "memory_peak", "memory_max")
 _LATEST = ("requests_in_flight", "memory_used")
@@ -51,7 +61,8 @@ class Stats(dict[str, Any]):
     ``wait_share``: share of the time from the first batch on that the trainer waited, 0 .. 1, and
     ``wait_network``, ``wait_decode``, ``wait_memory``, ``wait_transform`` its causes;
     ``samples_per_s``; ``bytes_ratio``: bytes received over bytes of the samples delivered;
-    ``first_batch_s``. The rest are the core's counters.
+    ``first_batch_s``; ``cache_hit_share``: of the bytes that were read, those that ``cache_dir=``
+    spared the store. The rest are the core's counters.
     """
 
     @classmethod
@@ -79,6 +90,10 @@ class Stats(dict[str, Any]):
         self["MB_per_s"] = self["bytes_received"] / (spent / 1e3) if spent else 0.0
         delivered = self["bytes_delivered"]
         self["bytes_ratio"] = self["bytes_received"] / delivered if delivered else 0.0
+        wanted = self["cache_wanted_bytes"]
+        self["cache_hit_share"] = (
+            max(0.0, 1 - self["cache_asked_bytes"] / wanted) if wanted else 0.0
+        )
 
     def sentence(self) -> str:
         """The bottleneck with its number."""
@@ -122,4 +137,12 @@ class Stats(dict[str, Any]):
         )
         unpinned = self.get("device_unpinned_bytes", 0)
         slow = f"; {format_size(unpinned)} went to the GPU from pageable memory" if unpinned else ""
-        return f"{rate}; {self.sentence()}; {traffic}; {memory}{slow}{bad}{quality}"
+        return f"{rate}; {self.sentence()}; {traffic}{self._cache()}; {memory}{slow}{bad}{quality}"
+
+    def _cache(self) -> str:
+        if not self["cache_wanted_bytes"]:
+            return ""
+        ills = ("corrupt", "errors", "slow", "bypassed")
+        troubles = [f"{self[f'cache_{ill}']:,} {ill}" for ill in ills if self[f"cache_{ill}"]]
+        said = f" ({', '.join(troubles)})" if troubles else ""
+        return f"; {self['cache_hit_share']:.1%} of the bytes from the disk cache{said}"

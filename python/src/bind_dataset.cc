@@ -64,6 +64,8 @@ StoreOptions store_options(const nb::dict& given) {
   take(given, "hedge", store.hedge);
   take(given, "connect_timeout_s", store.connect_timeout_s);
   take(given, "read_timeout_s", store.read_timeout_s);
+  take(given, "cache_dir", store.cache_dir);
+  take(given, "cache_bytes", store.cache_bytes);
   return store;
 }
 

@@ -222,6 +222,10 @@ nb::dict Stream::stats() const {
   HR_STAT(wait_decode_nanos); HR_STAT(wait_memory_nanos); HR_STAT(consumer_nanos);
   HR_STAT(memory_used); HR_STAT(memory_peak); HR_STAT(memory_max);
 #undef HR_STAT
+#define HR_STAT(name) out["cache_" #name] = s.cache.name
+  HR_STAT(wanted_bytes); HR_STAT(asked_bytes); HR_STAT(hit_bytes); HR_STAT(write_bytes); HR_STAT(refused);
+  HR_STAT(evictions); HR_STAT(corrupt); HR_STAT(errors); HR_STAT(slow); HR_STAT(bypassed);
+#undef HR_STAT
   return out;
 }
 

@@ -29,11 +29,13 @@ uint32_t header_crc(Bytes header) { return crc32c(header.subspan(kCheckedFrom));
 
 }  // namespace
 
-Hash128 DiskObject::hash() const { return FieldHasher().add(store).add(key).add(etag).add(version_id).add(size).hash(); }
+Hash128 DiskObject::hash() const {
+  return FieldHasher().add(store).add(key).add(etag).add(version_id).add(size).hash();
+}
 
 uint64_t DiskObject::folder_hash() const {
   const size_t slash = key.rfind('/');
-  const std::string_view folder = slash == std::string::npos ? std::string_view() : std::string_view(key).substr(0, slash);
+  const std::string_view folder = std::string_view(key).substr(0, slash == std::string::npos ? 0 : slash);
   return load_be64(FieldHasher().add(store).add(folder).hash().bytes.data());
 }
 
@@ -77,7 +79,8 @@ Status check_block_header(Bytes header, const DiskObject& object, uint64_t block
   const std::byte* at = header.data();
   if (as_text(header.first(kMagic.size())) != kMagic) return corrupt("not a block file of this version");
   if (load_le<uint32_t>(at + kCrcAt) != header_crc(header)) return corrupt("the header's CRC-32C differs");
-  if (load_le<uint32_t>(at + kBlockBytesAt) != kDiskBlockBytes || load_le<uint32_t>(at + kCellBytesAt) != kDiskCellBytes) {
+  if (load_le<uint32_t>(at + kBlockBytesAt) != kDiskBlockBytes ||
+      load_le<uint32_t>(at + kCellBytesAt) != kDiskCellBytes) {
     return corrupt("blocks or cells of another size");
   }
   const bool same_block = load_le<uint64_t>(at + kBlockAt) == block && load_le<uint64_t>(at + kSizeAt) == object.size &&

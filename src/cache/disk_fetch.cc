@@ -184,6 +184,7 @@ void DiskReads::ask(const LoadPtr& load) {
   request.object_size = load->object.size;
   request.lane = load->lane;
   request.due = load->due;
+  request.spare = spare_;
   for (size_t i = 0; i < load->buffers.size(); ++i) {
     request.dst.push_back(load->buffers[i].bytes().first(load->block(i).size()));
   }

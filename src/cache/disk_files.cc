@@ -90,7 +90,7 @@ Status read_cells(int fd, const std::string& path, const DiskObject& object, uin
 }  // namespace
 
 Result<std::unique_ptr<DiskFiles>> DiskFiles::open(const std::string& dir, DiskLimits limits) {
-  if (dir.empty() || dir[0] != '/') return invalid_argument("open the cache folder '" + dir + "': not an absolute path");
+  if (!dir.starts_with('/')) return invalid_argument("open the cache folder '" + dir + "': not an absolute path");
   make_parents(dir);
   std::string root = dir + kFolder;
   for (const char* part : {"", "/blocks", "/temp"}) HR_TRY(make_own_folder(root + part));

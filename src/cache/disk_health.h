@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// DiskHealth: whether the disk is asked. After a failure, or when it kept somebody waiting, it is left alone for a while
-// that doubles with each failure; then one operation is let through, and how that ends decides. Reading and writing are
-// told apart: a full or read-only disk can still be read. Pure but for the mutex; time is given.
+// DiskHealth: whether the disk is asked. After a failure, or when it kept somebody waiting, it is left alone for a
+// while that doubles with each failure; then one operation is let through, and how that ends decides. Reading and
+// writing are told apart: a full or read-only disk can still be read. Pure but for the mutex; time is given.
 #pragma once
 
 #include <algorithm>

@@ -4,14 +4,17 @@
 #include <algorithm>
 
 #include "cache/disk_read.h"
+#include "cache/disk_spare.h"
 #include "store/scatter.h"
 
 namespace headrace {
 
 DiskReads::DiskReads(const std::shared_ptr<ObjectStore>& inner, std::shared_ptr<DiskCache> cache, Executor& io,
-                     std::shared_ptr<BufferSource> buffers, DiskStoreOptions options)
+                     std::shared_ptr<BufferSource> buffers, const std::shared_ptr<Budget>& budget,
+                     DiskStoreOptions options)
     : inner_(inner), name_(inner->name()), executor_(inner->executor()), cache_(std::move(cache)), io_(io),
-      buffers_(std::move(buffers)), options_(std::move(options)) {
+      buffers_(std::move(buffers)), options_(std::move(options)),
+      spare_(budget ? std::make_shared<DiskSpare>(buffers_, budget, executor_) : nullptr) {
   // Now, before readers fill the memory with what they read ahead.
   while (idle_.size() < options_.buffers_max) {
     Buffer buffer = buffers_->take(kDiskBlockBytes);
@@ -54,12 +57,13 @@ void DiskReads::begin(ReadPtr read) {
   read->looking = true;
   watch(read);
   if (read->stop.stop_possible()) {
-    read->on_stop.emplace(read->stop, StopRead{[weak = weak_from_this(), reader = std::weak_ptr(read), &to = executor_] {
+    const auto on_stop = [weak = weak_from_this(), reader = std::weak_ptr(read), &to = executor_] {
       to.post([weak, reader] {
         auto self = weak.lock();
         if (auto held = reader.lock(); self && held) self->abandon(held);
       });
-    }});
+    };
+    read->on_stop.emplace(read->stop, StopRead{on_stop});
   }
   io_.post([self = shared_from_this(), read = std::move(read)] { self->look(read); });
 }

@@ -26,7 +26,7 @@ namespace headrace {
 class DiskReads : public std::enable_shared_from_this<DiskReads> {
  public:
   DiskReads(const std::shared_ptr<ObjectStore>& inner, std::shared_ptr<DiskCache> cache, Executor& io,
-            std::shared_ptr<BufferSource> buffers, DiskStoreOptions options);
+            std::shared_ptr<BufferSource> buffers, const std::shared_ptr<Budget>& budget, DiskStoreOptions options);
 
   void read(ReadRequest request, UniqueFunction<void(ReadOutcome)> done, std::stop_token stop);
   void drop_idle_buffers() { idle_.clear(); }
@@ -84,6 +84,7 @@ class DiskReads : public std::enable_shared_from_this<DiskReads> {
   Executor& io_;
   const std::shared_ptr<BufferSource> buffers_;  // before all that holds buffers
   const DiskStoreOptions options_;
+  const std::shared_ptr<ReadSpare> spare_;  // may be null
   std::stop_source stop_;
   Gate gate_;
   std::atomic<uint64_t> bytes_wanted_{0};

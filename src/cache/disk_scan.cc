@@ -37,7 +37,7 @@ struct Dir {
 
 // Exactly `digits` lower-case hex digits.
 std::optional<uint64_t> parse_hex(std::string_view text, size_t digits) {
-  if (text.size() != digits || text.find_first_not_of("0123456789abcdef") != std::string_view::npos) return std::nullopt;
+  if (text.size() != digits || text.find_first_not_of("0123456789abcdef") != text.npos) return std::nullopt;
   uint64_t value = 0;
   if (std::from_chars(text.data(), text.data() + text.size(), value, 16).ec != std::errc()) return std::nullopt;
   return value;
@@ -106,7 +106,8 @@ void DiskFiles::clean_temps() {
   while (true) {
     const std::string name = temps.next();
     if (name.empty()) return;
-    const auto token = name.size() > 9 && name[8] == '-' ? parse_hex(std::string_view(name).substr(0, 8), 8) : std::nullopt;
+    const bool ours = name.size() > 9 && name[8] == '-';
+    const auto token = ours ? parse_hex(std::string_view(name).substr(0, 8), 8) : std::nullopt;
     if (token && use_->alive(static_cast<uint32_t>(*token))) continue;
     if (::unlinkat(::dirfd(temps.dir), name.c_str(), 0) == 0) ++temps_removed_;
   }

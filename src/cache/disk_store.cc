@@ -26,8 +26,8 @@ DiskStoreOptions fitted(DiskStoreOptions options, const Budget* budget) {
 DiskStore::DiskStore(std::shared_ptr<ObjectStore> inner, std::shared_ptr<DiskCache> cache, Executor& io,
                      std::shared_ptr<BufferSource> buffers, std::shared_ptr<Budget> budget, DiskStoreOptions options)
     : inner_(std::move(inner)), cache_(std::move(cache)), options_(fitted(std::move(options), budget.get())),
-      budget_(std::move(budget)), reads_(std::make_shared<DiskReads>(inner_, cache_, io, std::move(buffers), options_)),
-      pid_(::getpid()) {
+      budget_(std::move(budget)),
+      reads_(std::make_shared<DiskReads>(inner_, cache_, io, std::move(buffers), budget_, options_)), pid_(::getpid()) {
   if (!budget_) return;
   // The listener runs under the budget's lock: nothing may be freed there, so the object is locked in the task only.
   listener_ = budget_->subscribe({nullptr, [executor = &inner_->executor(), weak = std::weak_ptr(reads_)](uint64_t) {

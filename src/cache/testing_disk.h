@@ -7,9 +7,11 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <random>
 #include <string>
+#include <thread>
 
 #include "cache/disk_store.h"
 #include "store/fault_store.h"
@@ -76,6 +78,7 @@ struct DiskWorld {
   std::vector<ObjectMeta> objects;
   DiskLimits limits;
   DiskStoreOptions options{.place = "https://store.example/bucket", .planned = true};
+  Executor* io = &executor;
   std::shared_ptr<DiskCache> cache;
   std::shared_ptr<DiskStore> store;
 
@@ -99,7 +102,7 @@ struct DiskWorld {
     ASSERT_TRUE(opened.ok()) << opened.status().message();
     cache = *opened;
     cache->scan();
-    store = std::make_shared<DiskStore>(record, cache, executor, buffers, budget, options);
+    store = std::make_shared<DiskStore>(record, cache, *io, buffers, budget, options);
     if (options.planned) store->claim(objects);
   }
   // close() waits for the executor, which is pulled by hand here.

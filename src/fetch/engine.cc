@@ -138,6 +138,7 @@ void FetchEngine::send(std::shared_ptr<Part> part) {
   request.dst = destinations(*part);
   request.fresh = part->rereads > 0;
   request.lane = lane();
+  request.due = part->due;
   if (spare_ && !source.in_memory) request.spare = std::make_shared<PartSpare>(spare_, source.index, *part);
   if (source.index->has_crc() && !source.in_memory) {
     part->watch =

@@ -185,6 +185,7 @@ bool FetchEngine::read_samples(Segment& segment, const std::vector<uint64_t>& sa
   }
   for (auto& part : parts) {
     batches_.back().bytes_opened += part->bytes;
+    part->due = static_cast<uint32_t>(batches_.back().number);
     bytes_ahead_ += part->bytes;
     segment.parts.push_back(part);
     queue_.push_back(std::move(part));

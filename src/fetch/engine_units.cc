@@ -76,6 +76,7 @@ void FetchEngine::send_unit(std::shared_ptr<Part> part) {
     request.fresh = part->rereads > 0;
     request.lane = lane();
     if (spare_ && !source.in_memory) request.spare = std::make_shared<RangeSpare>(spare_);
+    request.due = part->due;
     source.store->read(
         std::move(request),
         [self = shared_from_this(), part](ReadOutcome outcome) mutable {

@@ -38,6 +38,7 @@ struct Part {
   bool ready = false;
   uint32_t rereads = 0;
   bool sent = false;
+  uint32_t due = 0;               // the batch (by number) that it is read for
   TimePoint sent_at{};
   std::shared_ptr<StrideWatch> watch;  // of the read under way
   std::vector<std::shared_ptr<Piece>> pieces;

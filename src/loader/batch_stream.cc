@@ -7,6 +7,7 @@
 
 #include "fetch/engine.h"
 #include "loader/assembly_line.h"
+#include "loader/cache_plan.h"
 #include "loader/field_defaults.h"
 #include "loader/units_fit.h"
 #include "plan/defaults.h"
@@ -29,15 +30,6 @@ constexpr uint64_t kSpareShare = 32;
 uint64_t mean_bytes(const DatasetIndex& index) {
   return std::max<uint64_t>(1, index.sample_bytes() / std::max<uint64_t>(1, index.samples()));
 }
-
-// A store's counters when the stream began: data sets are shared with other streams.
-struct StoreCounts {
-  uint64_t requests = 0, retries = 0, throttles = 0, hedges = 0, hedges_won = 0;
-  static StoreCounts of(const Dataset& dataset) {
-    const StoreMetrics& m = dataset.store_metrics();
-    return {m.requests.value(), m.retries.value(), m.throttles.value(), m.hedges.value(), m.hedges_won.value()};
-  }
-};
 
 }  // namespace
 
@@ -72,7 +64,7 @@ struct BatchStream::Impl {
 
   Status build();
   void take_sources();
-  Result<BatchPlan> make_plan() const;
+  BatchPlanSpec plan_spec() const;
   Result<std::shared_ptr<BatchAssembler>> make_assembler();
   Status check_batch_fits(const BatchAssembler& assembler) const;
   Result<std::shared_ptr<Fetcher>> make_stream_engine(FetchDeps deps) const;
@@ -129,7 +121,7 @@ bool BatchStream::Impl::keeps_units(size_t source) const {
   return given.shuffle == Shuffle::kGlobal || !given.draws.empty();
 }
 
-Result<BatchPlan> BatchStream::Impl::make_plan() const {
+BatchPlanSpec BatchStream::Impl::plan_spec() const {
   BatchPlanSpec spec;
   for (const StreamSource& source : options.sources) {
     SourceSpec one;
@@ -149,7 +141,7 @@ Result<BatchPlan> BatchStream::Impl::make_plan() const {
   spec.batches_max = options.batches_max;
   spec.share = options.share;
   spec.share_count = options.share_count;
-  return BatchPlan::make(std::move(spec));
+  return spec;
 }
 
 Result<std::shared_ptr<BatchAssembler>> BatchStream::Impl::make_assembler() {
@@ -200,6 +192,7 @@ Status BatchStream::Impl::build() {
 
   FetchDeps deps{{}, &runtime->workers(), options.pinned ? options.pinned->landing(buffers, budget) : buffers, budget};
   std::vector<AssemblyLine::Source> line_sources;
+  std::vector<std::shared_ptr<Dataset>> datasets;
   for (size_t i = 0; i < sources.size(); ++i) {
     const Dataset& dataset = *sources[i].dataset;
     deps.sources.push_back({sources[i].keep ? sources[i].keep : dataset.store_ptr(), dataset.index_ptr(),
@@ -207,13 +200,15 @@ Status BatchStream::Impl::build() {
                             sources[i].keep != nullptr, dataset.shard_format(), sources[i].units,
                             sources[i].units != nullptr && keeps_units(i)});
     line_sources.push_back({dataset.index_ptr(), options.sources[i].seed});
+    datasets.push_back(sources[i].dataset);
   }
   line = std::make_shared<AssemblyLine>(assembler, std::move(line_sources), budget, runtime->workers(),
                                         runtime->loop(0));
   if (options.streams) {
     HR_TRY_ASSIGN(engine, make_stream_engine(std::move(deps)));
   } else {
-    HR_TRY_ASSIGN(BatchPlan plan, make_plan());
+    HR_TRY_ASSIGN(BatchPlan plan, BatchPlan::make(plan_spec()));
+    plan_cache(datasets, plan_spec());
     engine = FetchEngine::make(std::move(deps), std::move(plan), fetch, line);
   }
   line->attach(engine, fetch.slot_bytes);
@@ -364,16 +359,21 @@ StreamStats BatchStream::stats() const {
   StreamStats out = in.stats;
   const FetchMetrics& fetch = in.engine->metrics();
   out.bytes_received = fetch.bytes.value();
+  uint64_t spared = 0;  // bytes that the disk had, of what was asked for
   for (const Impl::Source& source : in.sources) {
     if (!source.counts) continue;
     if (source.keep) out.bytes_received += source.keep->bytes_asked() - source.kept_before;
-    const StoreCounts now = StoreCounts::of(*source.dataset);
-    out.requests += now.requests - source.before.requests;
-    out.retries += now.retries - source.before.retries;
-    out.throttles += now.throttles - source.before.throttles;
-    out.hedges += now.hedges - source.before.hedges;
-    out.hedges_won += now.hedges_won - source.before.hedges_won;
+    const StoreCounts since = StoreCounts::of(*source.dataset) - source.before;
+    out.bytes_received += since.cache.asked_bytes;
+    spared += since.cache.wanted_bytes;
+    out.cache = since.cache;
+    out.requests += since.requests;
+    out.retries += since.retries;
+    out.throttles += since.throttles;
+    out.hedges += since.hedges;
+    out.hedges_won += since.hedges_won;
   }
+  out.bytes_received -= std::min(out.bytes_received, spared);
   out.rereads = fetch.rereads.value();
   out.evictions = fetch.evicted.value();
   out.requests_in_flight = fetch.in_flight;

@@ -18,6 +18,7 @@
 #include "fetch/batch_plan.h"
 #include "fetch/stream_engine.h"
 #include "loader/dataset.h"
+#include "loader/store_counts.h"
 #include "plan/order.h"
 #include "plan/schedule.h"
 #include "sys/clock.h"
@@ -71,6 +72,7 @@ struct StreamStats {
   uint64_t requests = 0, retries = 0, throttles = 0, rereads = 0;
   uint64_t hedges = 0, hedges_won = 0;  // late reads asked for a second time, and those whose second answer won
   uint64_t bad_samples = 0;
+  CacheCounts cache;             // of the disk cache, all its readers in this process
   uint64_t evictions = 0;        // samples given back for lack of memory and read again
   uint64_t requests_in_flight = 0, requests_in_flight_max = 0;
   int64_t elapsed_nanos = 0;     // since the stream started

@@ -30,7 +30,8 @@ class DatasetOpener {
     out_->runtime_ = Runtime::shared();
     out_->store_options_ = options_.store;
     out_->checks_ = options_.verify;
-    HR_TRY_ASSIGN(out_->opened_, open_store(urls_[0], options_.store, out_->runtime_));
+    HR_TRY_ASSIGN(OpenedStore opened, open_store(urls_[0], options_.store, out_->runtime_));
+    HR_TRY_ASSIGN(out_->opened_, with_disk_cache(std::move(opened), options_.store, out_->runtime_, true));
     out_->index_dir_ = options_.index_dir.empty() ? default_index_dir() : options_.index_dir;
     LoadedIndex loaded;
     if (!options_.index.empty() && !options_.rebuild) {
@@ -41,6 +42,7 @@ class DatasetOpener {
       service_ = std::make_unique<IndexService>(out_->store(), *out_->runtime_, files_, options_, urls_[0].text(),
                                                 out_->index_dir_, std::move(found));
       out_->prefix_ = this->found().root;
+      out_->claim_cached(this->found().shards);
       out_->listing_hash_ = service_->listing();
       if (is_stream()) return open_stream();
       HR_TRY_ASSIGN(loaded, index_of_listing());
@@ -72,6 +74,7 @@ class DatasetOpener {
     out_->listing_hash_ = listing_hash(*format, loaded.index->shards());
     if (options_.trust_copy) out_->pin_versions_ = false;
     HR_TRY(check_manifest(options_.expected, out_->store().name(), out_->prefix_, loaded.index->shards()));
+    out_->claim_cached(loaded.index->shards());
     return loaded;
   }
 
@@ -202,9 +205,14 @@ std::shared_ptr<KeepStore> Dataset::keep_store() const {
   // A quarter stays for reading: lanes and batches of all streams.
   const uint64_t most = budget.bytes_max() - budget.bytes_max() / 4, used = budget.used();
   if (used > most || bytes() > most - used) return nullptr;
+  keep_ = KeepStore::make(opened_.store, runtime_->buffers(), runtime_->budget(), objects_of(index_->shards()));
+  return keep_;
+}
+
+std::vector<ObjectMeta> Dataset::objects_of(const std::vector<ShardEntry>& shards) const {
   std::vector<ObjectMeta> objects;
-  objects.reserve(index_->shards().size());
-  for (const ShardEntry& shard : index_->shards()) {
+  objects.reserve(shards.size());
+  for (const ShardEntry& shard : shards) {
     ObjectMeta object;
     object.key = prefix_ + shard.key;
     object.size = shard.size;
@@ -214,8 +222,11 @@ std::shared_ptr<KeepStore> Dataset::keep_store() const {
     }
     objects.push_back(std::move(object));
   }
-  keep_ = KeepStore::make(opened_.store, runtime_->buffers(), runtime_->budget(), objects);
-  return keep_;
+  return objects;
+}
+
+void Dataset::claim_cached(const std::vector<ShardEntry>& shards) const {
+  if (opened_.disk) opened_.disk->claim(objects_of(shards));
 }
 
 uint64_t Dataset::sample_bytes_mean() const {

@@ -103,6 +103,8 @@ class Dataset {
   // store() with every shard kept in memory once read, the same one for all streams; charged to the process's budget.
   // Null when that has no room for it.
   std::shared_ptr<KeepStore> keep_store() const;
+  // store(), where what it reads is kept on disk; else null.
+  const std::shared_ptr<DiskStore>& disk_store() const { return opened_.disk; }
   const StoreMetrics& store_metrics() const { return *opened_.metrics; }
   const std::shared_ptr<Runtime>& runtime() const { return runtime_; }
 
@@ -113,6 +115,9 @@ class Dataset {
   const std::string& index_name() const { return index_name_; }      // its hash, hex
   uint64_t samples() const { return index_->samples(); }
   uint64_t bytes() const;  // of all shards
+
+  // The shards as the store has them, with the versions that are read.
+  std::vector<ObjectMeta> shard_objects() const { return objects_of(index_->shards()); }
 
   // Sample `i` of the stored order. kInvalidArgument when i >= samples(). Blocking.
   Result<RawSample> raw(uint64_t i, std::stop_token stop = {}) const;
@@ -147,6 +152,9 @@ class Dataset {
   Result<std::shared_ptr<const UnitRows>> unit_rows(uint64_t unit, std::stop_token stop) const;
   Dataset() = default;
   Status check_counted(const std::string& action) const;
+  std::vector<ObjectMeta> objects_of(const std::vector<ShardEntry>& shards) const;
+  // The shards' blocks keep their place in the disk cache as long as this data set is open.
+  void claim_cached(const std::vector<ShardEntry>& shards) const;
 
   std::shared_ptr<Runtime> runtime_;
   OpenedStore opened_;

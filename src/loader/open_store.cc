@@ -140,7 +140,8 @@ Result<OpenedStore> open_s3(const DataUrl& url, const StoreOptions& options, std
   stack->store = std::make_shared<RetryStore>(std::move(attempts), retry_options(options),
                                               std::make_unique<SeededRandom>(entropy_seed()), stack->metrics.get(),
                                               std::move(admission));
-  return OpenedStore{{stack, stack->store.get()}, {stack, stack->metrics.get()}};
+  return OpenedStore{{stack, stack->store.get()}, {stack, stack->metrics.get()},
+                     route.endpoint.text() + route.path_prefix, nullptr};
 }
 
 Result<OpenedStore> open_files(const StoreOptions& options, std::shared_ptr<Runtime> runtime) {
@@ -149,7 +150,7 @@ Result<OpenedStore> open_files(const StoreOptions& options, std::shared_ptr<Runt
   auto files = std::make_shared<FileStore>("/", stack->io, stack->runtime->loop(0));
   stack->store = std::make_shared<RetryStore>(std::move(files), retry_options(options),
                                               std::make_unique<SeededRandom>(entropy_seed()), stack->metrics.get());
-  return OpenedStore{{stack, stack->store.get()}, {stack, stack->metrics.get()}};
+  return OpenedStore{{stack, stack->store.get()}, {stack, stack->metrics.get()}, "file://", nullptr};
 }
 
 }  // namespace

@@ -16,6 +16,8 @@ namespace {
 constexpr uint64_t kMemoryDefaultMax = uint64_t{4} << 30;
 // The pool may keep what the budget allows and a partly used slab of each class (sys/buffer_pool.h).
 constexpr uint64_t kPoolSlack = 64ull << 20;
+// preads and writes block: a few threads keep a disk busy and cost nothing when idle.
+constexpr size_t kDiskThreads = 8;
 
 }  // namespace
 
@@ -43,11 +45,14 @@ Runtime::~Runtime() {
     for (auto& loop : loops_) loop.release();  // NOLINT(bugprone-unused-return-value): left to the parent's copy
     workers_.release();                        // NOLINT(bugprone-unused-return-value)
     decoders_.release();                       // NOLINT(bugprone-unused-return-value)
+    disk_threads_.release();                   // NOLINT(bugprone-unused-return-value)
     return;
   }
   for (auto& loop : loops_) loop->stop();
   workers_->close();
   if (decoders_) decoders_->close();
+  for (const auto& [dir, cache] : disk_caches_) cache->stop();
+  if (disk_threads_) disk_threads_->close();
 }
 
 ThreadPool& Runtime::decoders() {
@@ -56,11 +61,29 @@ ThreadPool& Runtime::decoders() {
   return *decoders_;
 }
 
+ThreadPool& Runtime::disk_threads() {
+  std::lock_guard lock(disk_mutex_);
+  if (!disk_threads_) disk_threads_ = std::make_unique<ThreadPool>(kDiskThreads, "hr-disk");
+  return *disk_threads_;
+}
+
+Result<std::shared_ptr<DiskCache>> Runtime::disk_cache(const std::string& dir, uint64_t bytes_max) {
+  ThreadPool& threads = disk_threads();
+  std::lock_guard lock(disk_mutex_);
+  if (const auto it = disk_caches_.find(dir); it != disk_caches_.end()) return it->second;
+  DiskCacheOptions options{dir, {.bytes_max = bytes_max}};
+  HR_TRY_ASSIGN(std::shared_ptr<DiskCache> cache, DiskCache::open(std::move(options), SystemClock::instance()));
+  disk_caches_.emplace(dir, cache);
+  threads.post([cache] { cache->scan(); });
+  return cache;
+}
+
 bool Runtime::on_own_thread() const {
   for (const auto& loop : loops_) {
     if (loop->on_loop_thread()) return true;
   }
-  return workers_->on_worker_thread() || (decoders_ && decoders_->on_worker_thread());
+  return workers_->on_worker_thread() || (decoders_ && decoders_->on_worker_thread()) ||
+         (disk_threads_ && disk_threads_->on_worker_thread());
 }
 
 namespace {

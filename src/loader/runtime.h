@@ -8,10 +8,13 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <vector>
 
+#include "cache/disk_cache.h"
 #include "net/epoll_transport.h"
 #include "net/event_loop.h"
 #include "store/admission_table.h"
@@ -48,6 +51,11 @@ class Runtime {
   ThreadPool& decoders();
   const std::shared_ptr<Budget>& budget() { return budget_; }
   const std::shared_ptr<BufferPool>& buffers() { return buffers_; }
+  // Threads that may wait for a disk: the disk caches' work. Made at first use.
+  ThreadPool& disk_threads();
+  // The process's view of a cache folder, scanned on disk_threads(): one for all who open the same folder, whose limits
+  // are the first opener's.
+  Result<std::shared_ptr<DiskCache>> disk_cache(const std::string& dir, uint64_t bytes_max);
   // How many requests each endpoint gets from this process: one admission for all its stores.
   AdmissionTable& admissions() { return admissions_; }
   pid_t pid() const { return pid_; }
@@ -66,6 +74,9 @@ class Runtime {
   std::unique_ptr<ThreadPool> workers_;
   std::mutex decoders_mutex_;
   std::unique_ptr<ThreadPool> decoders_;
+  std::mutex disk_mutex_;
+  std::map<std::string, std::shared_ptr<DiskCache>> disk_caches_;  // until the end: they are scanned once
+  std::unique_ptr<ThreadPool> disk_threads_;
 };
 
 }  // namespace headrace

@@ -35,6 +35,8 @@ struct StoreOptions {
   uint32_t attempts_max = 10;        // a request
   uint64_t retry_seconds_max = 60;   // a request, all attempts and waits together
   bool hedge = true;                 // read late ranges twice (store/hedge_store.h)
+  std::string cache_dir;             // absolute; what was read is kept there (cache/disk_store.h); empty: nowhere
+  uint64_t cache_bytes = 0;          // of it, at most; 0 = what leaves 5 % of the disk free
   double connect_timeout_s = 0;      // 0 = 3 s (net/http_transport.h)
   double read_timeout_s = 0;         // without a byte; 0 = 30 s for the first, 5 s inside a body
 };

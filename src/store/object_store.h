@@ -60,8 +60,7 @@ struct ReadRequest {
   uint64_t lane = 0;              // whose read it is: those of different ones take turns where they have to wait
   int32_t loop = kAnyLoop;        // ReadOutcome::loop of the attempt before: retries and hedges stay on one loop
   bool fresh = false;             // not from any cache: what came before was wrong
-  uint64_t object_size = 0;       // where the asker knows it; what a cache needs to know where blocks end
-  uint32_t due = 0;               // when it is needed: its batch, counted from the start of the pass (cache/future_uses.h)
+  uint32_t due = 0;               // when it is needed: its batch, counted from the start (cache/future_uses.h)
   std::shared_ptr<ReadSpare> spare;  // what it takes to read the range twice where it comes late; null: it is not
   std::shared_ptr<ReadWatch> watch;  // of what lands in dst; may be null. A request with another dst leaves it out.
 };

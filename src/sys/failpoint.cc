@@ -3,6 +3,7 @@
 
 #ifdef HR_FAILPOINTS
 
+#include <csignal>
 #include <map>
 #include <mutex>
 #include <string>
@@ -14,6 +15,7 @@ struct Armed {
   Status status;
   int skip;
   int times;
+  bool kills = false;
 };
 std::mutex mutex;
 std::map<std::string, Armed, std::less<>>& armed() {
@@ -31,6 +33,7 @@ Status failpoint_hit(const char* name) {
     --it->second.skip;
     return {};
   }
+  if (it->second.kills) ::raise(SIGKILL);
   if (it->second.times == 0) return {};
   --it->second.times;
   return it->second.status;
@@ -39,6 +42,11 @@ Status failpoint_hit(const char* name) {
 void failpoint_arm(const char* name, Status status, int skip, int times) {
   std::lock_guard lock(mutex);
   armed()[name] = {std::move(status), skip, times};
+}
+
+void failpoint_kill(const char* name, int skip) {
+  std::lock_guard lock(mutex);
+  armed()[name] = {{}, skip, 0, true};
 }
 
 void failpoints_clear() {

@@ -12,6 +12,8 @@ namespace headrace {
 Status failpoint_hit(const char* name);
 // The next hits of `name` after `skip` of them give `status`, `times` times.
 void failpoint_arm(const char* name, Status status, int skip = 0, int times = 1);
+// The hit of `name` after `skip` of them kills the process with SIGKILL, where it stands.
+void failpoint_kill(const char* name, int skip = 0);
 void failpoints_clear();
 #define HR_FAILPOINT(name) ::headrace::failpoint_hit(name)
 #else

@@ -4,6 +4,7 @@
     soak.py kills --cycles 2000    SIGKILL at random moments, resume on random rank counts and batch sizes
     soak.py elastic                saved on 8 ranks, resumed on 7, 6, 5, 3, 1 and 12: exact, bytes, requests, memory
     soak.py drill                  4 hosts x 2 ranks; hosts are lost; the job goes on with 3, then with 4
+    soak.py cache --seconds 3600   processes that come, go and are killed on one disk cache, a store that fails 1 %
     soak.py cgroup --processes 8   that many loaders under one memory limit: none is killed
 
 Recorded results: docs/proofs.md. Run from the tree after `make native`: .venv/bin/python tests/soak/soak.py ...
@@ -19,6 +20,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from cache_load import cache_soak
 from drill import drill
 from elastic import elastic
 from kills import kills
@@ -112,6 +114,13 @@ def main() -> int:
     drilling.add_argument("--process-groups", action="store_true", help="no network namespaces")
     drilling.set_defaults(
         run=lambda given: drill(given.samples, given.bytes, namespaced=not given.process_groups)
+    )
+    caching = proofs.add_parser("cache")
+    caching.add_argument("--seconds", type=float, default=60)
+    caching.add_argument("--processes", type=int, default=3)
+    caching.add_argument("--seed", type=int, default=1)
+    caching.set_defaults(
+        run=lambda given: cache_soak(given.seconds, given.processes, given.seed)
     )
     limited = proofs.add_parser("cgroup")
     limited.add_argument("--processes", type=int, default=8)
