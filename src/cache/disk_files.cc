@@ -185,14 +185,24 @@ Status DiskFiles::write(const DiskObject& object, const BlockPlace& place, Bytes
   const std::string temp = root_ + "/temp/" + hex(token_, 8) + "-" + hex(next_temp_++, 1);
   Status status = write_temp(temp, header, payload);
   if (status.ok()) status = put_in_place(temp, place);
-  if (status.ok()) return HR_FAILPOINT("disk.renamed");
+  if (status.ok()) {
+    status = HR_FAILPOINT("disk.renamed");
+    use_->drop();
+    return status;
+  }
   ::unlink(temp.c_str());
-  static_cast<void>(use_->release(block_file_bytes(payload.size())));
+  static_cast<void>(unreserve(block_file_bytes(payload.size())));
+  return status;
+}
+
+Status DiskFiles::unreserve(uint64_t file_bytes) {
+  Status status = use_->release(file_bytes);
+  use_->drop();
   return status;
 }
 
 Result<DiskFiles::Removed> DiskFiles::remove(const BlockPlace& place) {
-  if (!use_->begin_remove()) return Removed::kNotNow;
+  if (!use_->hold()) return Removed::kNotNow;
   const std::string path = path_of(place);
   struct stat info;
   Status status;
@@ -205,7 +215,7 @@ Result<DiskFiles::Removed> DiskFiles::remove(const BlockPlace& place) {
   }
   if (gone) status = HR_FAILPOINT("disk.removed");
   if (gone && status.ok()) status = use_->release(static_cast<uint64_t>(info.st_size));
-  use_->end_remove();
+  use_->drop();
   if (!status.ok()) return status;
   return gone ? Removed::kYes : Removed::kWasGone;
 }

@@ -57,7 +57,7 @@ class DiskFiles {
   Result<Room> reserve(uint64_t file_bytes);
   // Room is reserved, and given back unless this is ok. kPrecondition: the block is there already.
   Status write(const DiskObject& object, const BlockPlace& place, Bytes payload);
-  Status unreserve(uint64_t file_bytes) { return use_->release(file_bytes); }
+  Status unreserve(uint64_t file_bytes);
   enum class Removed { kYes, kWasGone, kNotNow };  // kNotNow: somebody is counting
   Result<Removed> remove(const BlockPlace& place);
 

@@ -176,7 +176,8 @@ TEST(DiskFiles, LimitsOfBytesFilesAndFreeSpaceHold) {
 TEST(DiskFiles, AnOpenerCountsAgainAndClearsAwayWhatTheDeadLeft) {
   Stored s;
   ASSERT_TRUE(s.write(0).ok());
-  ASSERT_TRUE(s.files->reserve(12345).ok());  // by a process that was killed before it wrote
+  ASSERT_TRUE(s.files->reserve(12345).ok());  // by a process that was killed before it wrote:
+  s.files->use().drop();                      // its lock went with it
   const std::string root = s.folder.path() + "/headrace-cache-v1";
   std::ofstream(root + "/temp/0badcafe-1") << "half a bl";
   std::ofstream(root + "/temp/strange") << "?";
@@ -274,23 +275,23 @@ TEST(DiskUse, ClaimsEndWithTheProcess) {
   for (int fd : {pipe_to_child[0], pipe_to_child[1], pipe_to_me[0], pipe_to_me[1]}) ::close(fd);
 }
 
-TEST(DiskUse, WhatIsTakenDuringACountIsCountedAndNothingIsRemoved) {
+TEST(DiskUse, NothingChangesDuringACountNorIsThereACountDuringAChange) {
   DiskFolder folder;
   const auto files = open_files(folder), other = open_files(folder);
   ASSERT_TRUE(*files->use().reserve(100, {}));
-  ASSERT_TRUE(*files->use().begin_recount());
-  EXPECT_FALSE(*other->use().begin_recount());
-  EXPECT_FALSE(other->use().begin_remove());
-  EXPECT_FALSE(files->use().begin_remove());
-  ASSERT_TRUE(*other->use().reserve(30, {}));
+  EXPECT_FALSE(files->use().begin_recount());
+  EXPECT_FALSE(other->use().begin_recount());
+  files->use().drop();
+  ASSERT_TRUE(files->use().begin_recount());
+  EXPECT_FALSE(other->use().begin_recount());
+  EXPECT_FALSE(other->use().hold());
+  EXPECT_FALSE(*other->use().reserve(30, {}));
+  EXPECT_FALSE(*files->use().reserve(30, {}));
   ASSERT_TRUE(files->use().end_recount(DiskTotals{60, 2}).ok());
-  EXPECT_EQ(files->use().totals()->bytes, 90u);  // counted 60, and 30 that came meanwhile
-  EXPECT_EQ(files->use().totals()->files, 3u);
-  EXPECT_TRUE(other->use().begin_remove());
-  EXPECT_FALSE(*files->use().begin_recount());
-  other->use().end_remove();
-  EXPECT_TRUE(*files->use().begin_recount());
-  ASSERT_TRUE(files->use().end_recount(std::nullopt).ok());
+  EXPECT_EQ(files->use().totals()->bytes, 60u);
+  EXPECT_EQ(files->use().totals()->files, 2u);
+  ASSERT_TRUE(*other->use().reserve(30, {}));
+  other->use().drop();
   EXPECT_EQ(files->use().totals()->bytes, 90u);
 }
 

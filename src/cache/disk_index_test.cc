@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <random>
@@ -65,7 +66,7 @@ TEST(DiskIndex, NobodyTakesThePlaceOfAPlannedBlockWithoutAPlan) {
   index.plan(object_hash(1), 7, true);
   for (uint32_t block = 0; block < 5; ++block) index.add(place_of(block), kFile, 100);
   EXPECT_FALSE(index.victim({place_of(0, 2)}, nobody));                     // a mount's
-  EXPECT_FALSE(index.victim({place_of(77), .planned = true}, nobody));      // the loader's own
+  EXPECT_FALSE(index.victim({.place = place_of(77), .planned = true}, nobody));      // the loader's own
   index.plan(object_hash(1), 7, false);
   EXPECT_TRUE(index.victim({place_of(0, 2)}, nobody));
 }
@@ -74,9 +75,9 @@ TEST(DiskIndex, WhatAnotherProcessClaimsStays) {
   DiskIndex index(1);
   for (uint32_t block = 0; block < 5; ++block) index.add(place_of(block, 1, 7), kFile, 100);
   const auto by_another = [](uint64_t folder) { return folder == 7; };
-  EXPECT_FALSE(index.victim({place_of(0, 2, 8), .planned = true}, by_another));
+  EXPECT_FALSE(index.victim({.place = place_of(0, 2, 8), .planned = true}, by_another));
   index.add(place_of(3, 5, 9), kFile, 500);
-  const auto victim = index.victim({place_of(0, 2, 8), .planned = true}, by_another);
+  const auto victim = index.victim({.place = place_of(0, 2, 8), .planned = true}, by_another);
   ASSERT_TRUE(victim);
   EXPECT_EQ(victim->folder, 9u);
 }
@@ -92,13 +93,13 @@ TEST(DiskIndex, TheBlockNeededLatestGoesAndOnlyForOneNeededEarlier) {
   builder.add(object_hash(1), 77, 25);
   builder.add(object_hash(1), 78, 45);
   index.set_uses(3, std::make_shared<FutureUses>(std::move(builder).finish()));
-  const auto victim = index.victim({place_of(77), .planned = true, .source = 3, .now = 5}, nobody);
+  const auto victim = index.victim({.place = place_of(77), .planned = true, .source = 3, .now = 5}, nobody);
   ASSERT_TRUE(victim);
   EXPECT_EQ(victim->block, 3u);
-  EXPECT_FALSE(index.victim({place_of(78), .planned = true, .source = 3, .now = 5}, nobody));
-  EXPECT_FALSE(index.victim({place_of(77), .planned = true, .source = 3, .now = 25}, nobody));  // never again
+  EXPECT_FALSE(index.victim({.place = place_of(78), .planned = true, .source = 3, .now = 5}, nobody));
+  EXPECT_FALSE(index.victim({.place = place_of(77), .planned = true, .source = 3, .now = 25}, nobody));  // never again
   // Block 0 was used at 10, and is not known to be used again.
-  EXPECT_EQ(index.victim({place_of(77), .planned = true, .source = 3, .now = 15}, nobody)->block, 0u);
+  EXPECT_EQ(index.victim({.place = place_of(77), .planned = true, .source = 3, .now = 15}, nobody)->block, 0u);
 }
 
 // --- hit rates, beside what arithmetic and the literature say --------------------------------------------------------

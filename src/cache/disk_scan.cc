@@ -9,13 +9,19 @@
 
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <optional>
+#include <thread>
 
 #include "cache/disk_errors.h"
 #include "cache/disk_files.h"
 
 namespace headrace {
 namespace {
+
+// For a moment in which no process changes files: they hold their lock for milliseconds. 0.2 s; then the next opener.
+constexpr int kRecountTries = 20;
+constexpr auto kRecountPause = std::chrono::milliseconds(10);
 
 struct Dir {
   DIR* dir;
@@ -62,7 +68,11 @@ std::optional<BlockPlace> parse_block_name(uint64_t folder, std::string_view nam
 
 Status DiskFiles::scan(const std::function<void(const Entry&)>& found, const std::atomic<bool>& stop) {
   clean_temps();
-  HR_TRY_ASSIGN(const bool counting, use_->begin_recount());
+  bool counting = use_->begin_recount();
+  for (int i = 0; i < kRecountTries && !counting && !stop; ++i) {
+    std::this_thread::sleep_for(kRecountPause);
+    counting = use_->begin_recount();
+  }
   DiskTotals totals;
   Status status;
   {

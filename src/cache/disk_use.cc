@@ -94,6 +94,13 @@ Status DiskUse::save(DiskTotals totals) {
 }
 
 Result<bool> DiskUse::reserve(uint64_t bytes, DiskTotals most) {
+  if (!hold()) return false;
+  Result<bool> fits = take(bytes, most);
+  if (!fits.ok() || !*fits) drop();
+  return fits;
+}
+
+Result<bool> DiskUse::take(uint64_t bytes, DiskTotals most) {
   std::lock_guard lock(mutex_);
   HR_TRY(lock_counter());
   Result<DiskTotals> now = load();
@@ -135,55 +142,39 @@ bool DiskUse::claimed_by_others(uint64_t folder) { return held_by_others(fd_, cl
 
 bool DiskUse::alive(uint32_t token) { return token == token_ || held_by_others(fd_, kProcessLocks + token); }
 
-Result<bool> DiskUse::begin_recount() {
-  if (recounting_.exchange(true)) return false;
-  std::unique_lock removing(remove_mutex_);  // what is being removed is gone and counted first
-  if (!set_lock(fd_, F_WRLCK, kRecountLock)) {
-    recounting_ = false;
-    return false;
-  }
-  Result<DiskTotals> now = totals();
-  if (now.ok()) {
-    before_ = *now;
-    return true;
-  }
-  set_lock(fd_, F_UNLCK, kRecountLock);
-  recounting_ = false;
-  return now.status();
+bool DiskUse::hold() {
+  std::lock_guard lock(hold_mutex_);
+  if (recounting_ || (holders_ == 0 && !set_lock(fd_, F_RDLCK, kRecountLock))) return false;
+  ++holders_;
+  return true;
+}
+
+void DiskUse::drop() {
+  std::lock_guard lock(hold_mutex_);
+  if (--holders_ == 0) set_lock(fd_, F_UNLCK, kRecountLock);
+}
+
+bool DiskUse::begin_recount() {
+  std::lock_guard lock(hold_mutex_);
+  if (recounting_ || holders_ > 0 || !set_lock(fd_, F_WRLCK, kRecountLock)) return false;
+  recounting_ = true;
+  return true;
 }
 
 Status DiskUse::end_recount(std::optional<DiskTotals> counted) {
-  Status status = counted ? add_since(*counted) : Status();
-  set_lock(fd_, F_UNLCK, kRecountLock);
-  recounting_ = false;
-  return status;
-}
-
-Status DiskUse::add_since(DiskTotals counted) {
-  std::lock_guard lock(mutex_);
-  HR_TRY(lock_counter());
-  Result<DiskTotals> now = load();
-  Status status = now.status();
-  if (status.ok()) {
-    // Room that was taken while we counted, whether its file was seen or not.
-    const auto since = [](uint64_t after, uint64_t before) { return after - std::min(after, before); };
-    status = save({counted.bytes + since(now->bytes, before_.bytes), counted.files + since(now->files, before_.files)});
+  Status status;
+  if (counted) {
+    std::lock_guard lock(mutex_);
+    status = lock_counter();
+    if (status.ok()) {
+      status = save(*counted);
+      unlock_counter();
+    }
   }
-  unlock_counter();
+  std::lock_guard lock(hold_mutex_);
+  recounting_ = false;
+  set_lock(fd_, F_UNLCK, kRecountLock);
   return status;
-}
-
-bool DiskUse::begin_remove() {
-  if (recounting_) return false;
-  remove_mutex_.lock();
-  if (!recounting_ && set_lock(fd_, F_RDLCK, kRecountLock)) return true;
-  remove_mutex_.unlock();
-  return false;
-}
-
-void DiskUse::end_remove() {
-  if (!recounting_) set_lock(fd_, F_UNLCK, kRecountLock);
-  remove_mutex_.unlock();
 }
 
 }  // namespace headrace

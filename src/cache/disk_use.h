@@ -9,7 +9,6 @@
 // Locks hold between processes, not between threads of one; calls from several threads are serialised here.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -34,7 +33,7 @@ class DiskUse {
   DiskUse(const DiskUse&) = delete;
   DiskUse& operator=(const DiskUse&) = delete;
 
-  // Takes room for one more file; false when that would go above a limit (0: none). kUnavailable when another process
+  // Takes room for one more file; false when that would go above a limit (0: none), or when somebody counts. kUnavailable when another process
   // holds the file for long, kPermission, kExhausted, ... as the disk says.
   Result<bool> reserve(uint64_t bytes, DiskTotals most);
   Status release(uint64_t bytes);
@@ -46,14 +45,14 @@ class DiskUse {
   // Is the process that took `token` alive?
   bool alive(uint32_t token);
 
-  // A recount: while it lasts no process removes files (may_remove() below), so that what is added meanwhile is counted
-  // once or twice, never not at all. False: another process is at it.
-  Result<bool> begin_recount();
+  // What changes files holds this, so that a recount sees none of it half done; the kernel drops it with the process.
+  // False: somebody counts, not now. reserve() holds it until drop(), after the file is there or its room given back.
+  bool hold();
+  void drop();
+  // False: files are being changed, or another process counts. Until its end nobody changes any.
+  bool begin_recount();
   // `counted`: what lay in the folder; nothing: the count stays as it is.
   Status end_recount(std::optional<DiskTotals> counted);
-  // To be held while a file is removed and its room given back; false: not now.
-  bool begin_remove();
-  void end_remove();
 
  private:
   DiskUse(int fd, uint32_t token) : fd_(fd), token_(token) {}
@@ -61,14 +60,14 @@ class DiskUse {
   void unlock_counter();
   Result<DiskTotals> load();
   Status save(DiskTotals totals);
-  Status add_since(DiskTotals counted);
+  Result<bool> take(uint64_t bytes, DiskTotals most);
 
   const int fd_;
   const uint32_t token_;
   std::mutex mutex_;         // one thread at a time at the numbers
-  std::mutex remove_mutex_;  // ... at removing
-  std::atomic<bool> recounting_{false};
-  DiskTotals before_;        // when the recount began
+  std::mutex hold_mutex_;    // guards the two below
+  uint32_t holders_ = 0;
+  bool recounting_ = false;
   std::set<uint64_t> claims_;
 };
 
