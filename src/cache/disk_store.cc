@@ -84,6 +84,10 @@ void DiskStore::put(PutRequest request, Completion<ObjectMeta> done, std::stop_t
   inner_->put(std::move(request), std::move(done), std::move(stop));
 }
 
+void DiskStore::edit(EditRequest request, Completion<EditReply> done, std::stop_token stop) {
+  inner_->edit(std::move(request), std::move(done), std::move(stop));
+}
+
 uint64_t DiskStore::bytes_wanted() const { return reads_->bytes_wanted(); }
 uint64_t DiskStore::bytes_asked() const { return reads_->bytes_asked(); }
 

@@ -53,6 +53,7 @@ class DiskStore final : public ObjectStore {
   void head(std::string key, Completion<ObjectMeta> done, std::stop_token stop) override;
   void list(ListRequest request, Completion<ListPage> done, std::stop_token stop) override;
   void put(PutRequest request, Completion<ObjectMeta> done, std::stop_token stop) override;
+  void edit(EditRequest request, Completion<EditReply> done, std::stop_token stop) override;
   TimedExecutor& executor() override { return inner_->executor(); }
   TimedExecutor& executor_of(int32_t loop) override { return inner_->executor_of(loop); }
   const std::string& name() const override { return inner_->name(); }

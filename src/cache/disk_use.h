@@ -34,8 +34,7 @@ class DiskUse {
   DiskUse& operator=(const DiskUse&) = delete;
 
   // Takes room for one more file; false when that would go above a limit (0: none), or when somebody counts.
-  // kUnavailable when another process
-  // holds the file for long, kPermission, kExhausted, ... as the disk says.
+  // kUnavailable when another process holds the file for long, kPermission, kExhausted, ... as the disk says.
   Result<bool> reserve(uint64_t bytes, DiskTotals most);
   Status release(uint64_t bytes);
   Result<DiskTotals> totals();
