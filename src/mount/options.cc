@@ -22,7 +22,6 @@ const char kMountUsage[] =
                             most 4GiB
   --metadata-ttl SECONDS    how old a name or a size may be, 60; inf = what was seen once stays
   --negative-ttl SECONDS    the same of names that were not there, 5
-  --manifest FILE           names, sizes and ETags from a file; no listing
   --allow-write             create new objects, sequentially; default: read only
   --uid N --gid N           owner of everything; the caller
   --file-mode MODE --dir-mode MODE   0644, 0755
@@ -124,7 +123,6 @@ const std::map<std::string, Setter, std::less<>>& with_value() {
       {"metadata-ttl", span([](L& l) -> Nanos& { return l.mount.catalog.ttl; })},
       {"negative-ttl", span([](L& l) -> Nanos& { return l.mount.catalog.negative_ttl; })},
       {"read-deadline", span([](L& l) -> Nanos& { return l.mount.read.read_deadline; })},
-      {"manifest", text([](L& l) -> std::string& { return l.manifest; })},
       {"uid", number(10, UINT32_MAX, [](L& l) -> uid_t& { return l.fuse.uid; })},
       {"gid", number(10, UINT32_MAX, [](L& l) -> gid_t& { return l.fuse.gid; })},
       {"file-mode", number(8, 0777, [](L& l) -> mode_t& { return l.fuse.file_mode; })},

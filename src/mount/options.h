@@ -23,7 +23,6 @@ struct CommandLine {
   FuseOptions fuse;
   uint64_t memory_bytes = 0;  // 0: as the loader's default
   std::string log_file;       // "" = stderr in the foreground, else syslog
-  std::string manifest;
   bool foreground = false;
   bool verbose = false;
   bool help = false;
