@@ -10,7 +10,7 @@
 #include "store/record_store.h"
 #include "store/retry_store.h"
 #include "store/scatter.h"
-#include "store/store_conformance.h"
+#include "store/store_conformance_tests.h"
 #include "store/test_loop.h"
 #include "store/throttle_store.h"
 

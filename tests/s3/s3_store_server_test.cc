@@ -12,7 +12,7 @@
 #include "s3/s3_store.h"
 #include "serve/server.h"
 #include "store/retry_store.h"
-#include "store/store_conformance.h"
+#include "store/store_conformance_tests.h"
 
 namespace headrace {
 namespace {
