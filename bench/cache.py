@@ -4,7 +4,7 @@ local caches of mosaicml-streaming and litdata.
 
     python bench/cache.py --peers DIR --rounds 3 --out RESULT.json    (--samples 1024: a try)
 
-The second process finds on disk what the first one read. Every process has a fresh headrace-serve
+The second process finds on disk what the first one read. Both have one fresh headrace-serve
 with S3's latencies; contenders take turns within a round. headrace also runs with room for a half
 and a quarter of the data: pinned blocks must then hit just that fraction. Samples arrive exactly
 once in every epoch, or the run fails. The machine's page cache holds what was written: the second
@@ -26,10 +26,10 @@ from pathlib import Path
 from typing import Any
 
 from contenders import Contender
-from one_run import BATCH, Bench, child_environment, result_of, served, spec_for
+from one_run import BATCH, Bench, child_environment, result_of, spec_for
 from server import Server, find_program
 from throughput import build_indexes, machine
-from workload import PEERS, Workload, make
+from workload import PEERS, Stored, Workload, make
 
 RUN_SECONDS = 600.0
 BLOCK_FILE_BYTES = (512 << 10) + 4096  # docs/cache.md
@@ -62,14 +62,12 @@ def contenders() -> list[Cached]:
 
 
 def run_epoch(
-    bench: Bench, cached: Cached, cache: Path, profile: str, epoch: int
+    bench: Bench, cached: Cached, cache: Path, server: Server, epoch: int
 ) -> dict[str, Any]:
     """One process over the cache folder as the one before left it."""
     contender, stored = cached.contender, bench.sets[cached.contender.dataset]
-    with (
-        tempfile.TemporaryDirectory(prefix="headrace-bench-") as name,
-        Server(bench.serve, [str(stored.root)], profile, epoch) as server,
-    ):
+    server.reset_stats()
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name:
         folder = Path(name)
         spec = spec_for(bench, contender, server, folder, epoch)
         spec["cache"] = str(cache)
@@ -88,18 +86,32 @@ def run_epoch(
         if done.returncode != 0:
             return {"failed": done.stderr.decode(errors="replace")[-1500:]}
         run = result_of(bench, contender, folder)
-        run |= served(server, bench, stored, run["payload_bytes"])
+        run |= asked_of(server, stored)
     run["disk_bytes"] = sum(f.stat().st_size for f in cache.rglob("*") if f.is_file())
     if run["lost"] or run["repeated"] or run["wrong_labels"]:
         run["failed"] = f"lost {run['lost']}, repeated {run['repeated']} samples"
     return run
 
 
+def asked_of(server: Server, stored: Stored) -> dict[str, Any]:
+    stats, folder = server.stats(), stored.folder
+    files = [path for path in folder.rglob("*") if path.is_file() and ".headrace" not in path.parts]
+    stored_bytes = sum(path.stat().st_size for path in files)
+    return {
+        "gets": stats["by_op"].get("GetObject", 0),
+        "served_bytes": stats["body_bytes"],
+        "bytes_x_stored": stats["body_bytes"] / stored_bytes,
+    }
+
+
 def run_both(bench: Bench, cached: Cached, profile: str) -> dict[str, Any]:
     cache = Path(tempfile.mkdtemp(prefix="headrace-bench-cache-"))
     out: dict[str, Any] = {"contender": cached.name, "load_before": os.getloadavg()[0]}
     try:
-        out["epochs"] = [run_epoch(bench, cached, cache, profile, epoch) for epoch in (1, 2)]
+        # One server: another port would be another store, whose objects are not in the cache.
+        root = str(bench.sets[cached.contender.dataset].root)
+        with Server(bench.serve, [root], profile) as server:
+            out["epochs"] = [run_epoch(bench, cached, cache, server, n) for n in (1, 2)]
     finally:
         shutil.rmtree(cache, ignore_errors=True)
     return out

@@ -6,7 +6,6 @@
 #include <fstream>
 
 #include "cache/testing_disk.h"
-#include "store/store_conformance.h"
 #include "store/test_loop.h"
 #include "sys/failpoint.h"
 
@@ -15,26 +14,6 @@ namespace {
 
 constexpr uint64_t kBlock = kDiskBlockBytes;
 constexpr uint64_t kFile = kDiskBlockBytes + kDiskHeaderBytes;
-
-// --- every store's contract ------------------------------------------------------------------------------------------
-
-class CachedByHand : public StoreUnderTest {
- public:
-  CachedByHand() { world_.start(); }
-  ObjectStore& store() override { return *world_.store; }
-  void wait_until(const std::function<bool()>& done) override {
-    ASSERT_FALSE(done()) << "a completion ran inside the call";
-    world_.executor.run_all();
-    ASSERT_TRUE(done());
-  }
-
- private:
-  DiskWorld world_{{}};
-};
-
-INSTANTIATE_TEST_SUITE_P(Disk, StoreConformance,
-                         testing::Values(StoreFactory{"disk", [] { return std::make_unique<CachedByHand>(); }}),
-                         [](const auto& tested) { return tested.param.name; });
 
 // --- what it is for --------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <random>
 
+#include "cache/testing_disk.h"
 #include "store/fault_store.h"
 #include "store/memory_store.h"
 #include "store/record_store.h"
@@ -517,6 +518,26 @@ class KeptByHand : public StoreUnderTest {
 INSTANTIATE_TEST_SUITE_P(Keep, StoreConformance,
                          testing::Values(StoreFactory{"keep", [] { return std::make_unique<KeptByHand>(); }}),
                          [](const auto& test) { return test.param.name; });
+
+// The same contract for the disk cache: the suite can stand in one file of a program only.
+
+class CachedByHand : public StoreUnderTest {
+ public:
+  CachedByHand() { world_.start(); }
+  ObjectStore& store() override { return *world_.store; }
+  void wait_until(const std::function<bool()>& done) override {
+    ASSERT_FALSE(done()) << "a completion ran inside the call";
+    world_.executor.run_all();
+    ASSERT_TRUE(done());
+  }
+
+ private:
+  DiskWorld world_{{}};
+};
+
+INSTANTIATE_TEST_SUITE_P(Disk, StoreConformance,
+                         testing::Values(StoreFactory{"disk", [] { return std::make_unique<CachedByHand>(); }}),
+                         [](const auto& tested) { return tested.param.name; });
 
 }  // namespace
 }  // namespace headrace
