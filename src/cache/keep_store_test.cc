@@ -519,7 +519,7 @@ INSTANTIATE_TEST_SUITE_P(Keep, StoreConformance,
                          testing::Values(StoreFactory{"keep", [] { return std::make_unique<KeptByHand>(); }}),
                          [](const auto& test) { return test.param.name; });
 
-// The same contract for the disk cache: the suite can stand in one file of a program only.
+// The same contract for the disk cache.
 
 class CachedByHand : public StoreUnderTest {
  public:

@@ -45,7 +45,7 @@ BatchPlanSpec spec_of(const CachedSource& cached, uint32_t rank, uint32_t world,
 }
 
 // What the batches of a rank themselves say: block -> the batches in which one of its samples is delivered.
-std::map<std::pair<uint64_t, uint32_t>, std::set<uint32_t>> deliveries(const CachedSource& cached, BatchPlanSpec spec) {
+std::map<std::pair<uint64_t, uint32_t>, std::set<uint32_t>> deliveries(BatchPlanSpec spec) {
   std::map<std::pair<uint64_t, uint32_t>, std::set<uint32_t>> out;
   auto plan = BatchPlan::make(std::move(spec));
   EXPECT_TRUE(plan.ok());
@@ -70,7 +70,7 @@ TEST(CachePlan, NoBlockIsNeededLaterThanItsFirstSample) {
   const CachedSource cached = two_shards();
   auto uses = future_uses(cached, 0, spec_of(cached, 1, 4, 3), 1, 2, 1 << 20);
   ASSERT_TRUE(uses.ok()) << uses.status().message();
-  const auto delivered = deliveries(cached, spec_of(cached, 1, 4, 3));
+  const auto delivered = deliveries(spec_of(cached, 1, 4, 3));
   EXPECT_GT(delivered.size(), 20u);
   for (const auto& [where, batches] : delivered) {
     const auto& [shard, block] = where;
