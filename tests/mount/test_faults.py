@@ -89,7 +89,8 @@ def test_sigterm_ends_it_also_while_readers_wait(place, put):
     wait_until(lambda: place.server.fault_counts()[0]["fired"] > 0)
     os.kill(process, signal.SIGTERM)
     thread.join(10)
-    assert outcome == [errno.ENOTCONN]
+    # The kernel's word for a request that it had handed over, or had not.
+    assert outcome in ([errno.ENOTCONN], [errno.ECONNABORTED])
     wait_until(lambda: not os.path.ismount(there))
     wait_until(lambda: ended(process))
     assert any("unmounted" in line for line in place.log_lines())

@@ -199,7 +199,7 @@ def test_random_trees_are_as_the_model_says():
         run_state_machine_as_test(
             Machine,
             settings=settings(
-                max_examples=int(os.environ.get("HR_MODEL_EXAMPLES", "25")),
+                max_examples=int(os.environ.get("HR_MODEL_EXAMPLES", "6")),
                 stateful_step_count=20,
                 deadline=None,
                 derandomize="HR_MODEL_EXAMPLES" not in os.environ,
