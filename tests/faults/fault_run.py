@@ -150,7 +150,8 @@ def main() -> None:
             "cells": [r.as_json() for r in so_far],
         }
         options.results.parent.mkdir(parents=True, exist_ok=True)
-        options.results.write_text(json.dumps(merged(old, document), indent=1) + "\n")
+        text = json.dumps(merged(old, document), indent=1) + "\n"
+        options.results.write_text(text.replace(f"{Path.home()}/", "~/"))  # records name no machine
 
     def report(result: Result) -> None:
         so_far.append(result)
