@@ -103,22 +103,25 @@ void Admission::admit(Admitted& out) {
   }
 }
 
-// While the endpoint is down, or the limit below one, nobody need leave for the next one's turn to come.
+// While the endpoint is down, or the limit below one, nobody need leave for the next one's turn to come. A timer that
+// comes first leaves the later ones to run for nothing: they cannot be taken back.
 void Admission::arm() {
-  if (armed_ || (again_.empty() && lanes_.empty())) return;
+  if (again_.empty() && lanes_.empty()) return;
   const bool by_time = limit_.waits_for_time();
   if (by_time ? !limit_.down() && under_way_ > 0 : resting_.empty()) return;
-  armed_ = true;
-  timer_.post_at(by_time ? limit_.opens_at() : resting_.front(), [weak = weak_from_this()] {
-    if (auto self = weak.lock()) self->ask_again();
+  const TimePoint when = by_time ? limit_.opens_at() : resting_.front();
+  if (when >= armed_for_) return;
+  armed_for_ = when;
+  timer_.post_at(when, [weak = weak_from_this(), when] {
+    if (auto self = weak.lock()) self->ask_again(when);
   });
 }
 
-void Admission::ask_again() {
+void Admission::ask_again(TimePoint when) {
   Admitted admitted;
   {
     std::lock_guard lock(mutex_);
-    armed_ = false;
+    if (armed_for_ == when) armed_for_ = TimePoint::max();
     admit(admitted);
     arm();
   }

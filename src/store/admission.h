@@ -64,7 +64,7 @@ class Admission : public std::enable_shared_from_this<Admission> {
   bool next(Entry& entry);
   void admit(Admitted& out);
   void arm();
-  void ask_again();
+  void ask_again(TimePoint when);
   static void tell(const Admitted& admitted);
 
   TimedExecutor& timer_;
@@ -78,7 +78,7 @@ class Admission : public std::enable_shared_from_this<Admission> {
   std::map<uint64_t, std::deque<Entry>> lanes_;   // with somebody in them
   std::map<uint64_t, uint64_t> waiting_;          // by lane: in again_ or lanes_, or on the way there
   uint64_t last_lane_ = 0;                        // that had its turn
-  bool armed_ = false;
+  TimePoint armed_for_ = TimePoint::max();        // the earliest timer that is set
 };
 
 }  // namespace headrace

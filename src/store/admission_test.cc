@@ -100,6 +100,27 @@ TEST(Admission, SlowDownCutsOncePerRoundTrip) {
   EXPECT_EQ(desk.admission->limit(), cut);
 }
 
+// A store that is down and asks for 20 s is back after one, by a late answer: what is refused then rests for a round
+// trip, not for what is left of the 20 s.
+TEST(Admission, WhoWaitsBehindARestingPlaceDoesNotWaitForATimerOfAnEarlierOutage) {
+  Desk desk(9);
+  for (int i = 0; i < 9; ++i) EXPECT_TRUE(desk.admission->enter(0));
+  for (int i = 0; i < 40; ++i) desk.wait(i, 0);
+  desk.clock.advance(milliseconds(500));
+  for (int i = 0; i < 400 && !desk.admission->down(); ++i) {
+    desk.end(RequestEnd::How::kLost, milliseconds(30), seconds(20));
+  }
+  ASSERT_TRUE(desk.admission->down());
+  ASSERT_GT(desk.admission->under_way(), 0u);
+  desk.end(RequestEnd::How::kOk);  // it was on its way before
+  ASSERT_FALSE(desk.admission->down());
+  while (desk.admission->under_way() > 0) desk.end(RequestEnd::How::kSlowDown, milliseconds(5));
+  const TimePoint refused = desk.clock.now();
+  const size_t before = desk.log.size();
+  while (desk.log.size() == before) ASSERT_GT(desk.executor.run_all(1), 0u);
+  EXPECT_LE(desk.clock.now() - refused, seconds(2));
+}
+
 TEST(Admission, AnEndpointThatAnswersNothingIsAskedNowAndThenAndAllGoOnWhenItIsBack) {
   Desk desk(64);
   for (int i = 0; i < 64; ++i) EXPECT_TRUE(desk.admission->enter(0));
