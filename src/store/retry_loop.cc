@@ -89,6 +89,7 @@ void RetryLoop::failed(AttemptFailure failure) {
   const RetryOptions& options = core_->options;
   // How often one may be refused is time's to say: the pauses are the endpoint's, not this request's.
   if (!last_.throttled || !core_->admission) ++failures_;
+  in_vain_ = last_.brought ? 1 : in_vain_ + 1;
   if (failures_ >= options.attempts_max) {
     return end("attempts_max=" + std::to_string(options.attempts_max) +
                "; raise it or check the network and the store");
@@ -104,7 +105,7 @@ void RetryLoop::failed(AttemptFailure failure) {
 Nanos RetryLoop::wait_before_next(const AttemptFailure& failure) {
   const RetryOptions& options = core_->options;
   const Nanos base = failure.throttled ? options.throttle_base : options.transient_base;
-  const uint32_t doublings = std::min<uint32_t>(attempts_ - 1, 30);
+  const uint32_t doublings = std::min<uint32_t>(in_vain_ - 1, 30);
   const double ceiling = std::min(static_cast<double>(base.count()) * static_cast<double>(1u << doublings),
                                   static_cast<double>(core_->admission ? std::min(options.backoff_max, kSpread).count()
                                                                        : options.backoff_max.count()));

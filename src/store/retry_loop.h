@@ -37,6 +37,7 @@ struct AttemptFailure {
   bool retryable = false;
   bool throttled = false;
   Nanos retry_after{};
+  bool brought = false;  // bytes that the next attempt need not ask for
 };
 
 // One operation from its first attempt to its end. After start() everything runs on the operation's executor, one step
@@ -85,6 +86,7 @@ class RetryLoop : public Admission::Waiter, public std::enable_shared_from_this<
   Nanos waited_{};
   uint32_t attempts_ = 0;
   uint32_t failures_ = 0;  // of them, that count towards attempts_max
+  uint32_t in_vain_ = 0;   // of them, since one brought anything: by these the wait grows
   uint32_t cost_ = 0;  // tokens that the attempt under way took
   AttemptFailure last_;
   enum class State { kRunning, kWaiting, kQueued };  // an attempt, for its time, for its turn

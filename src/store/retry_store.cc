@@ -44,6 +44,7 @@ class ReadLoop final : public RetryLoop {
     loop_ = outcome.loop;
     if (outcome.object_size != 0) object_size_ = outcome.object_size;
     first_byte_ = outcome.first_byte;
+    const uint64_t before = good_;
     good_ += std::min(outcome.bytes, request_.range.size() - good_);
     if (etag_.empty()) etag_ = outcome.etag;
     // Without an ETag nothing says that the next answer is of the same object: start again.
@@ -53,7 +54,7 @@ class ReadLoop final : public RetryLoop {
       succeeded(request_.range.size());
       return tell({});
     }
-    failed({std::move(outcome.status), outcome.retryable, outcome.throttled, outcome.retry_after});
+    failed({std::move(outcome.status), outcome.retryable, outcome.throttled, outcome.retry_after, good_ > before});
   }
 
   void give_up(Status status) override { tell(std::move(status)); }

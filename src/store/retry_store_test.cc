@@ -92,6 +92,21 @@ TEST(RetryStore, GoesOnBehindTheLastGoodByteOfTheSameObject) {
   EXPECT_EQ(w.metrics.retries.value(), 2u);
 }
 
+// A connection that breaks behind some bytes is no sign that the store is in trouble: 6 pauses of 50 ms, not 3.15 s.
+TEST(RetryStore, PausesGrowOnlyByAttemptsThatBroughtNothing) {
+  World w;
+  w.memory->set("k", "0123456789");
+  StoreFault cut;
+  cut.kind = StoreFault::Kind::kShort;
+  cut.bytes = 1;
+  cut.times = 6;
+  w.faults->add(cut);
+  auto read = w.begin({1, 9});
+  w.executor.run_all();
+  ASSERT_TRUE(read->outcome->status.ok()) << read->outcome->status.message();
+  EXPECT_NEAR(w.seconds_now(), 0.3, 1e-3);
+}
+
 TEST(RetryStore, NeverMixesTwoVersionsOfAnObject) {
   World w;
   w.memory->set("k", "0123456789");
