@@ -72,8 +72,8 @@ class Collector {
     if (!std::ranges::is_sorted(shards, {}, &ShardEntry::key)) {
       std::ranges::stable_sort(shards, {}, &ShardEntry::key);
     }
-    const auto again = std::ranges::unique(shards, {}, &ShardEntry::key);
-    shards.erase(again.begin(), again.end());
+    const auto same = [](const ShardEntry& a, const ShardEntry& b) { return a.key == b.key; };
+    shards.erase(std::unique(shards.begin(), shards.end(), same), shards.end());
     return std::move(out_);
   }
 
@@ -137,9 +137,8 @@ Status look_up(ObjectStore& store, std::vector<ShardEntry>& shards, std::stop_to
   const Status status = list_each(
       store, {.prefix = prefix, .objects_max = kObjectsListedMax},
       [&](ObjectMeta object) {
-        for (const size_t i : std::ranges::equal_range(by_key, object.key, {}, key_of)) {
-          take_over(ObjectMeta(object), shards[i]);
-        }
+        auto it = std::ranges::lower_bound(by_key, object.key, {}, key_of);
+        for (; it != by_key.end() && key_of(*it) == object.key; ++it) take_over(ObjectMeta(object), shards[*it]);
       },
       stop);
   return status.code() == Code::kUnsupported ? head_each(store, shards, std::move(stop)) : status;
