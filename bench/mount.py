@@ -39,10 +39,11 @@ from pathlib import Path
 from typing import Any
 
 from process_tree import rss_bytes, tree
-from server import Server, find_program
+from server import Server
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "python"))
-from headrace.mount import prefetch, stats
+from headrace.mount import mount_program, prefetch, stats
+from headrace.serve import server_program
 
 MEMORY = "1GiB"
 SMALL_BYTES = 115_000
@@ -83,7 +84,7 @@ class Mounted:
 
 
 def headrace_command(url: str, bucket: str, folder: Path) -> tuple[list[str], dict[str, str]]:
-    program = find_program("headrace-mount", None)
+    program = str(mount_program())
     words = [
         "-f",
         "--memory",
@@ -323,7 +324,7 @@ def main() -> None:
         for case in cases:
             for peer in peers:
                 if (CASES[case][3] or set(PEERS)) >= {peer}:
-                    with Server(find_program("headrace-serve", None), [root], "notail") as server:
+                    with Server(str(server_program()), [root], "notail") as server:
                         results.append(measure(peer, case, server, sizes))
                     print(json.dumps(results[-1]), flush=True)
     if options.json:

@@ -33,7 +33,8 @@ class CachedFile;
 
 struct ReadCacheOptions {
   PatternOptions pattern;
-  Nanos read_deadline{std::chrono::seconds(90)};  // of one read(): 60 s of retries and one attempt's own timeouts
+  // Of one read(): 60 s of retries and one attempt's own timeouts.
+  Nanos read_deadline{std::chrono::seconds(90)};
 };
 
 // A part of a file, held or on its way.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "cache/disk_store.h"
 #include "sys/metrics.h"
 
 namespace headrace::mount {
@@ -29,6 +30,8 @@ struct MountGauges {
   uint64_t metadata_bytes = 0, nodes = 0, plan_waiting = 0, plan_ahead_bytes = 0;
 };
 
-std::string stats_json(const MountStats& stats, const StoreMetrics* store, const MountGauges& gauges);
+// `store`, `disk`: may be null.
+std::string stats_json(const MountStats& stats, const StoreMetrics* store, const DiskStore* disk,
+                       const MountGauges& gauges);
 
 }  // namespace headrace::mount

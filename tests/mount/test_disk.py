@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The disk cache under a mount: what was read once is not asked of the store again, and never wrong."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+import headrace as hr
+from headrace import mount as hr_mount
+from headrace.errors import UnavailableError
+
+BLOCK_BYTES, HEADER_BYTES = 512 << 10, 4096  # docs/cache.md
+
+
+def blocks(cache: Path) -> list[Path]:
+    return [p for p in (cache / "headrace-cache-v1" / "blocks").rglob("*") if p.is_file()]
+
+
+def gets(place) -> int:
+    return place.server.stats()["by_op"]["GetObject"]
+
+
+def read_all(there: Path, contents: dict[str, bytes]) -> None:
+    for name, content in contents.items():
+        assert (there / name).read_bytes() == content
+
+
+@pytest.fixture
+def contents(put) -> dict[str, bytes]:
+    sizes = [1, 115_000, BLOCK_BYTES, 3_000_001, 20_000_000]
+    return {f"f{i}": put(f"f{i}", random.Random(i).randbytes(n)) for i, n in enumerate(sizes)}
+
+
+def test_what_was_read_is_read_from_disk_after_a_restart(place, contents, tmp_path):
+    words = ["--cache-dir", str(tmp_path / "disk")]
+    there = place.mount(*words)
+    read_all(there, contents)
+    hr_mount.unmount(there)
+    asked = gets(place)
+    there = place.mount(*words)
+    read_all(there, contents)
+    stats = hr_mount.stats(there)
+    assert gets(place) == asked > 0
+    assert stats["cache_asked_bytes"] == 0
+    assert stats["cache_hit_bytes"] >= sum(map(len, contents.values()))
+
+
+def test_damaged_blocks_are_fetched_again(place, contents, tmp_path):
+    words = ["--cache-dir", str(tmp_path / "disk")]
+    there = place.mount(*words)
+    read_all(there, contents)
+    hr_mount.unmount(there)
+    files = sorted(blocks(tmp_path / "disk"), key=lambda path: path.stat().st_size)
+    flipped, cut, other = files[-1], files[-2], files[-3]
+    content = bytearray(flipped.read_bytes())
+    content[HEADER_BYTES + 100_000] ^= 1
+    flipped.write_bytes(content)
+    cut.write_bytes(cut.read_bytes()[:-1])
+    other.write_bytes(files[-4].read_bytes())
+    asked = gets(place)
+    there = place.mount(*words)
+    read_all(there, contents)
+    assert 1 <= gets(place) - asked <= 3
+    assert hr_mount.stats(there)["cache_corrupt"] == 3
+    hr_mount.unmount(there)
+    there = place.mount(*words)
+    read_all(there, contents)
+    assert hr_mount.stats(there)["cache_corrupt"] == 0
+
+
+def test_a_new_version_of_an_object_is_not_the_old_one_from_disk(place, put, tmp_path):
+    put("f", b"a" * 1_000_000)
+    words = ["--cache-dir", str(tmp_path / "disk"), "--metadata-ttl", "0"]
+    there = place.mount(*words)
+    assert (there / "f").read_bytes() == b"a" * 1_000_000
+    put("f", b"b" * 1_000_000)
+    assert (there / "f").read_bytes() == b"b" * 1_000_000
+    hr_mount.unmount(there)
+    assert (place.mount(*words) / "f").read_bytes() == b"b" * 1_000_000
+
+
+def test_the_limit_of_the_disk_cache_holds_and_what_was_used_last_stays(place, put, tmp_path):
+    contents = {f"f{i:02}": put(f"f{i:02}", random.Random(i).randbytes(400_000)) for i in range(20)}
+    limit = 10 * (400_000 + HEADER_BYTES)
+    words = ["--cache-dir", str(tmp_path / "disk"), "--cache-bytes", str(limit)]
+    there = place.mount(*words)
+    for name, content in contents.items():
+        assert (there / name).read_bytes() == content
+        assert sum(path.stat().st_size for path in blocks(tmp_path / "disk")) <= limit
+    assert hr_mount.stats(there)["cache_evictions"] >= 9
+    hr_mount.unmount(there)
+    there = place.mount(*words)
+    assert (there / "f19").read_bytes() == contents["f19"]
+    assert hr_mount.stats(there)["cache_asked_bytes"] == 0
+
+
+def test_loader_and_mounts_share_a_cache(place, put, tmp_path):
+    """What a loader has read, the mount has; what the mount has read, another mount and a loader have."""
+    lines = "".join(f'{{"id": {i}, "text": "{"x" * 2000}"}}\n' for i in range(3000))
+    put("data/rows.jsonl", lines.encode())
+    other = put("data2/rows.jsonl", lines.encode()[::-1].lstrip(b"\n") + b"\n")
+    disk = tmp_path / "disk"
+    words = ["--cache-dir", str(disk)]
+    dataset = hr.open("s3://bucket/data/", cache_dir=disk, **place.server.options)
+    ids = [int(i) for batch in dataset.loader(batch_size=100) for i in batch["id"]]
+    assert sorted(ids) == list(range(3000))
+    held = len(blocks(disk))
+    there, also = place.mount(*words), place.mount(*words)
+    asked = gets(place)
+    assert (there / "data/rows.jsonl").read_bytes() == lines.encode()
+    assert gets(place) == asked
+    assert (there / "data2/rows.jsonl").read_bytes() == other
+    asked = gets(place)
+    hr_mount.unmount(there)  # all is written
+    assert (also / "data2/rows.jsonl").read_bytes() == other
+    assert gets(place) == asked
+    assert len(blocks(disk)) == 2 * held > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--cache-bytes", "1GB"], "--cache-bytes needs --cache-dir"),
+        (["--cache-dir", "mnt0/cache"], "lies in the mount's own folder"),
+        (["--cache-dir", "open-to-all"], "open-to-all"),
+    ],
+)
+def test_wrong_places_for_the_cache_are_refused(place, put, monkeypatch, words, reason):
+    put("f", b"x")
+    monkeypatch.chdir(place.root)
+    (place.root / "open-to-all/headrace-cache-v1").mkdir(parents=True)
+    (place.root / "open-to-all/headrace-cache-v1").chmod(0o777)
+    with pytest.raises(UnavailableError, match=reason):
+        place.mount(*words)
