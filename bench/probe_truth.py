@@ -27,13 +27,12 @@ from typing import Any
 
 from headrace.serve import Server
 
-SPEC = "samples=12000,bytes=50000,shard=32MB"
-STEPS = 200
+SPEC = "samples=16000,bytes=50000,shard=32MB"
+STEPS = 200  # within one epoch: the model knows nothing of the next one's start
 SECONDS = float(os.environ.get("PROBE_SECONDS", "30"))  # of each probe
 _NORMAL = NormalDist()
 
-# One trainer: the share of the time from its first batch on that it waited. An epoch that ends goes
-# on with the next one. Prints one line of JSON.
+# One trainer: the share of the time from its first batch on that it waited. Prints a line of JSON.
 TRAINER = """
 import json, sys, time
 import headrace as hr

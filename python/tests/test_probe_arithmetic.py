@@ -41,11 +41,10 @@ def idle(figures, job=JOB):
 
 def test_a_store_that_is_fast_enough_never_makes_the_trainer_wait():
     found = forecast(store(), JOB)
-    assert found.idle_share == 0
+    assert found.idle_share == pytest.approx(0, abs=1e-6)
     assert found.samples_per_s == pytest.approx(10_000)
-    assert found.first_batch_s == pytest.approx(
-        0.010, rel=0.01
-    )  # a first byte, and next to no body
+    # Ten reads, of which 4 may be under way at first and 8 then: two first bytes, next to no body.
+    assert found.first_batch_s == pytest.approx(0.020, rel=0.01)
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5, 0.9])

@@ -28,6 +28,9 @@ def _value(text: str) -> float:
     ("file", "name", "expected"),
     [
         ("store/admission_limit.h", "limit_max", model.REQUESTS_MAX),
+        ("store/admission_limit.h", "limit_start", model.LIMIT_START),
+        ("store/admission_limit.h", "knee_gain", model.KNEE_GAIN),
+        ("store/admission_limit.cc", "kRoundMin", model.ROUND_SECONDS_MIN),
         ("fetch/engine.h", "request_bytes_max", model.REQUEST_BYTES_MAX),
         ("loader/batch_stream.cc", "kWindowBytes", model.WINDOW_BYTES),
         ("loader/batch_stream.cc", "kWindowMin", model.WINDOW_BATCHES[0]),

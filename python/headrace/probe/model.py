@@ -29,6 +29,13 @@ WINDOW_BATCHES = (2, 16)
 AHEAD_MARGIN = 1.3
 AHEAD_SECONDS = 2.0
 AHEAD_BUCKET_SECONDS = 0.1
+# How the requests in flight are found at the start (src/store/admission_limit.h): the limit doubles
+# a round trip, until twice in a row that brings less than so many times the bytes.
+LIMIT_START = 4.0
+LIMIT_START_SPREAD = 0.25
+KNEE_GAIN = 1.1
+KNEE_MISSES = 2
+ROUND_SECONDS_MIN = 0.020
 # Second readings of late reads (src/store/hedge_store.h).
 LATE_QUANTILE = 97
 LATE_MEDIANS = 1.5
@@ -159,6 +166,7 @@ class _Loader:
         self._room = max(1, int((job.memory - job.held - headroom) / job.batch_bytes))
         self._ahead = _ReadAhead(2 * job.batch_bytes)
         self._hedges = _Hedges()
+        self._admission = _Admission(float(random.random()))
         self._number = 0
         self._reads_owed = 0.0
         self._lanes_owed = job.held / job.read_bytes  # reads that fill the lanes at the start
@@ -189,13 +197,19 @@ class _Loader:
         return self._work_free
 
     def _read(self) -> float:
-        start = max(self._start, self._window_opens())
-        limit = min(REQUESTS_MAX, max(1, int(REQUEST_BYTES_MAX / self._job.read_bytes)))
-        while self._under_way and (len(self._under_way) >= limit or self._under_way[0][0] <= start):
-            done, latency = heapq.heappop(self._under_way)
-            start = max(start, done) if len(self._under_way) + 1 >= limit else start
+        opens = self._window_opens()
+        start = max(self._start, opens)
+        most = max(1, int(REQUEST_BYTES_MAX / self._job.read_bytes))
+        while self._under_way:
+            full = len(self._under_way) >= min(most, int(self._admission.limit))
+            done, latency = self._under_way[0]
+            if not full and done > start:
+                break
+            heapq.heappop(self._under_way)
+            start = max(start, done) if full else start
             self._ahead.add(done, latency, self._job.read_bytes)
             self._hedges.add(latency)
+            self._admission.add(done, latency, self._job.read_bytes, done > opens)
         start = max(start, self._gets_free)
         self._gets_free = start + self._gap_s
         self._start = start
@@ -226,6 +240,36 @@ class _Loader:
 
 def _at(times: list[float], number: int) -> float:
     return times[number] if 0 <= number < len(times) else 0.0
+
+
+class _Admission:
+    """How many requests may be in flight, while that is being found out."""
+
+    def __init__(self, lot: float) -> None:
+        self.limit = LIMIT_START * (1 + LIMIT_START_SPREAD * lot)
+        self._doubling = True
+        self._began = self._bytes = self._rate = self._latency = 0.0
+        self._full = False
+        self._missed = 0
+
+    def add(self, when: float, latency: float, nbytes: float, full: bool) -> None:
+        """A read came to its end. ``full``: another waited for its place."""
+        if not self._doubling:
+            return
+        self._latency += (latency - self._latency) / 8 if self._latency else latency
+        self._bytes += nbytes
+        self._full = self._full or full
+        if full:
+            self.limit = min(REQUESTS_MAX, self.limit + 1)
+        if when - self._began < max(ROUND_SECONDS_MIN, self._latency):
+            return
+        rate = self._bytes / (when - self._began)
+        if self._full and rate < KNEE_GAIN * self._rate:
+            self._missed += 1
+            self._doubling = self._missed < KNEE_MISSES
+        elif self._full:
+            self._missed, self._rate = 0, rate
+        self._began, self._bytes, self._full = when, 0.0, False
 
 
 class _Hedges:
