@@ -42,8 +42,14 @@ constexpr Nanos kRestMin = std::chrono::seconds(1), kRestMax = std::chrono::seco
 // Longer than any cap takes to be felt again.
 constexpr Nanos kRefusedLately = std::chrono::seconds(60);
 
-// Failures no further apart are of one trouble.
+// Failures no further apart are of one trouble, and those with fewer answers in between: what was sent before an outage
+// is answered in its midst.
 constexpr Nanos kSameTrouble = std::chrono::seconds(1);
+constexpr uint32_t kTroubleIsOver = 8;
+
+// What one window leaves at least. One without an answer may be the first of an outage, which the next ones tell from
+// a store that bears next to nothing.
+constexpr double kCutMost = 8;
 
 // Even where a store bears next to nothing, each process asks it now and then.
 constexpr Nanos kPauseMax = std::chrono::seconds(1);
@@ -97,10 +103,12 @@ bool AdmissionLimit::window_is_over(TimePoint now) const {
 
 void AdmissionLimit::good(TimePoint now, const RequestEnd& end, bool full) {
   bad_in_row_ = 0;
+  ++good_since_bad_;
   good_at_ = now;
   latency_ = latency_ == Nanos::zero() ? end.took : latency_ + (end.took - latency_) / kSmoothing;
   if (window_.began != TimePoint{}) ++window_.good;
   round_.bytes += end.bytes;
+  ++round_.good;
   round_.full = round_.full || full;
   if (down_) return came_back(now);
   refused_ = refused_ && now - cut_at_ < kRefusedLately;
@@ -114,7 +122,7 @@ void AdmissionLimit::came_back(TimePoint now) {
   comeback_ = std::min(most_, comeback_ > 0 ? comeback_ * kComebackLess : options_.limit_start);
   limit_ = comeback_ = std::max(kLimitMin, comeback_);
   doubling_ = true;
-  rate_before_ = 0;
+  rate_before_ = good_before_ = 0;
   round_ = {now};
   window_ = {};
 }
@@ -148,8 +156,11 @@ double AdmissionLimit::slope() const {
 void AdmissionLimit::bad(TimePoint now, const RequestEnd& end) {
   ++bad_in_row_;
   ++round_.bad;
-  if (bad_at_ == TimePoint{} || now - bad_at_ > kSameTrouble) before_bad_ = limit_;
+  if (bad_at_ == TimePoint{} || (now - bad_at_ > kSameTrouble && good_since_bad_ >= kTroubleIsOver)) {
+    before_bad_ = limit_;
+  }
   bad_at_ = now;
+  good_since_bad_ = 0;
   const Nanos asked = std::min(end.retry_after, options_.ask_later_max);
   if (down_) {
     ask_after_ = std::min(scaled(ask_after_, 1.5), options_.ask_max);
@@ -208,7 +219,7 @@ void AdmissionLimit::end_window(TimePoint now) {
     // one takes, are under way at a time.)
     const double answered = limit_ * static_cast<double>(seen.good) / static_cast<double>(seen.good + bad);
     const double kept_busy = static_cast<double>(seen.good) / seconds(now - seen.began) * seconds(latency_);
-    left = std::min(left, std::max(answered, kept_busy));
+    left = std::min(left, std::max({answered, kept_busy, limit_ / kCutMost}));
   }
   cut(now, left);
 }
@@ -216,7 +227,9 @@ void AdmissionLimit::end_window(TimePoint now) {
 // While the limit doubles: did the doubling bring more?
 void AdmissionLimit::look_for_knee(TimePoint now) {
   const double rate = static_cast<double>(round_.bytes) / seconds(now - round_.began);
-  if (rate_before_ > 0 && rate < options_.knee_gain * rate_before_) {
+  const double good = static_cast<double>(round_.good) / seconds(now - round_.began);
+  // Answers of other sizes than before bring fewer bytes, or are fewer.
+  if (rate_before_ > 0 && rate < options_.knee_gain * rate_before_ && good < options_.knee_gain * good_before_) {
     if (++missed_gains_ < 2) return;
     missed_gains_ = 0;
     doubling_ = false;
@@ -224,6 +237,7 @@ void AdmissionLimit::look_for_knee(TimePoint now) {
   }
   missed_gains_ = 0;
   rate_before_ = rate;
+  good_before_ = good;
 }
 
 // The gradient of the rate where nothing is refused: on a line that is full, fewer requests bring as much, sooner.

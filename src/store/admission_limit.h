@@ -86,7 +86,7 @@ class AdmissionLimit {
   enum class Trial { kRest, kBase, kLower, kBaseAgain, kHigher };
   struct Round {  // a round trip: while doubling
     TimePoint began{};
-    uint64_t bytes = 0, bad = 0;
+    uint64_t bytes = 0, good = 0, bad = 0;
     bool full = false;
   };
   struct Window {  // from a refusal on
@@ -124,6 +124,7 @@ class AdmissionLimit {
   Nanos growing_{};          // since the last cut, the time that all places were taken
   double comeback_ = 0;      // the limit with which it came back from being down, 0: that held
   double rate_before_ = 0;   // bytes a second at half of the limit
+  double good_before_ = 0;   // answers a second then
   uint32_t missed_gains_ = 0;
   Trial trial_ = Trial::kRest;
   TimePoint trial_until_{};  // and rests until
@@ -135,7 +136,7 @@ class AdmissionLimit {
   double base_rate_ = 0;
   double before_bad_ = 0;    // the limit before the failures began that have not stopped since
   TimePoint bad_at_{}, good_at_{};
-  uint32_t bad_in_row_ = 0;
+  uint32_t bad_in_row_ = 0, good_since_bad_ = 0;
   bool down_ = false;
   TimePoint ask_at_{};
   Nanos ask_after_{};

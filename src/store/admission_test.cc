@@ -31,15 +31,21 @@ struct Desk {
   std::vector<int> log;
   std::vector<std::shared_ptr<Someone>> people;
 
-  explicit Desk(double limit) {
+  explicit Desk(double limit, double start = 0) {
     AdmissionOptions options;
-    options.limit_start = options.limit_max = limit;
+    options.limit_max = limit;
+    options.limit_start = start > 0 ? start : limit;
     admission = std::make_shared<Admission>(options, executor, std::make_unique<SeededRandom>(1));
   }
   void wait(int name, uint64_t lane, bool again = false) {
     people.push_back(std::make_shared<Someone>(&log, name));
     ASSERT_FALSE(admission->enter(lane));
     admission->wait(people.back(), lane, again);
+  }
+  // As wait(), but where there is room it begins at once.
+  void want() {
+    people.push_back(std::make_shared<Someone>(&log, 0));
+    if (!admission->enter(0)) admission->wait(people.back(), 0, false);
   }
   void end(RequestEnd::How how, Nanos took = milliseconds(30), Nanos retry_after = {}) {
     clock.advance(milliseconds(1));
@@ -209,6 +215,53 @@ TEST(Admission, WhoComesBackAndGoesDownAtOnceComesBackWithLess) {
   EXPECT_LE(come_back(), first / 3);
 }
 
+// An index and the first blocks are read in ranges of megabytes, then single samples are.
+TEST(Admission, SmallerAnswersAreNoKnee) {
+  Desk desk(64, 4);
+  for (int i = 0; i < 100; ++i) desk.want();
+  for (const uint64_t bytes : {4'000'000, 4'000'000, 20'000, 20'000, 20'000}) {
+    const uint64_t places = desk.admission->under_way();
+    for (int i = 0; i < 100; ++i) desk.want();
+    desk.clock.advance(milliseconds(30));
+    for (uint64_t i = 0; i < places; ++i) desk.admission->leave({RequestEnd::How::kOk, bytes, milliseconds(30), {}});
+  }
+  EXPECT_EQ(desk.admission->limit(), 64);
+}
+
+// The last answers of before come half a second into an outage. Each question that is then refused was one of
+// another trouble, and eight of them were waited for, one a second.
+TEST(Admission, ALateAnswerDoesNotHideAnOutageNorWhatWasUnderWayBefore) {
+  Desk desk(100, 100);
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(desk.admission->enter(0));
+  for (int i = 0; i < 500; ++i) desk.wait(i, 0);
+  for (int i = 0; i < 200; ++i) desk.end(RequestEnd::How::kOk);
+  const double before = desk.admission->limit();
+  for (int i = 0; i < 90; ++i) desk.admission->leave({RequestEnd::How::kSlowDown, 0, milliseconds(5), {}});
+  desk.clock.advance(milliseconds(80));
+  for (int i = 0; i < 4; ++i) desk.admission->leave({RequestEnd::How::kSlowDown, 0, milliseconds(5), {}});
+  desk.clock.advance(milliseconds(220));
+  desk.admission->leave({RequestEnd::How::kOk, 1000, milliseconds(300), {}});
+  const TimePoint away = desk.clock.now();
+  while (!desk.admission->down()) {
+    ASSERT_LE(desk.clock.now() - away, seconds(3));
+    if (desk.admission->under_way() == 0) ASSERT_GT(desk.executor.run_all(1), 0u);
+    if (desk.admission->under_way() > 0) desk.end(RequestEnd::How::kSlowDown, milliseconds(5));
+  }
+  while (desk.admission->under_way() > 0) desk.end(RequestEnd::How::kSlowDown, milliseconds(5));
+  desk.log.clear();
+  while (desk.log.empty()) ASSERT_GT(desk.executor.run_all(1), 0u);
+  const TimePoint back = desk.clock.now();
+  while (desk.clock.now() - back < seconds(2)) {
+    if (desk.admission->under_way() == 0) ASSERT_GT(desk.executor.run_all(1), 0u);
+    desk.clock.advance(milliseconds(30));
+    for (uint64_t i = desk.admission->under_way(); i > 0; --i) {
+      desk.want();
+      desk.admission->leave({RequestEnd::How::kOk, 1000, milliseconds(30), {}});
+    }
+  }
+  EXPECT_GE(desk.admission->limit(), 0.75 * before);
+}
+
 TEST(Admission, AFewBrokenConnectionsCutNothing) {
   Desk desk(64);
   for (int i = 0; i < 64; ++i) EXPECT_TRUE(desk.admission->enter(0));
@@ -275,8 +328,9 @@ TEST(AdmissionWorlds, ThirtyTwoProcessesThatStartAtOnceAreRefusedLessThanOneInAH
 
 TEST(AdmissionWorlds, TenSecondsOf503CostAFifthAtMostAndTheRateIsBackWithinFive) {
   for (size_t n : {1u, 8u}) {
-    for (double cap : {0.0, 3000.0}) {
+    for (const auto& [cap, late] : {std::pair(0.0, 0), {3000.0, 0}, {0.0, 300}, {3000.0, 300}}) {
       CapSpec spec;
+      spec.late = milliseconds(late);  // answers to what was sent before come while all else is refused
       spec.away_from = seconds(10);
       spec.away_until = seconds(20);
       spec.requests_per_s = cap;

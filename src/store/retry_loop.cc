@@ -104,7 +104,8 @@ void RetryLoop::failed(AttemptFailure failure) {
 
 Nanos RetryLoop::wait_before_next(const AttemptFailure& failure) {
   const RetryOptions& options = core_->options;
-  const Nanos base = failure.throttled ? options.throttle_base : options.transient_base;
+  // Where admission gives way to the store, a long pause of one's own only holds up what is delivered in order behind.
+  const Nanos base = failure.throttled && !core_->admission ? options.throttle_base : options.transient_base;
   const uint32_t doublings = std::min<uint32_t>(in_vain_ - 1, 30);
   const double ceiling = std::min(static_cast<double>(base.count()) * static_cast<double>(1u << doublings),
                                   static_cast<double>(core_->admission ? std::min(options.backoff_max, kSpread).count()

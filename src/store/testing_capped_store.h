@@ -24,6 +24,7 @@ struct CapSpec {
   Nanos away_from{}, away_until{};  // 503 for everything
   Nanos retry_after{};
   Nanos first_byte{std::chrono::milliseconds(30)};  // median; sigma 0.35
+  Nanos late{};               // the first byte of one answer in a hundred; 0 = as the others
 };
 
 class CappedStore final : public ObjectStore {
@@ -78,6 +79,7 @@ class CappedStore final : public ObjectStore {
     return false;
   }
   Nanos first_byte() {
+    if (spec_.late > Nanos::zero() && random_.uniform() < 0.01) return spec_.late;
     const double normal = std::sqrt(-2 * std::log(1 - random_.uniform())) *
                           std::cos(2 * std::numbers::pi * random_.uniform());
     return Nanos(static_cast<int64_t>(static_cast<double>(spec_.first_byte.count()) * std::exp(0.35 * normal)));

@@ -6,7 +6,7 @@ fault_peers.py --python PATH_OF_A_VENV_WITH_boto3_obstore_s3torchconnector [--re
 Every client does its plainest thing with its own defaults: boto3 `get_object(Range=...)` and obstore `get_range` read
 one range of a shard; s3torchconnector reads the same bytes through its random-access reader; headrace reads the data set
 through its loader. Only timeouts are made shorter, where the client has them (s3torchconnector has none to set, so that
-its "no end" may be long retries), and the end of waiting is 25 s for all four. "wrong bytes" = the call came back, with other bytes than asked for. Clients without checksums cannot see a
+its "no end" may be long retries), and the end of waiting is 45 s for all four (headrace reads 4 times as many bytes). "wrong bytes" = the call came back, with other bytes than asked for. Clients without checksums cannot see a
 flipped bit: these rows say what a checksum is worth, not that a client is broken.
 """
 
@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-WAIT_SECONDS = 25.0
+WAIT_SECONDS = 45.0
 FROM, UNTIL = 20_000, 90_000
 KEY = "tar/train-000002.tar"
 CLIENTS = ("boto3", "obstore", "s3torchconnector")
