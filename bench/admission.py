@@ -90,10 +90,11 @@ class Crowd:
     """``n`` processes that begin at one word."""
 
     def __init__(self, n: int, store: Store, folder: Path, seconds: float) -> None:
-        # What is read ahead of a read that takes 300 ms: 33 MB at 5,500 a second. No set fits whole.
+        # Read ahead of a read that takes 300 ms: 33 MB at 5,500 a second. No set fits whole.
         memory = max(64, min(256, 2048 // n))
         command = [
-            sys.executable, __file__, "--read", store.url, str(folder), str(seconds), str(memory),
+            sys.executable, __file__, "--read", store.url, str(folder), str(seconds),
+            str(memory),
         ]  # fmt: skip
         self._processes = [
             subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -114,7 +115,7 @@ class Crowd:
 
 
 def capped(program: str, folder: Path, n: int, cap: float, seconds: float) -> dict[str, Any]:
-    """Rates are of ``seconds`` behind the first _WARM; what was refused is counted from the start."""
+    """Rates are of ``seconds`` behind the first _WARM; refusals are counted from the start."""
     with Store(program, folder, cap) as store:
         crowd = Crowd(n, store, folder, _WARM + seconds)
         store.control("DELETE", "stats")
