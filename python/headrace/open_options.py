@@ -74,6 +74,7 @@ FORMATS = (
     "mosaic-xsv",
     "tokens",
     "tfrecord",
+    "arrayrecord",
     "litdata",
     "parquet",
     "arrow",

@@ -34,6 +34,8 @@ _SHARD_FORMATS = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".tfrecords": "tfrecord",
+    ".array_record": "arrayrecord",
+    ".arrayrecord": "arrayrecord",
     ".bin": "tokens",
     ".arrow": "arrow",
     ".feather": "arrow",

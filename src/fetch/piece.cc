@@ -13,8 +13,8 @@ Status verify_piece(const Piece& piece, const DatasetIndex& index) {
 }
 
 void cut_piece(Piece& piece, const Cutter& cutter) {
-  piece.status = cutter.cut_at({piece.shard, piece.row_begin}, piece.buffer.bytes(), piece.row_end - piece.row_begin,
-                               piece.view);
+  piece.status = cutter.cut_at({piece.shard, piece.row_begin, piece.stored_begin}, piece.buffer.bytes(),
+                               piece.row_end - piece.row_begin, piece.view);
 }
 
 }  // namespace headrace

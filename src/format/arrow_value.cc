@@ -3,11 +3,11 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 
 #include "base/checked.h"
 #include "base/endian.h"
+#include "format/json_value.h"
 
 namespace headrace {
 namespace {
@@ -62,24 +62,6 @@ std::string digits_of(Bytes value, bool& negative) {
   return digits;
 }
 
-template <class T>
-void append_number(T value, std::string& out) {
-  char text[40];
-  const auto end = std::to_chars(text, text + sizeof text, value).ptr;
-  out.append(text, end);
-}
-
-void append_float(double value, bool is_single, std::string& out) {
-  if (std::isnan(value)) out += "null";
-  else if (std::isinf(value)) out += value > 0 ? "1e999" : "-1e999";
-  else {
-    const size_t begin = out.size();
-    if (is_single) append_number(static_cast<float>(value), out);
-    else append_number(value, out);
-    if (out.find_first_of(".e", begin) == std::string::npos) out += ".0";  // a whole number, but no integer
-  }
-}
-
 void append_text(std::string_view text, std::string& out) {
   out += '"';
   for (const char c : text) {
@@ -98,18 +80,6 @@ void append_text(std::string_view text, std::string& out) {
   out += '"';
 }
 
-void append_base64(Bytes bytes, std::string& out) {
-  constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  out += '"';
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    const size_t n = std::min<size_t>(3, bytes.size() - i);
-    uint32_t word = 0;
-    for (size_t k = 0; k < 3; ++k) word = word << 8 | (k < n ? static_cast<uint32_t>(bytes[i + k]) : 0);
-    for (size_t k = 0; k < 4; ++k) out += k <= n ? kDigits[word >> (18 - 6 * k) & 63] : '=';
-  }
-  out += '"';
-}
-
 float half_to_float(uint16_t half) {
   const int exponent = half >> 10 & 31;
   const int mantissa = half & 1023;
@@ -122,21 +92,21 @@ float half_to_float(uint16_t half) {
 void append_fixed(const ArrowCell& cell, char letter, std::string& out) {
   const Bytes b = cell.fixed(ArrowCell::fixed_width(cell.format()));
   switch (letter) {
-    case 'c': append_number(static_cast<int>(load_le<int8_t>(b.data())), out); break;
-    case 'C': append_number(static_cast<int>(load_le<uint8_t>(b.data())), out); break;
-    case 's': append_number(load_le<int16_t>(b.data()), out); break;
-    case 'S': append_number(load_le<uint16_t>(b.data()), out); break;
-    case 'i': append_number(load_le<int32_t>(b.data()), out); break;
-    case 'I': append_number(load_le<uint32_t>(b.data()), out); break;
-    case 'l': append_number(load_le<int64_t>(b.data()), out); break;
-    case 'L': append_number(load_le<uint64_t>(b.data()), out); break;
-    case 'e': append_float(static_cast<double>(half_to_float(load_le<uint16_t>(b.data()))), true, out); break;
-    case 'f': append_float(static_cast<double>(load_le<float>(b.data())), true, out); break;
-    case 'g': append_float(load_le<double>(b.data()), false, out); break;
+    case 'c': append_json_number(static_cast<int>(load_le<int8_t>(b.data())), out); break;
+    case 'C': append_json_number(static_cast<int>(load_le<uint8_t>(b.data())), out); break;
+    case 's': append_json_number(load_le<int16_t>(b.data()), out); break;
+    case 'S': append_json_number(load_le<uint16_t>(b.data()), out); break;
+    case 'i': append_json_number(load_le<int32_t>(b.data()), out); break;
+    case 'I': append_json_number(load_le<uint32_t>(b.data()), out); break;
+    case 'l': append_json_number(load_le<int64_t>(b.data()), out); break;
+    case 'L': append_json_number(load_le<uint64_t>(b.data()), out); break;
+    case 'e': append_json_float(static_cast<double>(half_to_float(load_le<uint16_t>(b.data()))), true, out); break;
+    case 'f': append_json_float(static_cast<double>(load_le<float>(b.data())), true, out); break;
+    case 'g': append_json_float(load_le<double>(b.data()), false, out); break;
     default:
-      if (b.size() == 4) append_number(load_le<int32_t>(b.data()), out);
-      else if (b.size() == 8) append_number(load_le<int64_t>(b.data()), out);
-      else append_base64(b, out);
+      if (b.size() == 4) append_json_number(load_le<int32_t>(b.data()), out);
+      else if (b.size() == 8) append_json_number(load_le<int64_t>(b.data()), out);
+      else append_json_base64(b, out);
   }
 }
 
@@ -270,7 +240,7 @@ void append_json(const ArrowCell& given, std::string& out) {
   } else if (format == "u" || format == "U") {
     append_text(as_text(cell.variable()), out);
   } else if (format == "z" || format == "Z") {
-    append_base64(cell.variable(), out);
+    append_json_base64(cell.variable(), out);
   } else if (format[0] == 'd') {
     append_text(cell.decimal(), out);
   } else if (format == "+s") {

@@ -99,7 +99,7 @@ Hash128 DatasetIndex::identity_hash() const {
 }
 
 DatasetIndex DatasetIndex::coarsened(uint64_t stride) const {
-  HR_ASSERT(is_stride(stride) && stride >= stride_);
+  HR_ASSERT(is_stride(stride) && stride % stride_ == 0);
   DatasetIndex coarse = *this;
   if (stride == stride_) return coarse;
   coarse.stride_ = stride;

@@ -40,6 +40,7 @@ enum class Format : uint32_t {
   kObjects = 12,
   kParquet = 16,
   kArrow = 17,
+  kArrayRecord = 18,
 };
 
 std::string_view format_name(Format format);  // format_facts(); else "unknown"
@@ -91,7 +92,8 @@ inline constexpr uint64_t kFieldsMax = 4'096;
 // texts.
 uint64_t stride_for_mean_bytes(uint64_t mean_bytes);
 
-inline bool is_stride(uint64_t k) { return k > 0 && k <= kStrideMax && (k & (k - 1)) == 0; }
+// What a writer's choice has decoded at once makes strides of so many samples: they need not be powers of two.
+inline bool is_stride(uint64_t k) { return k > 0 && k <= kStrideMax; }
 
 // The same shard at a coarser stride, a multiple of its own; CRCs are joined.
 ShardIndex coarsened_shard(ShardIndex fine, uint64_t stride);
@@ -99,7 +101,7 @@ ShardIndex coarsened_shard(ShardIndex fine, uint64_t stride);
 class DatasetIndex {
  public:
   Format format() const { return format_; }
-  uint64_t stride() const { return stride_; }  // K, a power of two
+  uint64_t stride() const { return stride_; }  // K; a power of two unless a format says otherwise
   const std::vector<ShardEntry>& shards() const { return shards_; }
   const std::vector<FieldEntry>& fields() const {
     return fields_;
@@ -140,7 +142,7 @@ class DatasetIndex {
   // Which bytes: ETags, version ids and checksums.
   Hash128 identity_hash() const;
 
-  // The same data set with a coarser stride (a power-of-two multiple of stride()).
+  // The same data set with a coarser stride, a multiple of stride().
   DatasetIndex coarsened(uint64_t stride) const;
 
   uint64_t memory_bytes() const;
@@ -175,7 +177,7 @@ Status check_listing(const DatasetIndex& index, const std::vector<ShardEntry>& l
 
 struct IndexBuildOptions {
   uint64_t stride =
-      0;  // 0 = stride_for_mean_bytes of what was found; shards must come at this or a finer stride
+      0;  // 0 = stride_for_mean_bytes of what was found; else shards must come at a divisor of it
   std::string schema_json;
 };
 

@@ -4,7 +4,7 @@
 // mean sample size of the whole data set is known: finer strides are joined, their CRCs too,
 // without the bytes.
 #include <algorithm>
-#include <bit>
+#include <numeric>
 #include <unordered_map>
 
 #include "base/crc32c.h"
@@ -20,8 +20,7 @@ uint64_t strides_for(uint64_t samples, uint64_t stride) { return (samples + stri
 Status check_found(const ShardIndex& found, uint64_t size) {
   if (found.units != nullptr) return {};  // what made them knew the object's size
   if (!is_stride(found.stride)) {
-    return corrupt("stride " + number(found.stride) + " is not a power of two up to " +
-                   number(kStrideMax));
+    return corrupt("stride " + number(found.stride) + " is not 1 to " + number(kStrideMax));
   }
   if (found.samples > kShardSamplesMax) {
     return exhausted("more than " + number(kShardSamplesMax) + " samples in one shard");
@@ -86,9 +85,8 @@ DatasetIndexBuilder::DatasetIndexBuilder(Format format, std::vector<ShardEntry> 
 Status DatasetIndexBuilder::add(uint64_t shard, ShardIndex found) {
   HR_ASSERT(shard < shards_.size() && !have_[shard]);
   Status status = check_found(found, shards_[shard].size);
-  if (status.ok() && options_.stride != 0 && found.stride > options_.stride) {
-    status = invalid_argument("its stride " + number(found.stride) + " is coarser than " +
-                              number(options_.stride));
+  if (status.ok() && found.units == nullptr && options_.stride % found.stride != 0) {
+    status = invalid_argument("its stride " + number(found.stride) + " is no divisor of " + number(options_.stride));
   }
   if (!status.ok()) return status.with_context("index shard " + shards_[shard].key);
   if (options_.stride != 0) found = coarsened_shard(std::move(found), options_.stride);
@@ -106,14 +104,19 @@ Result<std::shared_ptr<const DatasetIndex>> DatasetIndexBuilder::finish() {
     return invalid_argument("build index: " + number(missing_) + " of " + number(shards_.size()) +
                             " shards are missing");
   }
-  uint64_t samples = 0, bytes = 0, coarsest = 1;
+  uint64_t samples = 0, bytes = 0, least = 1;
   bool crc = true;
   const bool by_units = std::ranges::any_of(found_, [](const ShardIndex& f) { return f.units != nullptr; });
   for (const ShardIndex& f : found_) {
     samples += f.samples;
     if (by_units) continue;
     bytes += f.borders.back() - f.borders.front();
-    coarsest = std::max(coarsest, f.stride);
+    least = std::lcm(least, f.stride);
+    if (least > kStrideMax) {
+      return unsupported("build index: shards of groups of different sizes, which coincide only every " +
+                         number(least) + " samples, at most " + number(kStrideMax) +
+                         "; open them as several data sets");
+    }
     crc = crc && (f.samples == 0 || !f.crcs.empty());
   }
   if (samples == 0) {
@@ -122,8 +125,9 @@ Result<std::shared_ptr<const DatasetIndex>> DatasetIndexBuilder::finish() {
   if (by_units) return finish_units();
   DatasetIndex index;
   index.format_ = format_;
-  index.stride_ = options_.stride != 0 ? options_.stride
-                                       : std::max(coarsest, stride_for_mean_bytes(bytes / samples));
+  index.stride_ = options_.stride != 0 ? options_.stride : least;
+  const uint64_t most = stride_for_mean_bytes(bytes / samples);
+  while (options_.stride == 0 && index.stride_ * 2 <= most) index.stride_ *= 2;
   index.schema_json_ = options_.schema_json;
   std::unordered_map<std::string, size_t> field_at;
   for (ShardIndex& f : found_) {

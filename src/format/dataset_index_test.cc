@@ -190,10 +190,12 @@ TEST(Builder, RefusesWhatContradictsItself) {
   bad.borders[3] = 501;
   expect(bad, "samples end at byte 501, the object has 500");
   bad = good;
-  bad.stride = 3;
-  expect(bad, "not a power of two");
+  for (uint64_t stride : {uint64_t{0}, kStrideMax + 1}) {
+    bad.stride = stride;
+    expect(bad, "is not 1 to 65536");
+  }
   bad = coarsened_shard(good, 4);
-  expect(bad, "stride 4 is coarser than 2", 2);
+  expect(bad, "stride 4 is no divisor of 2", 2);
   bad = good;
   bad.samples = kShardSamplesMax + 1;
   expect(bad, "samples in one shard");

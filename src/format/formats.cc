@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "format/array_record.h"
 #include "format/arrow_ipc.h"
 #include "format/decoder.h"
 #include "format/jsonl.h"
@@ -20,7 +21,7 @@
 namespace headrace {
 namespace {
 
-const std::array<FormatFacts, 14> kFormats = {{
+const std::array<FormatFacts, 15> kFormats = {{
     {Format::kWebDataset, "webdataset", {".tar"}},
     {Format::kMds, "mds", {".mds"}, true},
     {Format::kJsonl, "jsonl", {".jsonl", ".ndjson"}},
@@ -29,6 +30,7 @@ const std::array<FormatFacts, 14> kFormats = {{
     {Format::kTokens, "tokens", {".bin"}},
     {Format::kLitData, "litdata", {}, true},
     {Format::kTfRecord, "tfrecord", {".tfrecord", ".tfrecords"}},
+    {Format::kArrayRecord, "arrayrecord", {".array_record", ".arrayrecord"}},
     {Format::kParquet, "parquet", {".parquet", ".parq"}},
     {Format::kArrow, "arrow", {".arrow", ".feather", ".ipc", ".arrows"}},
     {Format::kImages, "images", {".jpg", ".jpeg", ".png", ".webp"}, false, true},
@@ -174,6 +176,10 @@ Result<std::shared_ptr<const ShardFormat>> shard_format(Format format, const std
     case Format::kTfRecord: {
       HR_TRY_ASSIGN(TfSchema schema, TfSchema::from_json(schema_json));
       return make_tfrecord_format(std::move(schema));
+    }
+    case Format::kArrayRecord: {
+      HR_TRY_ASSIGN(TfSchema schema, TfSchema::from_json(schema_json));
+      return make_array_record_format(std::move(schema));
     }
     case Format::kJsonl: {
       HR_TRY_ASSIGN(const JsonlSchema schema, JsonlSchema::from_json(schema_json));

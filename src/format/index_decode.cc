@@ -4,7 +4,6 @@
 // number is checked against what is there before it is used, and the hashes of the contents against
 // those in the head.
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
 #include "base/checked.h"
@@ -201,8 +200,7 @@ Status read_levels(Reader& in, IndexHead& head, uint64_t tables_bytes, uint64_t 
     const auto size = in.take<uint64_t>();
     const auto end = checked_add(begin, size);
     const bool in_order = i == 0 || stride * kLevelRatio == head.levels.back().stride;
-    if (in.failed() || begin != at || !end || *end > head.file_bytes || stride > kStrideMax ||
-        !std::has_single_bit(stride) || !in_order) {
+    if (in.failed() || begin != at || !end || *end > head.file_bytes || !is_stride(stride) || !in_order) {
       return bad("level " + number(i) + " in the head");
     }
     head.levels.push_back({stride, {begin, *end}});

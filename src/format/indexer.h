@@ -34,7 +34,7 @@ class Indexer {
 };
 
 struct IndexerOptions {
-  uint64_t stride = 1;  // K, a power of two
+  uint64_t stride = 1;  // K; a format whose strides are given may have others
   bool crc =
       true;  // false: bodies are not asked for where that saves reading; no CRCs and no checksum
 };

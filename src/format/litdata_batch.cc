@@ -67,10 +67,10 @@ class BatchIndexer final : public Indexer {
     }
     if (!is_stride(rows_)) {
       return unsupported("index LitData chunk: frames of " + number(rows_) +
-                         " items; read are powers of two up to 65536: write it with compression_batch_size=256, or " +
+                         " items, at most 65536: write it with compression_batch_size=256, or " +
                          "with compression_level=\"sample\"");
     }
-    found_.stride = std::max(options_.stride, rows_);
+    found_.stride = rows_ * std::max<uint64_t>(1, options_.stride / rows_);
     head_end_ = kPrefixBytes + 4 * (samples_ + 1) + kFrameBytes * frames_;  // both < 2^32
     if (head_end_ <= size_) return {};
     return bad("its directory ends at byte " + number(head_end_) + " of " + number(size_));

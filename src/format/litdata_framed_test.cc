@@ -134,10 +134,9 @@ TEST(LitDataBatch, NamesWhatItsDirectorySaysWrong) {
   for (size_t at : {table, table + 4, table + 8, table + 16, table + 24}) {
     EXPECT_EQ(with(at, 9'999).code(), Code::kCorrupt) << at;
   }
-  // Frames of 16 items are read, of 6 (3 frames) not: no power of two.
-  std::string odd = chunk.bytes;
-  store_le<uint32_t>(odd.data() + 16, 6);
-  store_le<uint32_t>(odd.data() + 20, 3);
+  std::string odd = chunk.bytes;  // one frame of more items than a block of the order may have
+  store_le<uint32_t>(odd.data() + 16, 65'537);
+  store_le<uint32_t>(odd.data() + 20, 1);
   const Status status = indexed(chunk, odd).status();
   EXPECT_EQ(status.code(), Code::kUnsupported);
   EXPECT_NE(status.message().find("compression_batch_size=256"), std::string::npos) << status.message();

@@ -87,6 +87,7 @@ class SampleBatchView {
 struct CutPlace {
   uint64_t shard = 0;  // of the data set
   uint64_t row = 0;    // of the first sample, in the shard
+  uint64_t offset = 0;  // of the first byte, in the shard
 };
 
 // Splits stored bytes into samples. Stateless: one object serves all threads.
@@ -98,7 +99,8 @@ class Cutter {
   // kCorrupt, names the row (from 0) and what is wrong with it, and leaves `out` as it was.
   // The views live no longer than `bytes`, `out` and this cutter (MDS column names are the cutter's).
   virtual Status cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const = 0;
-  // The same for formats that say something of a sample by its place: the name of its object, the lengths of documents.
+  // The same for formats that say something of a sample by its place: the name of its object, the lengths of documents,
+  // where blocks of the object interrupt it.
   // All readers call this one.
   virtual Status cut_at(const CutPlace& place, Bytes bytes, uint64_t rows, SampleBatchView& out) const {
     static_cast<void>(place);

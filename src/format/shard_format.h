@@ -26,6 +26,12 @@
 
 namespace headrace {
 
+// A sample as it is stored, plain, and where.
+struct StoredSample {
+  uint64_t offset = 0;
+  std::string bytes;
+};
+
 class ShardFormat {
  public:
   virtual ~ShardFormat() = default;
@@ -46,6 +52,12 @@ class ShardFormat {
   virtual Result<std::shared_ptr<const ShardFormat>> learned(const std::vector<std::string>& samples) const {
     static_cast<void>(samples);
     return unsupported("this format says its columns itself");
+  }
+  // The same for formats whose bytes mean something by their place. All readers call this one.
+  virtual Result<std::shared_ptr<const ShardFormat>> learned_at(std::vector<StoredSample> samples) const {
+    std::vector<std::string> bytes;
+    for (StoredSample& sample : samples) bytes.push_back(std::move(sample.bytes));
+    return learned(bytes);
   }
 
   // --- reading

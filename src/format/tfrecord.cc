@@ -158,16 +158,17 @@ class TfRecordFormat final : public ShardFormat {
   explicit TfRecordFormat(TfSchema schema) : schema_(std::move(schema)) {}
   Format format() const override { return Format::kTfRecord; }
   std::string schema_json() const override { return schema_.json(); }
-  std::vector<MdsColumn> columns() const override { return schema_.columns; }
-  std::vector<FieldEntry> fields() const override {
-    std::vector<FieldEntry> fields;
-    for (const MdsColumn& c : schema_.columns) fields.push_back({c.name, 0});
-    fields.push_back({schema_.record_field(), 0});
-    return fields;
-  }
+  std::vector<MdsColumn> columns() const override { return schema_.all_columns(); }
+  std::vector<FieldEntry> fields() const override { return schema_.fields(); }
   bool learns() const override { return true; }
   Result<std::shared_ptr<const ShardFormat>> learned(const std::vector<std::string>& samples) const override {
-    return make_tfrecord_format(learn_tf_schema(samples));
+    std::vector<Bytes> payloads;
+    for (const std::string& sample : samples) {
+      constexpr size_t kAround = kRecordHeadBytes + kRecordTailBytes;
+      if (sample.size() < kAround) return make_tfrecord_format({});
+      payloads.push_back(as_bytes(sample).subspan(kRecordHeadBytes, sample.size() - kAround));
+    }
+    return make_tfrecord_format(learn_tf_schema(payloads));
   }
   std::shared_ptr<const Cutter> cutter(const std::vector<FieldEntry>&) const override {
     return std::make_shared<TfRecordCutter>(schema_);
@@ -213,7 +214,7 @@ uint32_t masked_crc32c(Bytes bytes) {
 
 TfRecordCutter::TfRecordCutter(TfSchema schema) : schema_(std::move(schema)), record_field_(schema_.record_field()) {}
 
-Status TfRecordCutter::cut_record(Bytes payload, SampleBatchView& out, std::vector<TfFeature>& features) const {
+Status TfRecordCutter::cut_payload(Bytes payload, SampleBatchView& out, std::vector<TfFeature>& features) const {
   const std::vector<MdsColumn>& columns = schema_.columns;
   features.clear();
   if (!columns.empty()) HR_TRY(read_tf_features(payload, features));
@@ -225,7 +226,18 @@ Status TfRecordCutter::cut_record(Bytes payload, SampleBatchView& out, std::vect
       out.add_field({columns[c].name, field, static_cast<uint32_t>(c)});
     }
   }
-  out.add_field({record_field_, payload, static_cast<uint32_t>(columns.size())});
+  auto id = static_cast<uint32_t>(columns.size());
+  std::vector<TfFeatureList> lists;
+  if (!schema_.lists.empty()) HR_TRY(read_tf_feature_lists(payload, lists));
+  for (const TfListColumn& list : schema_.lists) {
+    const auto found = std::ranges::find(lists, list.column.name, &TfFeatureList::name);
+    Bytes field;
+    if (tf_list_field(list, found == lists.end() ? TfFeatureList() : *found, out, field)) {
+      out.add_field({list.column.name, field, id});
+    }
+    ++id;
+  }
+  out.add_field({record_field_, payload, id});
   return {};
 }
 
@@ -249,7 +261,7 @@ Status TfRecordCutter::cut(Bytes bytes, uint64_t rows, SampleBatchView& out) con
                           ", but is " + number(found)));
     }
     out.begin_sample({});
-    Status status = cut_record(payload, out, features);
+    Status status = cut_payload(payload, out, features);
     if (!status.ok()) return fail(status);
     bytes = bytes.subspan(kRecordHeadBytes + *length + kRecordTailBytes);
   }
@@ -260,7 +272,7 @@ std::shared_ptr<const ShardFormat> make_tfrecord_format(TfSchema schema) {
   return std::make_shared<TfRecordFormat>(std::move(schema));
 }
 
-TfSchema learn_tf_schema(const std::vector<std::string>& samples) {
+TfSchema learn_tf_schema(const std::vector<Bytes>& payloads) {
   struct Seen {
     std::string name;
     uint64_t records = 0;  // that have a value of it
@@ -269,12 +281,9 @@ TfSchema learn_tf_schema(const std::vector<std::string>& samples) {
   };
   std::vector<Seen> seen;
   TfSchema schema;
-  for (const std::string& sample : samples) {
-    if (sample.size() < kRecordHeadBytes + kRecordTailBytes) return schema;
-    const std::string_view payload =
-        std::string_view(sample).substr(kRecordHeadBytes, sample.size() - kRecordHeadBytes - kRecordTailBytes);
+  for (const Bytes payload : payloads) {
     std::vector<TfFeature> features;
-    if (!read_tf_features(as_bytes(payload), features).ok()) return schema;
+    if (!read_tf_features(payload, features).ok()) return schema;
     for (const TfFeature& feature : features) {
       if (feature.name.empty()) return schema;  // other messages have fields of this number, too
       auto at = std::ranges::find(seen, feature.name, &Seen::name);
@@ -289,28 +298,34 @@ TfSchema learn_tf_schema(const std::vector<std::string>& samples) {
   if (seen.size() > kMdsColumnsMax) return schema;
   std::ranges::sort(seen, {}, &Seen::name);  // a map's order is by chance
   for (const Seen& s : seen) {
-    const bool single = s.single && s.records == samples.size();
+    const bool single = s.single && s.records == payloads.size();
     std::string_view type;
     if (s.kinds == 1u << static_cast<uint32_t>(TfFeature::Kind::kBytes) && single) type = "bytes";
     if (s.kinds == 1u << static_cast<uint32_t>(TfFeature::Kind::kInt64)) type = single ? "int64" : "ndarray:int64";
     if (s.kinds == 1u << static_cast<uint32_t>(TfFeature::Kind::kFloat)) type = single ? "float32" : "ndarray:float32";
     if (!type.empty()) schema.columns.push_back({s.name, parse_mds_encoding(type).value()});
   }
+  schema.lists = learn_tf_lists(payloads, schema.columns);
+  if (schema.columns.size() + schema.lists.size() > kMdsColumnsMax) schema.lists.clear();
   return schema;
 }
 
-std::string TfSchema::json() const { return columns.empty() ? "{}" : MdsSchema{columns}.json(); }
+std::vector<MdsColumn> TfSchema::all_columns() const {
+  std::vector<MdsColumn> all = columns;
+  for (const TfListColumn& list : lists) all.push_back(list.column);
+  return all;
+}
 
-Result<TfSchema> TfSchema::from_json(std::string_view text) {
-  TfSchema schema;
-  if (text.empty() || text == "{}") return schema;
-  HR_TRY_ASSIGN(MdsSchema columns, MdsSchema::from_json(text));
-  schema.columns = std::move(columns.columns);
-  return schema;
+std::vector<FieldEntry> TfSchema::fields() const {
+  std::vector<FieldEntry> fields;
+  for (const MdsColumn& c : all_columns()) fields.push_back({c.name, 0});
+  fields.push_back({record_field(), 0});
+  return fields;
 }
 
 std::string TfSchema::record_field() const {
-  const bool taken = std::ranges::any_of(columns, [](const MdsColumn& c) { return c.name == "record"; });
+  const std::vector<MdsColumn> all = all_columns();
+  const bool taken = std::ranges::find(all, "record", &MdsColumn::name) != all.end();
   return taken ? "__record__" : "record";
 }
 

@@ -71,6 +71,11 @@ std::map<std::string, std::string> cut_one(const TfSchema& schema, const std::st
   for (const FieldView& f : view[0].fields) fields[std::string(f.name)] = std::string(as_text(f.bytes));
   return fields;
 }
+TfSchema learned_from(const std::vector<std::string>& payloads) {
+  std::vector<Bytes> views;
+  for (const std::string& payload : payloads) views.push_back(as_bytes(payload));
+  return learn_tf_schema(views);
+}
 std::string types(const TfSchema& schema) {
   std::string text;
   for (const MdsColumn& c : schema.columns) text += c.name + "=" + c.encoding.name + " ";
@@ -78,16 +83,16 @@ std::string types(const TfSchema& schema) {
 }
 
 TEST(TfExample, ColumnsAreWhatAllRecordsHave) {
-  const std::string a = record(example({feature("i", 3, kOneInt), feature("f", 2, field(1, f32(0.5))),
-                                        feature("b", 1, field(1, "xy")), feature("v", 3, kInts)}));
-  EXPECT_EQ(types(learn_tf_schema({a})), "b=bytes f=float32 i=int64 v=ndarray:int64 ");
-  const std::string b = record(example({feature("i", 3, kInts), feature("b", 1, field(1, "x") + field(1, "y")),
-                                        feature("v", 2, field(1, f32(1)))}));
-  EXPECT_EQ(types(learn_tf_schema({a, b})), "f=ndarray:float32 i=ndarray:int64 ");  // b: lists; v: two kinds
-  EXPECT_EQ(types(learn_tf_schema({a, record("opaque!")})), "");
-  EXPECT_EQ(types(learn_tf_schema({record("")})), "");
-  EXPECT_EQ(types(learn_tf_schema({record(example({feature("e", 3, "")}))})), "");  // never a value: no kind
-  EXPECT_EQ(types(learn_tf_schema({})), "");
+  const std::string a = example({feature("i", 3, kOneInt), feature("f", 2, field(1, f32(0.5))),
+                                        feature("b", 1, field(1, "xy")), feature("v", 3, kInts)});
+  EXPECT_EQ(types(learned_from({a})), "b=bytes f=float32 i=int64 v=ndarray:int64 ");
+  const std::string b = example({feature("i", 3, kInts), feature("b", 1, field(1, "x") + field(1, "y")),
+                                        feature("v", 2, field(1, f32(1)))});
+  EXPECT_EQ(types(learned_from({a, b})), "f=ndarray:float32 i=ndarray:int64 ");  // b: lists; v: two kinds
+  EXPECT_EQ(types(learned_from({a, "opaque!"})), "");
+  EXPECT_EQ(types(learned_from({""})), "");
+  EXPECT_EQ(types(learned_from({example({feature("e", 3, "")})})), "");  // never a value: no kind
+  EXPECT_EQ(types(learned_from({})), "");
 }
 
 TEST(TfExample, GivesValuesPackedAndNot) {
@@ -95,7 +100,7 @@ TEST(TfExample, GivesValuesPackedAndNot) {
       example({feature("i", 3, kOneInt), feature("v", 3, kInts), feature("n", 3, kMinusOne),
                feature("f", 2, "\x0d" + f32(0.25)), feature("w", 2, field(1, f32(1) + f32(2))),
                feature("b", 1, field(1, "bytes")), feature("b", 1, field(1, "last"))});
-  const TfSchema schema = learn_tf_schema({record(payload)});
+  const TfSchema schema = learned_from({payload});
   auto fields = cut_one(schema, payload);
   EXPECT_EQ(load_le<int64_t>(fields["i"].data()), 150);
   EXPECT_EQ(load_le<int64_t>(fields["n"].data()), -1);
@@ -111,8 +116,8 @@ TEST(TfExample, GivesValuesPackedAndNot) {
 }
 
 TEST(TfExample, WhatIsMissingIsMissingAndAListIsEmpty) {
-  const TfSchema schema = learn_tf_schema({record(
-      example({feature("i", 3, kOneInt), feature("v", 3, kInts), feature("b", 1, field(1, "x"))}))});
+  const TfSchema schema = learned_from(
+      {example({feature("i", 3, kOneInt), feature("v", 3, kInts), feature("b", 1, field(1, "x"))})});
   auto fields = cut_one(schema, example({feature("other", 3, kOneInt)}));
   EXPECT_EQ(fields.size(), 2u);
   EXPECT_EQ(fields["v"], "\x07"s + std::string(8, '\0'));
@@ -196,7 +201,7 @@ TEST(TfRecord, EveryCutAndEveryFlipIsFound) {
 }
 
 TEST(TfSchema, SurvivesItsText) {
-  const TfSchema schema = learn_tf_schema({record(example({feature("record", 3, kOneInt)}))});
+  const TfSchema schema = learned_from({example({feature("record", 3, kOneInt)})});
   EXPECT_EQ(schema.record_field(), "__record__");
   EXPECT_EQ(TfSchema::from_json(schema.json())->json(), schema.json());
   EXPECT_EQ(TfSchema::from_json("{}")->record_field(), "record");

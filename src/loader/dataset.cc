@@ -292,7 +292,8 @@ Result<RawSample> Dataset::raw(uint64_t i, std::stop_token stop) const {
   HR_TRY(index_->verify(at.shard, stride, 1, as_bytes(bytes)));
   SampleBatchView view;
   const uint64_t first = index_->row_begin(stride);
-  Status cut = cutter_->cut_at({at.shard, first}, as_bytes(bytes), index_->row_end(at.shard, stride) - first, view);
+  const CutPlace place{at.shard, first, extent.offset};
+  Status cut = cutter_->cut_at(place, as_bytes(bytes), index_->row_end(at.shard, stride) - first, view);
   if (!cut.ok()) return cut.with_context("sample " + std::to_string(i) + " in " + url_ + shard.key);
   const SampleView sample = view[at.row - first];
   RawSample out;

@@ -109,7 +109,6 @@ std::string_view kind_of(std::string_view key) {
   if (const FormatFacts* facts = format_of_key(key)) return facts->name;
   if (key.ends_with(".tar.xz")) return "tar compressed with xz";
   if (key.ends_with(".lance")) return "Lance (see docs/formats/lance.md)";
-  if (ends_with_any(key, {".arrayrecord", ".array_record"})) return "ArrayRecord (see docs/formats/arrayrecord.md)";
   return "";
 }
 

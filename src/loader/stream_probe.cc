@@ -36,7 +36,7 @@ class Probe {
                      std::string(format_name(out_.shard_format->format())) + " samples?");
     }
     if (out_.shard_format->learns()) {
-      auto learned = out_.shard_format->learned(lines_);
+      auto learned = out_.shard_format->learned_at(std::move(stored_));
       if (!learned.ok()) return learned.status().with_context(where + ": none of the first samples can be read");
       out_.shard_format = *std::move(learned);
     }
@@ -94,7 +94,9 @@ class Probe {
   void take(const StreamSample& sample) {
     ++samples_;
     bytes_ += sample.plain.size();
-    if (out_.shard_format->learns()) lines_.emplace_back(as_text(sample.piece->buffer.bytes()));
+    if (out_.shard_format->learns()) {
+      stored_.push_back({sample.plain.begin, std::string(as_text(sample.piece->buffer.bytes()))});
+    }
     if (!sample.piece->status.ok()) return;
     if (!out_.shard_format->fields().empty()) return;
     for (const FieldView& field : sample.piece->view[0].fields) add_field(field.name);
@@ -112,7 +114,7 @@ class Probe {
   const std::stop_token stop_;
   const std::shared_ptr<const Cutter> cutter_;
   StreamProbe out_;
-  std::vector<std::string> lines_;
+  std::vector<StoredSample> stored_;
   uint64_t looked_ = 0, samples_ = 0, bytes_ = 0;
 };
 

@@ -76,7 +76,7 @@ def _case(name: str) -> list[Case]:
 
 
 # Known, and refused with the reason (docs/formats).
-REFUSED = {"lance": "lance.md", "arrayrecord": "arrayrecord.md"}
+REFUSED = {"lance": "lance.md"}
 
 
 def cases() -> list[Case]:

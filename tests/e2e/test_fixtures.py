@@ -4,6 +4,7 @@
 expected.jsonl was made by the formats' own readers (tests/fixtures/MANIFEST.md).
 """
 
+import base64
 import hashlib
 import json
 import math
@@ -26,9 +27,16 @@ TOKENS = {"nanogpt-bin", "llmc-bin", "megatron-indexed", "megatron-multimodal"} 
 }
 OBJECTS = {"imagefolder", "npy-npz"}  # test_objects.py
 ARROW = {"hf-arrow", "litdata76-json-rows"}  # test_arrow.py
-NOT_READ = {"arrayrecord", "lance"}  # test_every_format.py
+NOT_READ = {"lance"}  # test_every_format.py
 PARQUET = {"parquet-hf", "parquet-polars", "parquet-pyarrow"}  # no stored bytes: test_parquet.py
-ALL = sorted({p.parent.name for p in FIXTURES.glob("*/expected.jsonl")} - TOKENS - PARQUET - OBJECTS - ARROW - NOT_READ)
+ALL = sorted(
+    {p.parent.name for p in FIXTURES.glob("*/expected.jsonl")}
+    - TOKENS
+    - PARQUET
+    - OBJECTS
+    - ARROW
+    - NOT_READ
+)
 # Compressed shards have no index: they are read in the stream order.
 STREAMS = [
     name
@@ -72,6 +80,12 @@ def expected(name):
         for sample in samples:
             sample["features"] = {f: v for f, v in sample["fields"].items() if f != "record"}
             sample["fields"] = {"record": sample["fields"]["record"]}
+    if name == "arrayrecord":  # listed as they were written
+        samples.sort(key=lambda sample: sample["shard"])
+    if name == "arrayrecord-examples":  # the payloads of another fixture
+        for sample, example in zip(samples, expected("tfrecord-plain"), strict=True):
+            assert sample["fields"]["record"] == example["fields"]["record"]
+            sample["features"] = example["features"]
     if name == "wds-wids":  # its reader keeps the dot before a field's name
         for sample in samples:
             sample["fields"] = {f.removeprefix("."): v for f, v in sample["fields"].items()}
@@ -98,7 +112,8 @@ def agrees(known, value):
 def check_features(known, values):
     """Features of an Example, or of a SequenceExample's context, with the natural values of the columns."""
     for name, feature in known.items():
-        if name.startswith("seq:"):  # lists of features are in the record only
+        if name.startswith("seq:"):
+            check_steps(feature, values[name.removeprefix("seq:")])
             continue
         value = values[name.removeprefix("ctx:")]
         if feature["type"] == "bytes_list":
@@ -106,6 +121,19 @@ def check_features(known, values):
         else:
             array = np.asarray(value, feature["dtype"])
             assert fingerprint(array.tobytes()) == (feature["len"], feature["sha256"])
+
+
+def check_steps(known, value):
+    """A feature list: an array where all steps have as many numbers, else JSON with base64 text."""
+    assert len(value) == len(known)
+    for step, want in zip(value, known, strict=True):
+        if want["type"] == "bytes_list":
+            (only,) = want["values"]  # in the fixture
+            assert fingerprint(base64.b64decode(step)) == (only["len"], only["sha256"])
+        else:
+            array = np.asarray(step)
+            assert (array.dtype.name, list(array.shape)) == (want["dtype"], want["shape"])
+            assert fingerprint(array.tobytes()) == (want["len"], want["sha256"])
 
 
 def fingerprint(content):
@@ -138,7 +166,7 @@ def test_samples_one_by_one(fixture_server, name):
                 assert (array.dtype.name, list(array.shape)) == (known["dtype"], known["shape"])
                 assert fingerprint(array.tobytes()) == (known["len"], known["sha256"])
                 del raw[field]
-            if name.startswith("tfrecord"):
+            if "features" in line:
                 check_features(line["features"], ds[i])
                 raw = {"record": raw["record"]}
             if "jsonl" in name:  # columns of JSON keys beside the line
