@@ -20,7 +20,7 @@ LOADS = {
     "ResNet-50-like": (224.0, 400, 114_660, 4000),
     "UNet3D-like": (323.0, 7, 64 << 20, 28),
 }
-SECONDS = 25.0
+SECONDS = 15.0
 
 
 class Files(torch.utils.data.Dataset):

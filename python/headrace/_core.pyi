@@ -334,12 +334,17 @@ class LooseRow:
     """The bytes of one row, as a buffer."""
 
 class LooseColumn:
-    """
-    A column of bytes that lie where they were received; see headrace.Ragged.
-    """
+    """A column whose rows lie where they were received; see headrace.Ragged."""
 
     @property
     def nbytes(self) -> int: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of all rows in one array; of rows that differ (elements,)."""
+
+    @property
+    def dtype(self) -> str: ...
 
     def __len__(self) -> int: ...
 
@@ -491,6 +496,11 @@ class Cuda:
     def ring(self, slots: int, slot_bytes: int) -> DeviceRing: ...
 
     def stats(self) -> dict[str, int]: ...
+
+def cuda_devices() -> int:
+    """
+    How many GPUs this process sees (CUDA_VISIBLE_DEVICES is the driver's to read).
+    """
 
 def stop_cuda() -> None:
     """

@@ -12,9 +12,11 @@ import logging
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from headrace import _core
+from headrace.device_threads import quiet_threads
 from headrace.errors import OptionError
 from headrace.options import Faults
 
@@ -45,7 +47,8 @@ class Device:
         depth: batches that are on the GPU or on their way before they are asked for.
         direct: large stored samples (256 KiB and more, as raw bytes) are received into page-locked
             memory and gathered from there by the copy itself.
-        nice: niceness of headrace's threads, so that the trainer's come first.
+        nice: niceness of headrace's threads, so that the trainer's come first. Threads are the
+            process's: what one loader asks for holds for all.
         cores: the CPU cores that headrace's threads may use.
     """
 
@@ -56,7 +59,7 @@ class Device:
     depth: int = 2
     direct: bool = True
     nice: int | None = None
-    cores: frozenset[int] | tuple[int, ...] | Iterable[int] | None = None
+    cores: Iterable[int] | None = None
 
 
 class Placement:
@@ -79,10 +82,7 @@ class Placement:
 
     def quiet_threads(self) -> None:
         """What ``nice=`` and ``cores=`` ask for, of the threads that run now."""
-        if self.device.nice is not None or self.device.cores is not None:
-            from headrace.device_movers import quiet_threads
-
-            quiet_threads(self.device.nice, self.device.cores)
+        quiet_threads(self.device)
 
     def ordinal(self) -> int:
         """The number of a cuda place, as this process counts GPUs."""
@@ -94,11 +94,22 @@ class Placement:
             import torch
 
             return torch.cuda.current_device()
-        return int(os.environ.get("LOCAL_RANK", "0"))
+        return rank_ordinal()
 
     def __str__(self) -> str:
         ring = f", ring of {self.device.ring}" if self.device.ring else ""
         return f"{self.place} ({self.arrays}{ring})"
+
+
+def rank_ordinal() -> int:
+    """The GPU of this rank among those that the process sees: the one of LOCAL_RANK, or the only
+    one, where the launcher gave each rank its own (CUDA_VISIBLE_DEVICES).
+
+    Raises:
+        UnsupportedError: no driver, or no GPU.
+    """
+    rank = int(os.environ.get("LOCAL_RANK", "0"))
+    return 0 if rank > 0 and _core.cuda_devices() == 1 else rank
 
 
 def place(value: Any, faults: Faults) -> Placement | None:
@@ -109,6 +120,7 @@ def place(value: Any, faults: Faults) -> Placement | None:
     faults.count("depth", device.depth, least=1)
     if device.ring is not None:
         faults.count("ring", device.ring, least=1)
+    device = _check_threads(device, faults)
     where = _resolve_auto(device) if device.place == "auto" else device.place
     has_torch = importlib.util.find_spec("torch") is not None
     arrays = device.arrays or ("torch" if has_torch else "dlpack")
@@ -121,6 +133,19 @@ def place(value: Any, faults: Faults) -> Placement | None:
     elif arrays == "torch":
         _check_torch_cuda(where, faults)
     return Placement(device, where, arrays)
+
+
+def _check_threads(device: Device, faults: Faults) -> Device:
+    """With cores that may be read more than once."""
+    nice, cores = device.nice, device.cores
+    if nice is not None and not (isinstance(nice, int) and -20 <= nice <= 19):
+        faults.add(f"nice={nice!r} is not a niceness (0: as the trainer; 19: behind all)")
+    if cores is None:
+        return device
+    found = frozenset(cores) if isinstance(cores, Iterable) else frozenset()
+    if not found or any(not isinstance(core, int) or core < 0 for core in found):
+        faults.add(f"cores={cores!r}: numbers of CPU cores are needed, at least one")
+    return replace(device, cores=found)
 
 
 def _check_torch_cuda(where: str, faults: Faults) -> None:
@@ -138,8 +163,6 @@ def _check_torch_cuda(where: str, faults: Faults) -> None:
 
 def _resolve_auto(device: Device) -> str:
     """A GPU where one can be used; else the CPU, with the reason in the log."""
-    from headrace import _core
-
     if device.arrays in (None, "torch") and importlib.util.find_spec("torch") is not None:
         import torch
 
@@ -148,7 +171,7 @@ def _resolve_auto(device: Device) -> str:
         log.warning("device='auto': torch sees no CUDA device; batches are CPU tensors")
         return "cpu"
     try:
-        _core.Cuda(int(os.environ.get("LOCAL_RANK", "0")))
+        _core.Cuda(rank_ordinal())
     except Exception as fault:
         raise OptionError(
             f"make loader: device='auto' with arrays={device.arrays or 'dlpack'!r} found no GPU "

@@ -16,7 +16,6 @@ from __future__ import annotations
 import atexit
 import importlib
 import logging
-import os
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,7 +32,7 @@ from headrace.ragged import Ragged
 if TYPE_CHECKING:
     from headrace.device import Placement
 
-__all__ = ["DlpackMover", "Mover", "PlainMover", "TorchMover", "make_mover", "quiet_threads"]
+__all__ = ["DlpackMover", "Mover", "PlainMover", "TorchMover", "make_mover"]
 
 log = logging.getLogger("headrace")
 
@@ -306,12 +305,13 @@ class _Source:
 class _LooseSource:
     """Rows that lie where they were received; the copy gathers them."""
 
-    dtype = np.dtype(np.uint8)
+    __slots__ = ("column", "dtype", "nbytes", "shape")
 
     def __init__(self, column: _core.LooseColumn) -> None:
         self.column = column
-        self.nbytes: int = column.nbytes
-        self.shape = (column.nbytes,)
+        self.dtype = np.dtype(column.dtype)
+        self.nbytes = column.nbytes
+        self.shape = column.shape
 
 
 class _RaggedSource:
@@ -346,6 +346,9 @@ def _stage(column: Any, sources: list[Any], host: Any) -> Any:
         if column.device.type != "cpu":
             return column  # the transform brought it where it wants it
         column = column.numpy()
+    if isinstance(column, _core.LooseColumn):
+        sources.append(_LooseSource(column))
+        return _Source(len(sources) - 1)
     if isinstance(column, np.ndarray):
         if column.dtype.kind not in "biuf":
             return column
@@ -370,30 +373,3 @@ def _each(column: Any, change: Callable[[Any], Any]) -> Any:
             return column
         return Ragged(change(column.values), change(column.offsets), column.kind, column.shapes)
     return column if isinstance(column, np.ndarray) else change(column)
-
-
-def quiet_threads(nice: int | None, cores: Any) -> int:
-    """Lowers headrace's threads against the trainer's; how many there are.
-
-    Args:
-        nice: niceness to set, or None.
-        cores: the cores they may use, or None.
-    """
-    wanted = None if cores is None else set(cores)
-    count = 0
-    for name in os.listdir("/proc/self/task"):
-        try:
-            with open(f"/proc/self/task/{name}/comm", encoding="ascii") as file:
-                if not file.read().startswith("hr-"):
-                    continue
-            if nice is not None:
-                os.setpriority(os.PRIO_PROCESS, int(name), nice)
-            if wanted is not None:
-                os.sched_setaffinity(int(name), wanted)
-        except FileNotFoundError:
-            continue  # ended meanwhile
-        except OSError as fault:
-            log.warning("set nice=%s, cores=%s of a thread: %s", nice, wanted, fault)
-            break
-        count += 1
-    return count

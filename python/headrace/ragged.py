@@ -74,10 +74,7 @@ class Ragged:
     def nbytes(self) -> int:
         """Bytes held: values, offsets and shapes."""
         shapes = 0 if self.shapes is None else int(self.shapes.nbytes)
-        values = self._values
-        loose = isinstance(values, _core.LooseColumn)
-        held = int(self.offsets[-1]) if loose else int(values.nbytes)
-        return held + int(self.offsets.nbytes) + shapes
+        return int(self._values.nbytes) + int(self.offsets.nbytes) + shapes
 
     @property
     def lengths(self) -> npt.NDArray[np.int64]:
@@ -165,9 +162,7 @@ class Ragged:
         return cls(values, _offsets([array.size for array in arrays]), "array", shapes)
 
     def __repr__(self) -> str:
-        loose = isinstance(self._values, _core.LooseColumn)
-        dtype = "uint8" if loose else self._values.dtype
-        return f"Ragged({len(self)} rows, {self.kind}, {dtype}, {self.nbytes:,} bytes)"
+        return f"Ragged({len(self)} rows, {self.kind}, {self._values.dtype}, {self.nbytes:,} bytes)"
 
 
 def _offsets(lengths: Sequence[int]) -> npt.NDArray[np.int64]:

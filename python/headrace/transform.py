@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from headrace.batch import Batch
+from headrace.device_threads import quiet_own_thread
 from headrace.errors import OptionError
 from headrace.ragged import Ragged
 from headrace.randomness import sample_randomness
@@ -136,7 +137,9 @@ def make_transformer(
         made.seeds = seeds
         return made
     if not options.workers:
-        return Transformer(options.transform, options.collate, seeds, default_threads())
+        device = None if options.device is None else options.device.device
+        first = quiet_own_thread(device)
+        return Transformer(options.transform, options.collate, seeds, default_threads(), first)
     from headrace.workers.transformer import WorkerTransformer
 
     return WorkerTransformer(
@@ -157,12 +160,16 @@ class Transformer:
         collate_rows: Callable[[Sequence[Any]], Any] | None,
         seeds: Sequence[int],
         threads: int,
+        first: Callable[[], None] | None = None,
     ) -> None:
+        """``first`` is what each thread calls first."""
         self.seeds = seeds
         self._transform = transform
         self._collate = collate_rows or collate
         self._threads = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="headrace-transform")
+        self._pool = ThreadPoolExecutor(
+            threads, thread_name_prefix="headrace-transform", initializer=first
+        )
 
     def submit(self, batch: Batch, stream: Any = None) -> _Work:
         """Starts work on a batch, cut into one run of rows a thread."""

@@ -186,6 +186,12 @@ void bind_device(nb::module_& m) {
       .def("take", &take, "bytes"_a)
       .def("ring", &make_ring, "slots"_a, "slot_bytes"_a)
       .def("stats", &stats, nb::sig("def stats(self) -> dict[str, int]"));
+  m.def("cuda_devices", [] {
+    nb::gil_scoped_release unlocked;
+    auto driver = CudaDriver::load();
+    nb::gil_scoped_acquire locked;
+    return unwrap(std::move(driver))->devices();
+  }, "How many GPUs this process sees (CUDA_VISIBLE_DEVICES is the driver's to read).");
   m.def("stop_cuda", [] {
     nb::gil_scoped_release unlocked;
     CudaCopier::stop_all();

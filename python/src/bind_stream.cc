@@ -132,26 +132,22 @@ const char* ragged_kind(FieldKind kind) {
 }
 
 // (values or LooseColumn, offsets, kind, shapes or None): what headrace.Ragged is made of.
-nb::object ragged(const Column& column, nb::handle owner) {
+nb::object ragged(const std::shared_ptr<BatchData>& batch, const Column& column, nb::handle owner) {
   const size_t elements = column.values.size() / dtype_size(column.dtype);
   nb::object shapes = nb::none();
   if (column.ndim != 1) {
     shapes = array_over(column.shapes.data(), {column.offsets.size() - 1, column.ndim}, Dtype::kI64, owner);
   }
-  return nb::make_tuple(array_over(column.values.data(), {elements}, column.dtype, owner),
+  return nb::make_tuple(column.loose() ? loose_column(batch, column)
+                                       : array_over(column.values.data(), {elements}, column.dtype, owner),
                         array_over(column.offsets.data(), {column.offsets.size()}, Dtype::kI64, owner),
                         ragged_kind(column.kind), shapes);
 }
 
-nb::object loose(const std::shared_ptr<BatchData>& batch, const Column& column, nb::handle owner) {
-  return nb::make_tuple(loose_column(batch, column),
-                        array_over(column.offsets.data(), {column.offsets.size()}, Dtype::kI64, owner),
-                        ragged_kind(column.kind), nb::none());
-}
 
 nb::object as_python(const std::shared_ptr<BatchData>& batch, const Column& column, nb::handle owner) {
-  if (column.loose()) return loose(batch, column, owner);
-  if (column.ragged) return ragged(column, owner);
+  if (column.ragged) return ragged(batch, column, owner);
+  if (column.loose()) return loose_column(batch, column);
   const uint64_t rows = batch->rows;
   std::vector<size_t> shape{rows};
   for (uint32_t i = 0; i < column.row_shape.ndim(); ++i) shape.push_back(column.row_shape[i]);
@@ -170,7 +166,7 @@ nb::object as_python(const BatchStream::Delivered& delivered, bool pinned) {
   out["columns"] = columns;
   if (pinned) out["host"] = HostBatch{batch};
   out["ids"] = array_over(batch->ids.data(), {batch->rows}, Dtype::kI64, owner);
-  out["keys"] = ragged(batch->sample_keys, owner);
+  out["keys"] = ragged(batch, batch->sample_keys, owner);
   out["epochs"] = array_over(batch->epochs.data(), {batch->rows}, Dtype::kI64, owner);
   out["sources"] = batch->sources.empty()
                        ? nb::none()

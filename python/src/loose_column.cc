@@ -54,10 +54,27 @@ nb::object loose_column(std::shared_ptr<BatchData> batch, const Column& column) 
   return nb::cast(LooseColumn{std::move(batch), &column});
 }
 
+uint64_t bytes_of(const LooseColumn& self) {
+  uint64_t bytes = 0;
+  for (const Bytes row : self.column->rows) bytes += row.size();
+  return bytes;
+}
+
+nb::tuple shape_of(const LooseColumn& self) {
+  const Column& column = *self.column;
+  nb::list out;
+  out.append(column.ragged ? static_cast<uint64_t>(column.offsets.back()) : self.batch->rows);
+  for (uint32_t i = 0; !column.ragged && i < column.row_shape.ndim(); ++i) out.append(column.row_shape[i]);
+  return nb::tuple(out);
+}
+
 void bind_loose(nb::module_& m) {
   nb::class_<LooseRow>(m, "LooseRow", nb::type_slots(kRowSlots), "The bytes of one row, as a buffer.");
-  nb::class_<LooseColumn>(m, "LooseColumn", "A column of bytes that lie where they were received; see headrace.Ragged.")
-      .def_prop_ro("nbytes", [](const LooseColumn& self) { return static_cast<uint64_t>(self.column->offsets.back()); })
+  nb::class_<LooseColumn>(m, "LooseColumn", "A column whose rows lie where they were received; see headrace.Ragged.")
+      .def_prop_ro("nbytes", &bytes_of)
+      .def_prop_ro("shape", &shape_of, "Of all rows in one array; of rows that differ (elements,).",
+                   nb::sig("def shape(self) -> tuple[int, ...]"))
+      .def_prop_ro("dtype", [](const LooseColumn& self) { return std::string(dtype_name(self.column->dtype)); })
       .def("__len__", [](const LooseColumn& self) { return self.column->rows.size(); })
       .def("view", &view, "row"_a, "The row, writable, without a copy.",
            nb::sig("def view(self, row: int) -> memoryview"))

@@ -122,27 +122,44 @@ Status AssemblyRun::find_sources() {
   return {};
 }
 
+// A column's rows where they lie; none where it may not be loose.
+std::vector<Bytes> AssemblyRun::rows_in_place(size_t column) const {
+  const LooseWish& wish = *assembler_->options_.loose;
+  const FieldKind kind = assembler_->decodes()[column].kind;
+  const bool array = kind == FieldKind::kNpy || kind == FieldKind::kMdsArray;
+  if (kind != FieldKind::kBytes && !(array && wish.arrays())) return {};
+  std::vector<Bytes> rows;
+  uint64_t bytes = 0;
+  for (uint64_t row = 0; row < request_.rows.size(); ++row) {
+    const std::optional<Bytes> found = reader_.in_place(row, column);
+    if (!found) return {};
+    bytes += rows.emplace_back(*found).size();
+  }
+  if (bytes < rows.size() * wish.row_bytes_min()) return {};
+  return rows;
+}
+
 // Columns of large stored bytes stay where they are, if little else stays with them: what the user holds of a batch
 // should not be much more than what is in it.
 void AssemblyRun::find_loose() {
   const std::shared_ptr<LooseWish>& wish = assembler_->options_.loose;
   if (!wish || !wish->granted() || !request_.own || bad_ > 0) return;
-  const uint64_t rows = request_.rows.size();
-  std::vector<size_t> found;
   uint64_t bytes = 0;
   for (size_t c = 0; c < assembler_->decodes().size(); ++c) {
-    if (assembler_->decodes()[c].kind != FieldKind::kBytes) continue;
-    uint64_t column_bytes = 0;
-    for (uint64_t row = 0; row < rows; ++row) column_bytes += reader_.form(row, c).elements;
-    if (column_bytes < rows * wish->row_bytes_min()) continue;
-    found.push_back(c);
-    bytes += column_bytes;
+    std::vector<Bytes> rows = rows_in_place(c);
+    if (rows.empty()) continue;
+    for (const Bytes row : rows) bytes += row.size();
+    loose_.emplace(c, std::move(rows));
   }
-  if (bytes < request_.own->bytes() / 4 * 3) return;
-  for (size_t c : found) {
-    layout_->keep_loose(c);
-    reader_.leave_out(c);
+  if (bytes < request_.own->bytes() / 4 * 3) loose_.clear();
+  for (const auto& [column, rows] : loose_) {
+    layout_->keep_loose(column);
+    reader_.leave_out(column);
   }
+}
+
+void AssemblyRun::place_loose() {
+  for (auto& [column, rows] : loose_) batch_->columns[column].rows = std::move(rows);
 }
 
 void AssemblyRun::take_slot() {
@@ -164,6 +181,7 @@ void AssemblyRun::take_slot() {
   batch_->position = request_.position;
   layout_->place_fixed(slot.bytes(), *batch_);
   layout_->place_ragged(slot.bytes().subspan(layout_->fixed_bytes()), sources_, *batch_);
+  place_loose();
   batch_->slots.push_back(std::move(slot));
   step_ = Step::kWrite;
   go_on();
@@ -179,10 +197,7 @@ void AssemblyRun::write_row(uint64_t row, ImageScratch& scratch) {
   write_key(row);
   if (sources_[row] != row) return;  // a hole: copied when the rest is there
   for (size_t c = 0; c < batch_->columns.size(); ++c) {
-    if (batch_->columns[c].loose()) {
-      batch_->columns[c].rows[row] = reader_.stored(row, c).first(reader_.form(row, c).elements);
-      continue;
-    }
+    if (batch_->columns[c].loose()) continue;
     const MutableBytes out = BatchLayout::row_of(batch_->columns[c], batch_->rows, row);
     faults_[row] = reader_.write(row, c, out, scratch);
     if (!faults_[row].ok()) return;
@@ -211,7 +226,7 @@ void AssemblyRun::take_second_slot() {
   for (uint64_t row = 0; row < batch_->rows; ++row) {
     write_key(row);
     for (size_t c = 0; c < before.size(); ++c) {
-      if (!before[c].ragged || sources_[row] != row) continue;
+      if ((!before[c].ragged && !before[c].loose()) || sources_[row] != row) continue;
       const Bytes from =
           before[c].loose() ? before[c].rows[row] : Bytes(BatchLayout::row_of(before[c], batch_->rows, row));
       const MutableBytes to = BatchLayout::row_of(batch_->columns[c], batch_->rows, row);

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <optional>
 
 #include "batch/assembler.h"
@@ -44,7 +45,9 @@ class AssemblyRun final : public Assembly, public std::enable_shared_from_this<A
   void write_key(uint64_t row);
 
   Status find_sources();
+  std::vector<Bytes> rows_in_place(size_t column) const;
   void find_loose();
+  void place_loose();
   void take_slot();
   void after_write();
   void take_second_slot();
@@ -59,6 +62,7 @@ class AssemblyRun final : public Assembly, public std::enable_shared_from_this<A
   std::vector<Status> faults_;     // one a row; each written by the piece that has the row
   std::vector<uint64_t> sources_;  // of each row: the row whose data it holds
   uint64_t bad_ = 0;
+  std::map<size_t, std::vector<Bytes>> loose_;  // of loose columns: their rows
   std::atomic<uint64_t> pieces_left_{0};
   std::shared_ptr<BatchData> batch_;
   std::vector<SkippedRow> skipped_;

@@ -29,7 +29,7 @@ struct Column {
   std::span<int64_t> offsets;  // ragged columns: B + 1
   uint32_t ndim = 1;           // ragged columns: dimensions of each row
   std::span<int64_t> shapes;   // ragged columns with ndim != 1: [B, ndim]
-  // A loose column (ragged, kBytes): row i is rows[i], and `values` is empty.
+  // A loose column (ragged kBytes, or arrays): row i is rows[i], not aligned, and `values` is empty.
   std::vector<Bytes> rows;
   bool loose() const { return !rows.empty(); }
 };

@@ -119,7 +119,7 @@ Status BatchLayout::measure(const std::vector<uint64_t>& sources) {
       if (form.ndim != 1) ragged.add(n * form.ndim * sizeof(int64_t));
     }
     if (form.loose) form.bytes = 0;
-    (form.ragged ? ragged : fixed).add(form.bytes);
+    (form.ragged || form.late ? ragged : fixed).add(form.bytes);
   }
   fixed_bytes_ = fixed.size();
   ragged_bytes_ = ragged.size();
@@ -143,7 +143,7 @@ void BatchLayout::place_fixed(MutableBytes memory, BatchData& batch) const {
     column.ragged = forms_[c].ragged;
     if (column.ragged) continue;
     column.row_shape = forms_[c].shape;
-    column.values = parts.take<std::byte>(forms_[c].bytes);
+    if (!forms_[c].late) column.values = parts.take<std::byte>(forms_[c].bytes);
   }
 }
 
@@ -165,13 +165,17 @@ void BatchLayout::place_ragged(MutableBytes memory, const std::vector<uint64_t>&
   }
   for (size_t c = 0; c < forms_.size(); ++c) {
     const ColumnForm& form = forms_[c];
-    if (!form.ragged) continue;
+    if (!form.ragged && !form.late) continue;
     Column& column = batch.columns[c];
+    column.rows.clear();
+    if (!form.ragged) {
+      column.values = parts.take<std::byte>(form.bytes);
+      continue;
+    }
     column.ndim = form.ndim;
     column.offsets = parts.take<int64_t>(n + 1);
     if (form.ndim != 1) column.shapes = parts.take<int64_t>(n * form.ndim);
     column.values = parts.take<std::byte>(form.bytes);
-    column.rows.assign(form.loose ? n : 0, {});
     column.offsets[0] = 0;
     for (uint64_t row = 0; row < n; ++row) {
       const RowForm& here = reader_.form(sources[row], c);

@@ -21,8 +21,8 @@ class BatchLayout {
   BatchLayout(const std::vector<FieldDecode>& decodes, const std::vector<BatchRow>& rows,
               const RowReader& reader, std::vector<Status>& faults, bool mixed = false);
 
-  // The values of a ragged column of bytes are not laid out: they stay where they are.
-  void keep_loose(size_t column) { forms_[column].loose = true; }
+  // The values of the column are not laid out: they stay where they are.
+  void keep_loose(size_t column) { forms_[column].loose = forms_[column].late = true; }
   void join_all();
 
   // `sources[i]` is the row whose data row i holds. kExhausted when a size does not fit in 63 bits.
@@ -44,6 +44,7 @@ class BatchLayout {
   struct ColumnForm {
     bool ragged = false;
     bool loose = false;
+    bool late = false;  // loose, or was: laid out with the ragged ones, as joined rows need a place that late
     Dtype dtype = Dtype::kU8;
     Shape shape;         // fixed
     uint64_t bytes = 0;  // values of the whole column

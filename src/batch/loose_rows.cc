@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "batch/loose_rows.h"
 
+#include <numeric>
+
 #include "base/stream_copy.h"
 #include "batch/column.h"
 
 namespace headrace {
 
 JoinedRows::JoinedRows(const Column& column, const LooseRows& from) {
-  const auto size = static_cast<uint64_t>(column.offsets.back());
+  const uint64_t size = std::accumulate(column.rows.begin(), column.rows.end(), uint64_t{0},
+                                        [](uint64_t sum, Bytes row) { return sum + row.size(); });
   from.wish->ask_joined();
   slot_ = from.slots->take(size);
   if (slot_) {

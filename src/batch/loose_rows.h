@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Rows that stay where they were received: stored bytes of large samples cost nothing to hand over, where a copy into
-// one column costs 0.09 CPU-s/GB and memory for both. Who wants them in one array has them joined (join_rows), and from
-// then on the assembler joins them itself, on the workers.
+// one column costs 0.09 CPU-s/GB and memory for both; so do the values of arrays, where a GPU's copy gathers them. Who
+// wants them in one array has them joined (JoinedRows); from then on the assembler joins them itself, on the workers.
 #pragma once
 
 #include <atomic>
@@ -26,17 +26,23 @@ class RowMemory {
   virtual void leave_budget() = 0;     // as Buffer::leave_budget, of all of it
 };
 
+struct LooseOptions {
+  uint64_t row_bytes_min = kLooseRowBytes;  // mean length from which rows may stay
+  // Of arrays, too: for who takes columns by their rows, as numpy cannot.
+  bool arrays = false;
+};
+
 // Whether loose rows are wanted; one for all batches of a stream. Any thread.
 class LooseWish {
  public:
-  // `row_bytes_min`: mean length from which rows may stay.
-  explicit LooseWish(uint64_t row_bytes_min = kLooseRowBytes) : row_bytes_min_(row_bytes_min) {}
-  uint64_t row_bytes_min() const { return row_bytes_min_; }
+  explicit LooseWish(LooseOptions options = {}) : options_(options) {}
+  uint64_t row_bytes_min() const { return options_.row_bytes_min; }
+  bool arrays() const { return options_.arrays; }
   bool granted() const { return !joined_.load(std::memory_order_relaxed); }
   void ask_joined() { joined_.store(true, std::memory_order_relaxed); }
 
  private:
-  const uint64_t row_bytes_min_;
+  const LooseOptions options_;
   std::atomic<bool> joined_{false};
 };
 

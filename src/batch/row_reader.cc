@@ -101,6 +101,12 @@ Status RowReader::measure(uint64_t row) {
   return {};
 }
 
+std::optional<Bytes> RowReader::in_place(uint64_t row, size_t column) const {
+  const FieldDecode& how = decode(row, column);
+  if (how.kind == FieldKind::kBytes) return stored(row, column);
+  return values_in_place(how, stored(row, column));
+}
+
 Status RowReader::write(uint64_t row, size_t column, MutableBytes out,
                         ImageScratch& scratch) const {
   const Status status =

@@ -58,6 +58,8 @@ class RowReader {
   const RowForm& form(uint64_t row, size_t column) const {
     return forms_[row * measured_count_ + measured_[column]];
   }
+  // What a loose column has of the row; nothing: it has to be written. After measure().
+  std::optional<Bytes> in_place(uint64_t row, size_t column) const;
   // Of a loose column write() is not called.
   void leave_out(size_t column) { left_out_[column] = true; }
   bool is_measured(size_t column) const { return measured_[column] != kNotMeasured; }

@@ -214,6 +214,16 @@ Result<ValueForm> measure_field(const FieldDecode& decode, Bytes stored) {
   return ValueForm{array.dtype, array.shape, array.values.size()};
 }
 
+std::optional<Bytes> values_in_place(const FieldDecode& decode, Bytes stored) {
+  if (!is_array(decode.kind) || decode.is_null(stored)) return std::nullopt;
+  const Result<ArrayView> array = wanted_array(decode, stored);
+  if (!array.ok()) return std::nullopt;
+  const ArrayView& view = array.value();
+  // Of one dimension or none, and of single bytes, both orders are the same.
+  const bool turned = (view.fortran_order && view.shape.ndim() > 1) || (view.big_endian && dtype_size(view.dtype) > 1);
+  return turned ? std::nullopt : std::optional(view.values);
+}
+
 Status decode_field(const FieldDecode& decode, Bytes stored, uint64_t random_key, MutableBytes out,
                     ImageScratch& scratch) {
   if (decode.is_null(stored) && !out.empty()) return decode_null(decode, out);

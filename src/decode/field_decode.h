@@ -78,6 +78,10 @@ Status check_kept_bytes(FieldKind kind, Bytes stored);
 // not.
 Result<ValueForm> measure_field(const FieldDecode& decode, Bytes stored);
 
+// The values of an array (kNpy, kMdsArray) where they lie, if nothing has to be done to them: of the column's dtype and
+// shape, little-endian, C order. Nothing: other kinds and orders, and faults, which decode_field() names.
+std::optional<Bytes> values_in_place(const FieldDecode& decode, Bytes stored);
+
 // Writes the row at `out`, which has exactly the form's bytes (fixed, or measured before). Safe on
 // any bytes; what is at `out` after an error is undefined.
 Status decode_field(const FieldDecode& decode, Bytes stored, uint64_t random_key, MutableBytes out,

@@ -84,9 +84,7 @@ struct Api {
   Code (*stream_synchronize)(Stream stream);
   Code (*event_create)(Event* event, unsigned flags);
   Code (*event_record)(Event event, Stream stream);
-  Code (*event_query)(Event event);
   Code (*event_synchronize)(Event event);
-  Code (*event_destroy)(Event event);
   Code (*mem_alloc)(DevicePtr* at, size_t bytes);
   Code (*mem_free)(DevicePtr at);
   Code (*host_register)(void* at, size_t bytes, unsigned flags);

@@ -86,11 +86,11 @@ Status CudaCopier::start() {
 }
 
 // Recorded on the consumer's thread: what it queues after this call is not waited for.
-Status CudaCopier::record_after(CopyRequest& request) {
+Status CudaCopier::record_after(const CopyRequest& request, Events& recorded) {
   if (!HR_FAILPOINT("device.target_guard").ok()) return {};
   for (const uintptr_t stream : request.after) {
     HR_TRY_ASSIGN(const cuda::Event event, device_.take_event());
-    request.before.push_back(event);
+    recorded.push_back(event);
     HR_TRY(device_.driver().check(device_.api().event_record(event, stream_of(stream)),
                                   "record an event on the consumer's stream"));
   }
@@ -100,44 +100,50 @@ Status CudaCopier::record_after(CopyRequest& request) {
 Result<std::shared_ptr<Copy>> CudaCopier::submit(CopyRequest request) {
   const CudaDevice::Current current(device_);
   HR_TRY(current.status());
-  if (Status status = record_after(request); !status.ok()) {
-    for (cuda::Event event : request.before) device_.give_event(event);
+  Events recorded;
+  if (Status status = record_after(request, recorded); !status.ok()) {
+    for (cuda::Event event : recorded) device_.give_event(event);
     return status;
   }
   std::shared_ptr<Copy> copy(new Copy(device_));
-  issuing_->post([this, promise = Copy::Promise(copy), request = std::move(request)]() mutable {
-    issue(promise.keep(), std::move(request));
+  issuing_->post([this, promise = Copy::Promise(copy), request = std::move(request),
+                  recorded = std::move(recorded)]() mutable {
+    issue(promise.keep(), std::move(request), recorded);
   });
   return copy;
 }
 
-Status CudaCopier::issue_in_order(CopyRequest& request, cuda::Event& event) {
+Status CudaCopier::wait_in_order(const Events& events) {
+  for (cuda::Event event : events) {
+    HR_TRY(device_.driver().check(device_.api().stream_wait_event(stream_, event, 0), "wait for the consumer"));
+  }
+  return {};
+}
+
+Status CudaCopier::issue_in_order(const CopyRequest& request, const Events& recorded, cuda::Event& event) {
   const CudaDevice::Current current(device_);
   Status status = current.status();
-  for (cuda::Event one : request.before) {
-    if (status.ok()) {
-      status = device_.driver().check(device_.api().stream_wait_event(stream_, one, 0), "wait for the consumer");
-    }
-    device_.give_event(one);  // the wait was taken: the event may be recorded again
-  }
+  if (status.ok()) status = wait_in_order(request.before);
+  if (status.ok()) status = wait_in_order(recorded);
+  for (cuda::Event one : recorded) device_.give_event(one);  // the wait was taken: it may be recorded again
   if (!current.status().ok()) return status;  // nothing was issued
   if (status.ok()) status = issue_parts(request);
   // Also behind a failure: what was issued before it still reads the sources.
   auto made = device_.take_event();
   if (!made.ok()) return status.ok() ? made.status() : status;
-  const Status recorded = device_.driver().check(device_.api().event_record(*made, stream_), "record a copy's end");
-  if (!recorded.ok()) {
+  const Status end = device_.driver().check(device_.api().event_record(*made, stream_), "record a copy's end");
+  if (!end.ok()) {
     device_.give_event(*made);
-    return status.ok() ? recorded : status;
+    return status.ok() ? end : status;
   }
   event = *made;
   return status;
 }
 
-void CudaCopier::issue(const std::shared_ptr<Copy>& copy, CopyRequest request) {
+void CudaCopier::issue(const std::shared_ptr<Copy>& copy, CopyRequest request, const Events& recorded) {
   const TimePoint began = SystemClock::instance().now();
   cuda::Event event = nullptr;
-  const Status status = issue_in_order(request, event);
+  const Status status = issue_in_order(request, recorded, event);
   {
     std::lock_guard lock(copy->mutex_);
     copy->event_ = event;

@@ -37,7 +37,7 @@ struct CopyRequest {
   std::shared_ptr<const void> hold;
   // What is queued on these streams may still use the targets' memory.
   std::vector<uintptr_t> after;
-  // The same, recorded already; given back to the device.
+  // The same, recorded already by who owns them and keeps them until the copy was issued or has failed.
   std::vector<cuda::Event> before;
   std::shared_ptr<const PinnedArena> arena;  // where the sources may lie; for what is counted
 };
@@ -94,9 +94,11 @@ class CudaCopier {
  private:
   explicit CudaCopier(CudaDevice& device) : device_(device) {}
   Status start();
-  Status record_after(CopyRequest& request);
-  void issue(const std::shared_ptr<Copy>& copy, CopyRequest request);
-  Status issue_in_order(CopyRequest& request, cuda::Event& event);
+  using Events = std::vector<cuda::Event>;
+  Status record_after(const CopyRequest& request, Events& recorded);
+  void issue(const std::shared_ptr<Copy>& copy, CopyRequest request, const Events& recorded);
+  Status wait_in_order(const Events& events);
+  Status issue_in_order(const CopyRequest& request, const Events& recorded, cuda::Event& event);
   Status issue_parts(const CopyRequest& request);
   Status finish(cuda::Event event, std::shared_ptr<const void> hold);
   Status issue_rows(const CopyRequest& request);

@@ -21,7 +21,10 @@ Result<DeviceMemory*> DeviceMemory::of(CudaCopier& copier) {
   DeviceMemory*& memory = (*memories)[&copier];
   if (memory == nullptr) {
     std::unique_ptr<DeviceMemory> made(new DeviceMemory(copier));
-    HR_TRY(made->start());
+    if (const Status status = made->start(); !status.ok()) {
+      made->drop_stream();
+      return status;
+    }
     memory = made.release();
   }
   return memory;
@@ -43,6 +46,13 @@ Status DeviceMemory::start() {
   // By default every synchronisation gives free memory back to the device, and the next batch asks for it again.
   uint64_t keep = UINT64_MAX;
   return device.driver().check(api.pool_set_attribute(pool_, cuda::kPoolReleaseThreshold, &keep), "make a memory pool");
+}
+
+// Of a start that failed: it may be tried again.
+void DeviceMemory::drop_stream() {
+  const CudaDevice::Current current(copier_.device());
+  if (freeing_ == nullptr || !current.status().ok()) return;
+  static_cast<void>(copier_.device().api().stream_destroy(freeing_));
 }
 
 Status DeviceMemory::allocate(uint64_t bytes, cuda::DevicePtr& at) {

@@ -51,6 +51,7 @@ class DeviceMemory {
  private:
   explicit DeviceMemory(CudaCopier& copier) : copier_(copier) {}
   Status start();
+  void drop_stream();
   Status allocate(uint64_t bytes, cuda::DevicePtr& at);
   void retire(cuda::DevicePtr at, const std::vector<uintptr_t>& streams);
   void free_behind(cuda::DevicePtr at, std::vector<cuda::Event> events);

@@ -47,7 +47,6 @@ std::shared_ptr<DeviceBlock> DeviceRing::take(std::string label, std::vector<cud
   best->label = std::move(label);
   best->taken = SystemClock::instance().now();
   before.insert(before.end(), best->before.begin(), best->before.end());
-  best->before.clear();
   const auto index = static_cast<size_t>(best - slots_.data());
   return std::make_shared<DeviceBlock>(
       best->at, slot_bytes_, [self = shared_from_this(), index](cuda::DevicePtr, std::vector<uintptr_t> streams) {
@@ -57,10 +56,28 @@ std::shared_ptr<DeviceBlock> DeviceRing::take(std::string label, std::vector<cud
       });
 }
 
+// The copies' stream goes behind those who read the slot before it was taken. The copy into it did that already, unless
+// it failed first: then they still read what the next copy will write.
+bool DeviceRing::wait_for_readers(size_t index) {
+  CudaDevice& device = copier_.device();
+  std::vector<cuda::Event> before;
+  {
+    std::lock_guard lock(mutex_);
+    before.swap(slots_[index].before);
+  }
+  bool waits = true;
+  for (cuda::Event event : before) {
+    waits = device.api().stream_wait_event(copier_.stream(), event, 0) == cuda::kSuccess && waits;
+    device.give_event(event);
+  }
+  return waits;
+}
+
 void DeviceRing::retire(size_t index, const std::vector<uintptr_t>& streams) {
   CudaDevice& device = copier_.device();
   const CudaDevice::Current current(device);
-  if (!current.status().ok()) return;  // stays held: nobody can say when it may be written
+  // Else it stays held: nobody can say when it may be written.
+  if (!current.status().ok() || !wait_for_readers(index)) return;
   std::vector<cuda::Event> events;
   if (DeviceMemory::record_all(device, streams, events)) {
     free_slot(index, std::move(events));

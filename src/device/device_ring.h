@@ -19,8 +19,8 @@ class DeviceRing : public std::enable_shared_from_this<DeviceRing> {
   ~DeviceRing();  // nothing is held any more: blocks hold the ring
   DeviceRing(const DeviceRing&) = delete;
 
-  // The slot that was free longest, and `before`: what must come to pass before it is written (for CopyRequest). Empty
-  // when all are held. `label` names the batch.
+  // The slot that was free longest, and `before`: what must come to pass before it is written (for CopyRequest; the
+  // ring keeps the events while the block lives). Empty when all are held. `label` names the batch.
   std::shared_ptr<DeviceBlock> take(std::string label, std::vector<cuda::Event>& before);
   // Returns when a slot is free, or after `wait`.
   bool wait_free(Nanos wait);
@@ -39,10 +39,11 @@ class DeviceRing : public std::enable_shared_from_this<DeviceRing> {
     uint64_t freed = 0;  // order in which they became free
     std::string label;
     TimePoint taken;
-    std::vector<cuda::Event> before;
+    std::vector<cuda::Event> before;  // behind what still reads it
   };
   DeviceRing(CudaCopier& copier, uint64_t slot_bytes) : copier_(copier), slot_bytes_(slot_bytes) {}
   void retire(size_t index, const std::vector<uintptr_t>& streams);
+  bool wait_for_readers(size_t index);
   void free_slot(size_t index, std::vector<cuda::Event> events);
 
   CudaCopier& copier_;

@@ -65,6 +65,7 @@ struct BatchStream::Impl {
   Status build();
   void take_sources();
   BatchPlanSpec plan_spec() const;
+  bool direct() const { return options.pinned && options.pinned->extents; }  // the GPU's copy gathers large samples
   Result<std::shared_ptr<BatchAssembler>> make_assembler();
   Status check_batch_fits(const BatchAssembler& assembler) const;
   Result<std::shared_ptr<Fetcher>> make_stream_engine(FetchDeps deps) const;
@@ -156,8 +157,8 @@ Result<std::shared_ptr<BatchAssembler>> BatchStream::Impl::make_assembler() {
   }
   AssemblerOptions assembler_options{.bad_samples = options.skip_bad ? BadSamples::kSkip : BadSamples::kRaise};
   std::shared_ptr<BufferSource> memory = buffers;
-  const bool direct = options.pinned && options.pinned->extents;  // large samples: gathered by the GPU's copy
-  if (direct) assembler_options.loose = std::make_shared<LooseWish>(kDirectBytes);
+  const LooseOptions large{.row_bytes_min = kDirectBytes, .arrays = true};
+  if (direct()) assembler_options.loose = std::make_shared<LooseWish>(large);
   if (!options.pinned && !options.shared) assembler_options.loose = std::make_shared<LooseWish>();
   if (options.shared) memory = shared = std::make_shared<MemfdPool>(budget, options.shared);
   if (options.pinned) memory = options.pinned->slots(budget);
@@ -244,8 +245,7 @@ Result<std::shared_ptr<Fetcher>> BatchStream::Impl::make_stream_engine(FetchDeps
 }
 
 void BatchStream::Impl::size_window(const BatchAssembler& assembler) {
-  const bool ragged =
-      std::ranges::any_of(assembler.decodes(), [](const FieldDecode& f) { return !fixed_form(f); });
+  const bool ragged = std::ranges::any_of(assembler.decodes(), [](const FieldDecode& f) { return !fixed_form(f); });
   const uint64_t slot =
       std::max<uint64_t>(1, assembler.fixed_bytes(options.batch) + (ragged ? options.batch * sample_bytes : 0));
   window = static_cast<uint32_t>(std::clamp<uint64_t>(kWindowBytes / slot, kWindowMin, kWindowMax));
@@ -255,7 +255,9 @@ void BatchStream::Impl::size_window(const BatchAssembler& assembler) {
   fetch.spare_bytes = budget->bytes_max() / kSpareShare;
   fetch.slot_bytes = slot;
   fetch.slots = window;
-  if (options.pinned && !ragged) {
+  const auto array = [](const FieldDecode& f) { return f.kind == FieldKind::kNpy || f.kind == FieldKind::kMdsArray; };
+  const bool large = slot / options.batch >= kDirectBytes;  // arrays then have no place in slots
+  if (options.pinned && !ragged && !(direct() && large && std::ranges::any_of(assembler.decodes(), array))) {
     const uint64_t bytes = assembler.fixed_bytes(options.batch) + options.batch * kKeyBytes;
     options.pinned->prepare(window + 2, SlotPool(options.pinned->slots(nullptr)).charge(bytes));  // 2 are being copied
   }

@@ -11,6 +11,7 @@
 #include <string>
 
 #include "base/checked.h"
+#include "sys/log.h"
 
 namespace headrace {
 namespace {
@@ -118,6 +119,16 @@ uint32_t local_ranks() {
     }
   }
   return 1;
+}
+
+std::optional<uint32_t> threads_wanted() {
+  const char* value = std::getenv("HEADRACE_THREADS");
+  if (value == nullptr || *value == 0) return std::nullopt;
+  if (const auto count = parse_decimal(value); count && *count >= 1 && *count <= 1024) {
+    return static_cast<uint32_t>(*count);
+  }
+  log_line(LogLevel::kWarning, "read HEADRACE_THREADS: not a number from 1 to 1024; the default is used");
+  return std::nullopt;
 }
 
 }  // namespace headrace

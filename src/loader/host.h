@@ -23,5 +23,7 @@ struct GroupLimits {
 GroupLimits group_limits(const std::string& root, const std::string& proc_cgroup);
 // LOCAL_WORLD_SIZE, or SLURM_NTASKS_PER_NODE, or 1.
 uint32_t local_ranks();
+// HEADRACE_THREADS: so many workers; unset where it is not, or no number from 1 to 1024 (which the log says).
+std::optional<uint32_t> threads_wanted();
 
 }  // namespace headrace

@@ -26,6 +26,7 @@ RuntimeOptions Runtime::defaults() {
   RuntimeOptions options;
   options.loops = std::clamp<uint32_t>(cores / (8 * ranks), 1, 4);
   options.workers = std::max<uint32_t>(1, cores / (2 * ranks));
+  if (const auto wanted = threads_wanted()) options.workers = *wanted;
   options.memory_bytes = std::min(kMemoryDefaultMax, usable_memory_bytes() / 4 / ranks);
   return options;
 }

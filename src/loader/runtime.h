@@ -36,8 +36,8 @@ class Runtime {
   ~Runtime();
 
   // The process's runtime. Defaults: loops = max(1, cores / (8 x local ranks)), workers = max(1, cores / (2 x local
-  // ranks)) with cores = affinity and cgroup quota, memory = 25 % of the cgroup's limit / local ranks, at most 4 GiB.
-  // Local ranks from LOCAL_WORLD_SIZE.
+  // ranks)) with cores = affinity and cgroup quota, or HEADRACE_THREADS, memory = 25 % of the cgroup's limit / local
+  // ranks, at most 4 GiB. Local ranks from LOCAL_WORLD_SIZE.
   static std::shared_ptr<Runtime> shared();
   // Defaults as shared() would use them.
   static RuntimeOptions defaults();

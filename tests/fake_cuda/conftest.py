@@ -59,13 +59,15 @@ def gpu(monkeypatch):
     fake.drain()
     fake.fail(0, 0)
     fake.forget()
-    fake.configure("seed=1")
+    fake.configure("seed=1 devices=2")
     from headrace import device, device_movers
 
     monkeypatch.setattr(device, "_check_torch_cuda", lambda where, faults: None)
     monkeypatch.setattr(device_movers, "TorchMemory", HostMemory)
-    HostMemory.consumer = HostMemory.consumer or fake.new_stream()
-    fake.consumer = HostMemory.consumer
+    for ordinal in (0, 1):
+        HostMemory.consumers.setdefault(ordinal, fake.new_stream(ordinal))
+    fake.consumers = HostMemory.consumers
+    fake.consumer = HostMemory.consumers[0]
     yield fake
     fake.drain()
     assert fake.violations == 0, fake.report

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -26,14 +27,14 @@ using fake::Stream;
 using fake::World;
 
 constexpr int kOk = 0, kInvalid = 1, kFull = 2, kNoDevice = 100, kBadDevice = 101, kNoContext = 201, kBadHandle = 400,
-              kNotFound = 500, kNotReady = 600, kNotSupported = 801;
+              kNotFound = 500;
 
 pid_t started_in = 0;
 bool initialised = false;
-uint64_t calls = 0, fail_at = 0;
+uint64_t calls = 0, fail_at = 0, nanos = 0;
+std::string fail_name;  // of the function whose calls fail_at counts; empty: all calls
+std::map<std::string_view, uint64_t> calls_of;  // names are literals of this file
 int fail_code = 0, sticky = 0;
-thread_local std::vector<void*> contexts;
-int context_body[64];
 
 World& world() { return World::instance(); }
 
@@ -47,20 +48,32 @@ class Call {
     }
     if (world().exited) world().violation(std::string(name) + " after the end");
     if (!initialised && needs_context) world().violation(std::string(name) + " before cuInit");
-    if (needs_context && contexts.empty()) {
+    if (needs_context && World::contexts().empty()) {
       world().violation(std::string(name) + " without a current context");
       refusal_ = kNoContext;
     }
-    if (++calls == fail_at) {
+    const uint64_t of_name = ++calls_of[name];
+    ++calls;
+    if (fail_name.empty() ? calls == fail_at : fail_name == name && of_name == fail_at) {
       refusal_ = fail_code;
       if (fail_code >= 700 && fail_code < 720) sticky = fail_code;
     }
     if (sticky != 0) refusal_ = sticky;
     if (refusal_ == 0) world().maybe_step();
   }
+  ~Call() {
+    if (began_ != 0) nanos += thread_nanos() - began_;
+  }
   int refusal() const { return refusal_; }
 
  private:
+  static uint64_t thread_nanos() {
+    timespec now{};
+    ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+  }
+
+  const uint64_t began_ = World::instance().options.timed ? thread_nanos() : 0;
   std::lock_guard<std::mutex> lock_;
   int refusal_ = 0;
 };
@@ -71,8 +84,8 @@ class Call {
 
 Event* event_of(void* handle) {
   auto found = world().events.find(handle);
-  if (found == world().events.end() || found->second->destroyed) {
-    world().violation("an event that is destroyed, or none");
+  if (found == world().events.end()) {
+    world().violation("an event that is none");
     return nullptr;
   }
   return found->second.get();
@@ -85,10 +98,21 @@ bool is_registered(const void* at, size_t bytes) {
   return static_cast<const char*>(at) + bytes <= static_cast<const char*>(found->first) + found->second;
 }
 
+// The driver refuses a stream of another context than the current one.
+Stream* stream_here(void* handle) {
+  Stream* found = world().find(handle);
+  if (found == nullptr || found->context == World::current()) return found;
+  world().violation("a stream of another device than the current one");
+  return nullptr;
+}
+
 // From page-locked memory the bytes are read when the copy runs, else now, as the driver does.
 int copy_to_device(uint64_t target, const void* source, size_t bytes, Stream& stream) {
   World& w = world();
   ++w.copies;
+  if (void* owner = w.context_of_memory(target); owner != nullptr && owner != stream.context) {
+    w.violation("a copy into another device's memory");
+  }
   w.touch(stream, target, bytes, true, "a copy");
   Op op;
   op.nanos = bytes / w.options.copy_rate;
@@ -147,19 +171,19 @@ EXPORT int cuDeviceGetAttribute(int* value, int attribute, int) {
 }
 EXPORT int cuDevicePrimaryCtxRetain(void** context, int device) {
   FAKE_CALL("cuDevicePrimaryCtxRetain", false);
-  *context = &context_body[device];
+  *context = World::context_of(device);
   return kOk;
 }
 EXPORT int cuCtxPushCurrent_v2(void* context) {
   FAKE_CALL("cuCtxPushCurrent", false);
-  contexts.push_back(context);
+  World::contexts().push_back(context);
   return kOk;
 }
 EXPORT int cuCtxPopCurrent_v2(void** context) {
   std::lock_guard lock(world().mutex);  // neither counted nor failing: nobody could do anything about it
-  if (contexts.empty()) return kNoContext;
-  *context = contexts.back();
-  contexts.pop_back();
+  if (World::contexts().empty()) return kNoContext;
+  *context = World::contexts().back();
+  World::contexts().pop_back();
   return kOk;
 }
 EXPORT int cuCtxSynchronize() {
@@ -177,7 +201,7 @@ EXPORT int cuStreamCreateWithPriority(void** stream, unsigned flags, int priorit
   FAKE_CALL("cuStreamCreateWithPriority");
   if (flags != 1) world().violation("a stream that is ordered with the legacy default stream");
   if (priority != 0) world().violation("a stream above the lowest priority");
-  *stream = world().new_stream();
+  *stream = world().new_stream(World::current());
   return kOk;
 }
 EXPORT int cuStreamDestroy_v2(void* stream) {
@@ -205,6 +229,7 @@ EXPORT int cuStreamSynchronize(void* stream) {
 EXPORT int cuEventCreate(void** event, unsigned) {
   FAKE_CALL("cuEventCreate");
   auto made = std::make_unique<Event>();
+  made->context = World::current();
   *event = made.get();
   world().events.emplace(*event, std::move(made));
   return kOk;
@@ -214,15 +239,11 @@ EXPORT int cuEventRecord(void* event, void* stream) {
   Stream* found = world().find(stream);
   Event* recorded = event_of(event);
   if (found == nullptr || recorded == nullptr) return kBadHandle;
+  if (found->context != recorded->context) {
+    world().violation("an event recorded on another device's stream");
+    return kBadHandle;
+  }
   recorded->mark = world().record(*found);
-  return kOk;
-}
-EXPORT int cuEventQuery(void* event) {
-  FAKE_CALL("cuEventQuery");
-  Event* found = event_of(event);
-  if (found == nullptr) return kBadHandle;
-  if (found->mark && !found->mark->done) return kNotReady;
-  if (found->mark) world().observe(found->mark->clock);
   return kOk;
 }
 EXPORT int cuEventSynchronize(void* event) {
@@ -232,16 +253,9 @@ EXPORT int cuEventSynchronize(void* event) {
   if (found->mark) world().finish(std::shared_ptr<fake::Mark>(found->mark));
   return kOk;
 }
-EXPORT int cuEventDestroy_v2(void* event) {
-  FAKE_CALL("cuEventDestroy");
-  Event* found = event_of(event);
-  if (found == nullptr) return kBadHandle;
-  found->destroyed = true;
-  return kOk;
-}
 EXPORT int cuMemAlloc_v2(unsigned long long* at, size_t bytes) {
   FAKE_CALL("cuMemAlloc");
-  *at = world().allocate(bytes, nullptr);
+  *at = world().allocate(bytes, World::current(), nullptr);
   return *at == 0 ? kFull : kOk;
 }
 EXPORT int cuMemFree_v2(unsigned long long at) {
@@ -265,12 +279,12 @@ EXPORT int cuMemHostUnregister(void* at) {
 }
 EXPORT int cuMemcpyHtoDAsync_v2(unsigned long long target, const void* source, size_t bytes, void* stream) {
   FAKE_CALL("cuMemcpyHtoDAsync");
-  Stream* found = world().find(stream);
+  Stream* found = stream_here(stream);
   return found == nullptr ? kBadHandle : copy_to_device(target, source, bytes, *found);
 }
 EXPORT int cuMemcpyDtoHAsync_v2(void* target, unsigned long long source, size_t bytes, void* stream) {
   FAKE_CALL("cuMemcpyDtoHAsync");
-  Stream* found = world().find(stream);
+  Stream* found = stream_here(stream);
   if (found == nullptr) return kBadHandle;
   world().touch(*found, source, bytes, false, "a copy to the host");
   world().issue(*found, Op{.run = [target, source, bytes] {
@@ -280,7 +294,7 @@ EXPORT int cuMemcpyDtoHAsync_v2(void* target, unsigned long long source, size_t 
 }
 EXPORT int cuMemcpyDtoDAsync_v2(unsigned long long target, unsigned long long source, size_t bytes, void* stream) {
   FAKE_CALL("cuMemcpyDtoDAsync");
-  Stream* found = world().find(stream);
+  Stream* found = stream_here(stream);
   if (found == nullptr) return kBadHandle;
   world().touch(*found, source, bytes, false, "a copy's reading");
   world().touch(*found, target, bytes, true, "a copy's writing");
@@ -300,21 +314,21 @@ EXPORT int cuGetErrorName(int code, const char** name) {
   return found == names.end() ? kInvalid : kOk;
 }
 // Of later drivers: found by version only.
-static int cuMemPoolCreate(void** pool, const void*) {
+static int cuMemPoolCreate(void** pool, const void* properties) {
   FAKE_CALL("cuMemPoolCreate");
-  static int body;
-  *pool = &body;
+  *pool = World::context_of(static_cast<const int*>(properties)[3]);  // location.id: a pool is its device's
   return kOk;
 }
 static int cuMemPoolSetAttribute(void*, int, void*) {
   FAKE_CALL("cuMemPoolSetAttribute");
   return kOk;
 }
-static int cuMemAllocFromPoolAsync(unsigned long long* at, size_t bytes, void*, void* stream) {
+static int cuMemAllocFromPoolAsync(unsigned long long* at, size_t bytes, void* pool, void* stream) {
   FAKE_CALL("cuMemAllocFromPoolAsync");
-  Stream* found = world().find(stream);
+  Stream* found = stream_here(stream);
   if (found == nullptr) return kBadHandle;
-  *at = world().allocate(bytes, found);
+  if (found->context != pool) world().violation("memory of another device's pool");
+  *at = world().allocate(bytes, pool, found);
   return *at == 0 ? kFull : kOk;
 }
 static int cuMemFreeAsync(unsigned long long at, void* stream) {
@@ -327,7 +341,7 @@ static int cuMemFreeAsync(unsigned long long at, void* stream) {
 static int copy_batch(unsigned long long* targets, unsigned long long* sources, size_t* sizes, size_t count, void*,
                       size_t*, size_t, size_t*, void* stream) {
   FAKE_CALL("cuMemcpyBatchAsync");
-  Stream* found = world().find(stream);
+  Stream* found = stream_here(stream);
   if (found == nullptr) return kBadHandle;
   for (size_t i = 0; i < count; ++i) {
     copy_to_device(targets[i], reinterpret_cast<const void*>(sources[i]), sizes[i], *found);
@@ -354,8 +368,25 @@ EXPORT int cuGetProcAddress_v2(const char* symbol, void** address, int version, 
 EXPORT void fake_fail(uint64_t nth, int code) {
   std::lock_guard lock(world().mutex);
   fail_at = nth == 0 ? 0 : calls + nth;
+  fail_name.clear();
   fail_code = code;
   if (nth == 0) sticky = 0;
+}
+EXPORT void fake_fail_of(const char* name, uint64_t nth, int code) {
+  std::lock_guard lock(world().mutex);
+  fail_name = name;
+  const auto found = calls_of.find(name);
+  fail_at = nth + (found == calls_of.end() ? 0 : found->second);
+  fail_code = code;
+}
+EXPORT uint64_t fake_nanos() {
+  std::lock_guard lock(world().mutex);
+  return nanos;
+}
+EXPORT uint64_t fake_calls_of(const char* name) {
+  std::lock_guard lock(world().mutex);
+  auto found = calls_of.find(name);
+  return found == calls_of.end() ? 0 : found->second;
 }
 EXPORT uint64_t fake_calls() {
   std::lock_guard lock(world().mutex);

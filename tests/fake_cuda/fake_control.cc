@@ -37,6 +37,8 @@ void set_option(Options& options, const std::string& name, uint64_t value) {
     options.copy_data = value != 0;
   } else if (name == "strict") {
     options.strict = value != 0;
+  } else if (name == "timed") {
+    options.timed = value != 0;
   } else if (name == "copy_rate") {
     options.copy_rate = value;
   } else {
@@ -67,9 +69,10 @@ EXPORT void fake_configure(const char* text) {
   std::lock_guard lock(world().mutex);
   configure(text);
 }
-EXPORT void* fake_stream_new() {
+EXPORT void* fake_stream_new() { return fake_stream_on(0); }
+EXPORT void* fake_stream_on(int device) {
   std::lock_guard lock(world().mutex);
-  return world().new_stream();
+  return world().new_stream(World::context_of(device));
 }
 EXPORT void fake_stream_drop(void* stream) {
   std::lock_guard lock(world().mutex);

@@ -14,7 +14,8 @@ void fake_configure(const char* text);
 
 // A consumer's stream and its work. `at` is memory of the device. read: the bytes are copied to `out` when the kernel
 // runs; write: all bytes become `value` then. `nanos` of the device's own time.
-void* fake_stream_new();
+void* fake_stream_new();  // of device 0
+void* fake_stream_on(int device);
 void fake_stream_drop(void* stream);
 void fake_read(void* stream, uint64_t at, size_t bytes, void* out, uint64_t nanos);
 void fake_write(void* stream, uint64_t at, size_t bytes, int value, uint64_t nanos);
@@ -28,7 +29,11 @@ uint64_t fake_stream_nanos(void* stream);
 
 // The `nth` call from now (1: the next) gives `code` instead of doing anything; codes of broken contexts stay.
 void fake_fail(uint64_t nth, int code);
+// The same of the calls of one function ("cuEventRecord", without the version's suffix).
+void fake_fail_of(const char* name, uint64_t nth, int code);
 uint64_t fake_calls();
+uint64_t fake_calls_of(const char* name);
+uint64_t fake_nanos();  // of threads' CPU time inside calls; counted with timed=1
 
 // Operations that touch the same memory without an order between them.
 uint64_t fake_races();

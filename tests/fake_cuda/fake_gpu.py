@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
+COUNTS = ("races", "violations", "copies", "pageable_copies", "device_bytes", "calls", "nanos")
 SOURCES = ("fake_api.cc", "fake_control.cc", "world.cc", "world.h", "fake_cuda.h")
 
 
@@ -41,16 +42,16 @@ class FakeGpu:
 
     def __init__(self):
         self.lib = ctypes.CDLL(str(library()))
-        for name in ("races", "violations", "copies", "pageable_copies", "device_bytes", "calls"):
+        for name in COUNTS:
             getattr(self.lib, f"fake_{name}").restype = ctypes.c_uint64
         self.lib.fake_report.restype = ctypes.c_char_p
-        self.lib.fake_stream_new.restype = ctypes.c_void_p
+        self.lib.fake_stream_on.restype = ctypes.c_void_p
 
     def configure(self, text):
         self.lib.fake_configure(text.encode())
 
-    def new_stream(self):
-        return self.lib.fake_stream_new()
+    def new_stream(self, device=0):
+        return self.lib.fake_stream_on(device)
 
     def read(self, stream, address, nbytes):
         """The bytes at `address` as a kernel on `stream` will find them; valid after finish()."""
@@ -73,11 +74,15 @@ class FakeGpu:
     def fail(self, nth, code):
         self.lib.fake_fail(ctypes.c_uint64(nth), code)
 
+    def fail_of(self, name, nth, code):
+        """The nth call from now of one function."""
+        self.lib.fake_fail_of(name.encode(), ctypes.c_uint64(nth), code)
+
     def forget(self):
         self.lib.fake_forget()
 
     def __getattr__(self, name):
-        if name in ("races", "violations", "copies", "pageable_copies", "device_bytes", "calls"):
+        if name in COUNTS:
             return getattr(self.lib, f"fake_{name}")()
         if name == "report":
             return self.lib.fake_report().decode()
@@ -85,14 +90,16 @@ class FakeGpu:
 
 
 class HostMemory:
-    """In the place of headrace.device_movers.TorchMemory: CPU tensors, and one consumer's stream.
+    """In the place of headrace.device_movers.TorchMemory: CPU tensors, and one consumer's stream a
+    device.
 
     Tensors are kept: on a GPU torch's allocator would keep the memory for the stream.
     """
 
-    consumer = None
+    consumers = {}
 
     def __init__(self, ordinal):
+        self.ordinal = ordinal
         self.kept = []
 
     def empty(self, shape, dtype):
@@ -104,4 +111,4 @@ class HostMemory:
         return made
 
     def stream(self):
-        return HostMemory.consumer
+        return HostMemory.consumers[self.ordinal]

@@ -18,9 +18,26 @@
 
 namespace headrace {
 
-inline void use_fake() { ::setenv("HEADRACE_CUDA_LIB", FAKE_CUDA_LIB, 1); }
+inline void use_fake() {
+  ::setenv("HEADRACE_CUDA_LIB", FAKE_CUDA_LIB, 1);
+  fake_configure("devices=2");
+}
 
 class OnFakeGpu : public ::testing::Test {
+ public:
+  static void barrier(Executor& executor) {
+    std::mutex mutex;
+    std::condition_variable passed;
+    bool done = false;
+    executor.post([&] {
+      std::lock_guard lock(mutex);
+      done = true;
+      passed.notify_all();
+    });
+    std::unique_lock lock(mutex);
+    passed.wait(lock, [&] { return done; });
+  }
+
  protected:
   void SetUp() override {
     use_fake();
@@ -45,19 +62,6 @@ class OnFakeGpu : public ::testing::Test {
     }
     fake_drain();
   }
-  static void barrier(Executor& executor) {
-    std::mutex mutex;
-    std::condition_variable passed;
-    bool done = false;
-    executor.post([&] {
-      std::lock_guard lock(mutex);
-      done = true;
-      passed.notify_all();
-    });
-    std::unique_lock lock(mutex);
-    passed.wait(lock, [&] { return done; });
-  }
-
   CudaCopier* copier = nullptr;
 };
 

@@ -23,6 +23,16 @@ World& World::instance() {
   return *world;
 }
 
+void* World::context_of(int device) {
+  static int bodies[64];
+  return &bodies[device];
+}
+
+std::vector<void*>& World::contexts() {
+  thread_local std::vector<void*> stack;
+  return stack;
+}
+
 void World::violation(const std::string& what) {
   ++violations;
   report = "violation: " + what;
@@ -39,10 +49,11 @@ void World::race(const std::string& what) {
 
 // --- streams ---------------------------------------------------------------------------------------------------------
 
-Stream* World::new_stream() {
+Stream* World::new_stream(void* context) {
   auto made = std::make_unique<Stream>();
   Stream* stream = made.get();
   stream->id = next_id_++;
+  stream->context = context;
   streams_.emplace(stream, std::move(made));
   return stream;
 }
@@ -53,10 +64,10 @@ Stream* World::find(void* handle) {
     violation("the NULL stream");
     return nullptr;
   }
-  if (number == 1) return legacy_ ? legacy_ : legacy_ = new_stream();
-  if (number == 2) {
-    Stream*& mine = per_thread_[::pthread_self()];
-    return mine ? mine : mine = new_stream();
+  if (number == 1 || number == 2) {
+    void* context = current();
+    Stream*& mine = number == 1 ? legacy_[context] : per_thread_[{::pthread_self(), context}];
+    return mine ? mine : mine = new_stream(context);
   }
   auto found = streams_.find(handle);
   if (found == streams_.end() || found->second->destroyed) {
@@ -109,9 +120,10 @@ void World::run(Stream& stream) {
   stream.queue.pop_front();
   uint64_t begin = stream.nanos;
   if (op.wait) begin = std::max(begin, op.wait->nanos);
-  if (op.copy_engine) begin = std::max(begin, engine_nanos_);
+  uint64_t& engine_nanos = engine_nanos_[stream.context];
+  if (op.copy_engine) begin = std::max(begin, engine_nanos);
   stream.nanos = begin + op.nanos;
-  if (op.copy_engine) engine_nanos_ = stream.nanos;
+  if (op.copy_engine) engine_nanos = stream.nanos;
   if (op.run) op.run();
   if (op.record) {
     op.record->done = true;
@@ -198,14 +210,26 @@ std::byte* World::bytes_of(uint64_t at) {
   return owns(at) ? alias_ + (at - reinterpret_cast<uint64_t>(seen_)) : reinterpret_cast<std::byte*>(at);
 }
 
-uint64_t World::allocate(size_t bytes, Stream* stream) {
+void* World::context_of_memory(uint64_t at) const {
+  auto block = blocks_.upper_bound(at);
+  if (block == blocks_.begin()) return nullptr;
+  --block;
+  return at < block->first + block->second.size ? block->second.context : nullptr;
+}
+
+uint64_t World::allocate(size_t bytes, void* context, Stream* stream) {
   if (seen_ == nullptr) map_memory();
   const size_t size = (bytes + 511) / 512 * 512;
   uint64_t at = 0;
   // The same address again as soon as may be: that is what shows a block freed too early.
-  if (auto found = free_.find(size); found != free_.end() && (stream != nullptr || found->second->ran)) {
+  auto found = free_.find({context, size});
+  if (found != free_.end() && (stream != nullptr || found->second->ran)) {
     at = found->second->at;
-    if (stream != nullptr) wait(*stream, found->second->mark);  // the pool's own dependency
+    if (stream != nullptr) {
+      wait(*stream, found->second->mark);  // the pool's own dependency
+    } else if (found->second->mark) {
+      observe(found->second->mark->clock);  // cuMemAlloc gives out what is idle
+    }
     free_.erase(found);
   } else {
     if (next_ + size > options.memory_bytes) return 0;
@@ -213,7 +237,7 @@ uint64_t World::allocate(size_t bytes, Stream* stream) {
     next_ += size;
     if (options.checks) std::memset(bytes_of(at), 0xCD, size);
   }
-  blocks_[at] = {size};
+  blocks_[at] = {size, context};
   device_bytes += size;
   return at;
 }
@@ -221,32 +245,33 @@ uint64_t World::allocate(size_t bytes, Stream* stream) {
 void World::free_in_order(uint64_t at, Stream& stream) {
   auto block = blocks_.find(at);
   if (block == blocks_.end()) return violation("freeing what is not allocated");
-  const size_t size = block->second.size;
+  const auto [size, context] = block->second;
+  if (context != stream.context) violation("freeing on another device's stream");
   blocks_.erase(block);
   device_bytes -= size;
   touch(stream, at, size, true, "a free");
   auto freed = std::make_shared<FreeBlock>();
   freed->at = at;
-  issue(stream, Op{.run = [this, freed, size] {
+  issue(stream, Op{.run = [this, freed, size = size] {
                      if (options.checks) std::memset(bytes_of(freed->at), 0xDD, size);
                      freed->ran = true;
                    }});
   freed->mark = record(stream);
-  free_.emplace(size, std::move(freed));
+  free_.emplace(std::pair(context, size), std::move(freed));
 }
 
 void World::free_now(uint64_t at) {
   auto block = blocks_.find(at);
   if (block == blocks_.end()) return violation("freeing what is not allocated");
   drain();  // as cuMemFree waits for the device
-  const size_t size = block->second.size;
+  const auto [size, context] = block->second;
   blocks_.erase(block);
   device_bytes -= size;
   if (options.checks) std::memset(bytes_of(at), 0xDD, size);
   auto freed = std::make_shared<FreeBlock>();
   freed->at = at;
   freed->ran = true;
-  free_.emplace(size, std::move(freed));
+  free_.emplace(std::pair(context, size), std::move(freed));
 }
 
 }  // namespace fake

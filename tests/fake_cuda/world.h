@@ -38,6 +38,7 @@ struct Op {
 
 struct Stream {
   int id = 0;
+  void* context = nullptr;
   bool destroyed = false;
   Clock clock;
   std::deque<Op> queue;
@@ -45,7 +46,7 @@ struct Stream {
 };
 
 struct Event {
-  bool destroyed = false;
+  void* context = nullptr;
   std::shared_ptr<Mark> mark;
 };
 
@@ -66,6 +67,7 @@ struct Options {
   bool eager = false;       // operations run at once (for measuring the host's cost)
   bool copy_data = true;    // copies move bytes
   bool strict = false;      // a violation ends the process
+  bool timed = false;       // calls are timed
   uint64_t copy_rate = 50;  // bytes a nanosecond of device time
   uint64_t memory_bytes = uint64_t{1} << 32;
 };
@@ -73,13 +75,17 @@ struct Options {
 class World {
  public:
   static World& instance();
+  // A device's primary context, and the calling thread's stack of them.
+  static void* context_of(int device);
+  static std::vector<void*>& contexts();
+  static void* current() { return contexts().empty() ? context_of(0) : contexts().back(); }
 
   std::mutex mutex;
   Options options;
   std::mt19937_64 random{1};
 
   // All below with the mutex held.
-  Stream* new_stream();
+  Stream* new_stream(void* context);
   Stream* find(void* handle);  // null and a violation when it is none
   void issue(Stream& stream, Op op);
   void touch(Stream& stream, uint64_t at, size_t bytes, bool write, const char* who);
@@ -93,7 +99,9 @@ class World {
   void observe(const Clock& clock) { join(observed_, clock); }
   bool reads_pending(const void* at, size_t bytes) const;
 
-  uint64_t allocate(size_t bytes, Stream* stream);  // 0: full
+  uint64_t allocate(size_t bytes, void* context, Stream* stream);  // 0: full
+  // Whose memory of a device it is; null: no device's.
+  void* context_of_memory(uint64_t at) const;
   void free_in_order(uint64_t at, Stream& stream);
   void free_now(uint64_t at);
   std::byte* bytes_of(uint64_t at);  // where the fake itself may touch it
@@ -111,6 +119,7 @@ class World {
  private:
   struct Block {
     size_t size = 0;
+    void* context = nullptr;
   };
   struct FreeBlock {
     uint64_t at;
@@ -121,17 +130,17 @@ class World {
   void run(Stream& stream);
 
   std::map<void*, std::unique_ptr<Stream>> streams_;
-  std::map<std::thread::native_handle_type, Stream*> per_thread_;
-  Stream* legacy_ = nullptr;
+  std::map<std::pair<std::thread::native_handle_type, void*>, Stream*> per_thread_;
+  std::map<void*, Stream*> legacy_;  // of each context
   int next_id_ = 1;
-  uint64_t engine_nanos_ = 0;
+  std::map<void*, uint64_t> engine_nanos_;  // of each device's copy engine
   Clock observed_;
   std::vector<Access> accesses_;
   std::byte* seen_ = nullptr;   // PROT_NONE: what pointers say
   std::byte* alias_ = nullptr;  // the same memory, for the fake
   uint64_t next_ = 4096;
   std::map<uint64_t, Block> blocks_;
-  std::multimap<size_t, std::shared_ptr<FreeBlock>> free_;
+  std::multimap<std::pair<void*, size_t>, std::shared_ptr<FreeBlock>> free_;  // by device and size
 };
 
 }  // namespace fake
