@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// headrace-mount: wires the store, the mount and the kernel together. The order matters: the fork
-// before any thread, the first LIST before the folder is mounted, the folder mounted before the
-// user's shell goes on.
+// headrace-mount: wires the store, the mount and the kernel together. The order matters: the fork before any thread,
+// the first LIST before the folder is mounted, the folder mounted before the user's shell goes on.
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -36,8 +35,7 @@ constexpr uint64_t kPlanShare = 2;
 // Below this a few requests of 4 MiB and their retries do not fit side by side.
 constexpr uint64_t kMemoryMin = 32 << 20;
 
-// Attributes may still come out of the kernel's cache when the program behind a mount is gone;
-// opening asks it.
+// Attributes may still come out of the kernel's cache when the program behind a mount is gone; opening asks it.
 bool is_dead_mount(const std::string& folder) {
   const int opened = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (opened >= 0) ::close(opened);
@@ -54,8 +52,7 @@ Status check_folder(const std::string& folder) {
   }
   if (!S_ISDIR(at.st_mode)) return invalid_argument("mount " + folder + ": it is not a folder");
   if (::stat((folder + "/..").c_str(), &above) == 0 && above.st_dev != at.st_dev) {
-    return invalid_argument("mount " + folder +
-                            ": something is mounted there already; umount it first");
+    return invalid_argument("mount " + folder + ": something is mounted there already; umount it first");
   }
   return {};
 }
@@ -63,8 +60,7 @@ Status check_folder(const std::string& folder) {
 Result<std::string> absolute(const std::string& folder) {
   char* real = ::realpath(folder.c_str(), nullptr);
   if (real == nullptr) {
-    const std::string hint =
-        errno == ENOTCONN ? "; what was mounted there has died: umount -l " + folder : "";
+    const std::string hint = errno == ENOTCONN ? "; what was mounted there has died: umount -l " + folder : "";
     return not_found("mount " + folder + ": " + std::strerror(errno) + hint);
   }
   std::string out = real;
@@ -77,16 +73,14 @@ class Program {
   explicit Program(CommandLine line) : line_(std::move(line)) {}
 
   Status prepare() {
-    HR_TRY_ASSIGN(line_.fuse.folder,
-                  absolute(line_.fuse.folder.empty() ? line_.folder : line_.fuse.folder));
+    HR_TRY_ASSIGN(line_.fuse.folder, absolute(line_.fuse.folder.empty() ? line_.folder : line_.fuse.folder));
     HR_TRY(check_folder(line_.fuse.folder));
     HR_TRY_ASSIGN(DataUrl url, parse_data_url(line_.url));
     if (!url.key.empty() && url.key.back() != '/') url.key += '/';
     RuntimeOptions options = Runtime::defaults();
     if (line_.memory_bytes != 0) options.memory_bytes = line_.memory_bytes;
     if (options.memory_bytes < kMemoryMin) {
-      return invalid_argument("mount: --memory is less than " + std::to_string(kMemoryMin >> 20) +
-                              " MiB");
+      return invalid_argument("mount: --memory is less than " + std::to_string(kMemoryMin >> 20) + " MiB");
     }
     runtime_ = std::make_shared<Runtime>(options);
     HR_TRY(open_stores(url));
@@ -98,13 +92,11 @@ class Program {
     background_ = std::make_unique<ThreadPool>(kBackgroundThreads, "hr-mount");
     MountOptions mount_options = line_.mount;
     mount_options.disk = store_.disk;
-    mount_ = std::make_unique<Mount>(store_.store, store_.metrics, runtime_->buffers(),
-                                     runtime_->budget(), *background_, std::move(mount_options));
+    mount_ = std::make_unique<Mount>(store_.store, store_.metrics, runtime_->buffers(), runtime_->budget(),
+                                     *background_, std::move(mount_options));
     HR_TRY(mount_->check());
-    plan_ = std::make_unique<Plan>(
-        *mount_, PlanOptions{.bytes_ahead_max = options.memory_bytes / kPlanShare});
-    const bool others = std::ranges::find(line_.fuse.kernel_options, "allow_other") !=
-                        line_.fuse.kernel_options.end();
+    plan_ = std::make_unique<Plan>(*mount_, PlanOptions{.bytes_ahead_max = options.memory_bytes / kPlanShare});
+    const bool others = std::ranges::find(line_.fuse.kernel_options, "allow_other") != line_.fuse.kernel_options.end();
     HR_TRY_ASSIGN(plan_socket_, PlanSocket::listen(*plan_, line_.mount.plan_socket, others));
     HR_TRY_ASSIGN(fuse_, FuseMount::mount(*mount_, line_.fuse));
     return {};
@@ -117,8 +109,7 @@ class Program {
     plan_socket_.reset();
     plan_.reset();
     mount_->close();
-    log_line(LogLevel::kInfo,
-             "unmounted " + line_.fuse.folder + ": " + one_line(mount_->stats_text()));
+    log_line(LogLevel::kInfo, "unmounted " + line_.fuse.folder + ": " + one_line(mount_->stats_text()));
     return status;
   }
 
@@ -127,20 +118,15 @@ class Program {
   Status open_stores(const DataUrl& url) {
     StoreOptions options = line_.store;
     // Who waits for a read hears why it fails, not that it took too long.
-    const auto deadline_s =
-        static_cast<uint64_t>(line_.mount.read.read_deadline / std::chrono::seconds(1));
-    options.retry_seconds_max =
-        std::min(options.retry_seconds_max, std::max<uint64_t>(1, deadline_s));
+    const auto deadline_s = static_cast<uint64_t>(line_.mount.read.read_deadline / std::chrono::seconds(1));
+    options.retry_seconds_max = std::min(options.retry_seconds_max, std::max<uint64_t>(1, deadline_s));
     if (!options.cache_dir.empty()) {
       std::error_code failed;
-      options.cache_dir = std::filesystem::weakly_canonical(
-          std::filesystem::absolute(options.cache_dir, failed), failed);
-      if (failed)
-        return invalid_argument("mount: --cache-dir " + line_.store.cache_dir + ": " +
-                                failed.message());
+      const std::filesystem::path from_root = std::filesystem::absolute(options.cache_dir, failed);
+      if (!failed) options.cache_dir = std::filesystem::weakly_canonical(from_root, failed);
+      if (failed) return invalid_argument("mount: --cache-dir " + line_.store.cache_dir + ": " + failed.message());
       if ((options.cache_dir + "/").starts_with(line_.fuse.folder + "/")) {
-        return invalid_argument("mount: --cache-dir " + line_.store.cache_dir +
-                                ": it lies in the mount's own folder");
+        return invalid_argument("mount: --cache-dir " + line_.store.cache_dir + ": it lies in the mount's own folder");
       }
     }
     HR_TRY_ASSIGN(OpenedStore opened, open_store(url, options, runtime_));
@@ -171,11 +157,9 @@ int run(int count, char** words) {
   const std::string log_file = line->log_file;
   ::signal(SIGPIPE, SIG_IGN);
   Result<Daemon> daemon = Daemon::start(foreground);
-  if (!daemon.ok())
-    return std::fprintf(stderr, "headrace-mount: %s\n", daemon.status().message().c_str()), 1;
+  if (!daemon.ok()) return std::fprintf(stderr, "headrace-mount: %s\n", daemon.status().message().c_str()), 1;
   block_ending_signals();
-  if (const Status status = start_log(log_file, foreground, verbose); !status.ok())
-    return daemon->failed(status);
+  if (const Status status = start_log(log_file, foreground, verbose); !status.ok()) return daemon->failed(status);
   Program program(*std::move(line));
   if (const Status status = program.prepare(); !status.ok()) return daemon->failed(status);
   daemon->ready();

@@ -20,8 +20,8 @@ bool is_control(Ino ino) { return ino >= kControlFolderIno; }
 }  // namespace
 
 Mount::Mount(std::shared_ptr<ObjectStore> store, std::shared_ptr<const StoreMetrics> store_metrics,
-             std::shared_ptr<BufferSource> buffers, std::shared_ptr<Budget> budget,
-             Executor& background, MountOptions options)
+             std::shared_ptr<BufferSource> buffers, std::shared_ptr<Budget> budget, Executor& background,
+             MountOptions options)
     : options_(std::move(options)),
       store_(std::move(store)),
       store_metrics_(std::move(store_metrics)),
@@ -71,8 +71,7 @@ int Mount::lookup(Ino folder, std::string_view name, Attributes* out) {
   if (folder == kRootIno && name == kControlFolder) return attributes(kControlFolderIno, out);
   if (folder == kControlFolderIno) {
     if (name == kStatsFile) return attributes(kStatsIno, out);
-    if (name == kPlanSocketFile && !options_.plan_socket.empty())
-      return attributes(kPlanSocketIno, out);
+    if (name == kPlanSocketFile && !options_.plan_socket.empty()) return attributes(kPlanSocketIno, out);
     return ENOENT;
   }
   if (is_control(folder)) return ENOTDIR;
@@ -127,10 +126,8 @@ int Mount::open(Ino ino, int flags, std::unique_ptr<OpenFile>* out) {
       return precondition_failed("open " + store_->name() + "/" + catalog_.key_of(node) +
                                  ": the object is another one now; open the path again");
     }
-    if (node.local)
-      return unsupported("open " + catalog_.key_of(node) + ": it is still being written");
-    if (!node.file)
-      node.file = cache_.open(catalog_.key_of(node), std::string(node.etag()), node.size);
+    if (node.local) return unsupported("open " + catalog_.key_of(node) + ": it is still being written");
+    if (!node.file) node.file = cache_.open(catalog_.key_of(node), std::string(node.etag()), node.size);
     opened->file = node.file;
     ++node.handles;
     return {};
@@ -166,8 +163,7 @@ int Mount::read(OpenFile& file, uint64_t offset, uint64_t size, ReadBytes* out) 
 
 void Mount::release(std::unique_ptr<OpenFile> file) {
   if (file->upload) {
-    static_cast<void>(commit(
-        *file, true));  // a failure has its line in the log; who closed it is not there any more
+    static_cast<void>(commit(*file, true));  // a failure has its line in the log; who closed it is not there any more
     const Status gone = catalog_.with_node(file->ino, [&](Tree& tree, Node& node) -> Status {
       --node.handles;
       tree.release(node);
@@ -196,8 +192,7 @@ Status Mount::pin(std::string_view path, Ino* ino, std::shared_ptr<CachedFile>* 
   *ino = found.ino;
   return catalog_.with_node(found.ino, [&](Tree&, Node& node) -> Status {
     if (node.local || node.stale) return {};
-    if (!node.file)
-      node.file = cache_.open(catalog_.key_of(node), std::string(node.etag()), node.size);
+    if (!node.file) node.file = cache_.open(catalog_.key_of(node), std::string(node.etag()), node.size);
     *file = node.file;
     ++node.pins;
     return {};

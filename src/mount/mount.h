@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// A mount without the kernel: what each file operation does and which errno it ends with.
-// fuse_calls.cc translates libfuse's calls to these, tests call them directly. Each EIO has its
-// line in the log, said here and nowhere else.
+// A mount without the kernel: what each file operation does and which errno it ends with. fuse_calls.cc translates
+// libfuse's calls to these, tests call them directly. Each EIO has its line in the log, said here and nowhere else.
 //
 // All calls block until the answer is there, at the longest until their deadline; any thread.
 #pragma once
@@ -32,8 +31,7 @@ struct MountOptions {
   UploadOptions upload;
   std::string plan_socket;  // where the plan's socket is; "" = there is none
   bool allow_write = false;
-  std::shared_ptr<const DiskStore>
-      disk;  // part of the store, for its counters; null: nothing is kept on disk
+  std::shared_ptr<const DiskStore> disk;  // part of the store, for its counters; null: nothing is kept on disk
 };
 
 // An open file, from open() to release().
@@ -57,8 +55,7 @@ class Mount {
   Status check() { return catalog_.check(); }
 
   // Each returns 0 or an errno.
-  int lookup(Ino folder, std::string_view name,
-             Attributes* out);  // ENOENT with out->ino 0 and how long that holds
+  int lookup(Ino folder, std::string_view name, Attributes* out);  // ENOENT with out->ino 0 and how long that holds
   int attributes(Ino ino, Attributes* out);
   int open_folder(Ino ino, FolderView* out);
   void close_folder(const FolderView& view) { catalog_.close_folder(view.ino); }
@@ -70,20 +67,17 @@ class Mount {
   int attribute(Ino ino, std::string_view name, std::string* value);  // user.headrace.*
   static const std::vector<std::string>& attribute_names();
 
-  // Of a mount that may be written to (mount_write.cc); EROFS otherwise. create() and make_folder()
-  // give references as lookup() does.
-  int create(Ino folder, std::string_view name, int flags, Attributes* out,
-             std::unique_ptr<OpenFile>* file);
+  // Of a mount that may be written to (mount_write.cc); EROFS otherwise. create() and make_folder() give references as
+  // lookup() does.
+  int create(Ino folder, std::string_view name, int flags, Attributes* out, std::unique_ptr<OpenFile>* file);
   int write(OpenFile& file, uint64_t offset, Bytes bytes);
   int commit(OpenFile& file, bool empty_too);  // at close and fsync
   int make_folder(Ino parent, std::string_view name, Attributes* out);
   int remove_folder(Ino parent, std::string_view name);
-  int rename(Ino folder, std::string_view name, Ino to_folder, std::string_view to_name,
-             unsigned flags);
+  int rename(Ino folder, std::string_view name, Ino to_folder, std::string_view to_name, unsigned flags);
   int set_attributes(Ino ino, bool only_times, const int64_t* modified_unix, Attributes* out);
 
-  // For the plan: the file at a path, which stays in memory until unpin(). `file` is null of a
-  // folder.
+  // For the plan: the file at a path, which stays in memory until unpin(). `file` is null of a folder.
   Status pin(std::string_view path, Ino* ino, std::shared_ptr<CachedFile>* file);
   void unpin(Ino ino);
 
@@ -98,8 +92,8 @@ class Mount {
   int fail(const Status& status, Act act);
   int new_key(Ino folder, std::string_view name, std::string* key);
   int taken(Ino folder, std::string_view name, bool exclusive);
-  Status copy_object(const std::string& from, const std::string& etag, uint64_t size,
-                     const std::string& to, std::string* new_etag);
+  Status copy_object(const std::string& from, const std::string& etag, uint64_t size, const std::string& to,
+                     std::string* new_etag);
   std::string control_text(Ino ino) const;
 
   const MountOptions options_;

@@ -60,8 +60,7 @@ Result<uint64_t> parse_bytes(std::string_view text) {
   const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
   const auto unit = units.find(text.substr(digits));
   const auto number = parse_decimal(text.substr(0, digits));
-  const auto bytes =
-      number && unit != units.end() ? checked_mul(*number, unit->second) : std::nullopt;
+  const auto bytes = number && unit != units.end() ? checked_mul(*number, unit->second) : std::nullopt;
   if (!bytes) return invalid_argument("'" + std::string(text) + "': want bytes, as 4GiB or 500MB");
   return *bytes;
 }
@@ -70,8 +69,7 @@ Result<Nanos> parse_span(std::string_view text) {
   if (text == "inf") return Nanos::max();
   double seconds = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  if (error != std::errc() || end != text.data() + text.size() || !(seconds >= 0) ||
-      seconds > 1e9) {
+  if (error != std::errc() || end != text.data() + text.size() || !(seconds >= 0) || seconds > 1e9) {
     return invalid_argument("'" + std::string(text) + "': want seconds, or inf");
   }
   return Nanos(static_cast<int64_t>(seconds * 1e9));
@@ -83,9 +81,7 @@ using Setter = std::function<Status(CommandLine&, const std::string&)>;
 
 template <class Field>
 Setter text(Field field) {
-  return [field](CommandLine& line, const std::string& value) {
-    return field(line) = value, Status();
-  };
+  return [field](CommandLine& line, const std::string& value) { return field(line) = value, Status(); };
 }
 template <class Field>
 Setter span(Field field) {
@@ -107,8 +103,7 @@ template <class Field>
 Setter number(int base, uint64_t most, Field field) {
   return [=](CommandLine& line, const std::string& value) -> Status {
     uint64_t parsed = 0;
-    const auto [end, error] =
-        std::from_chars(value.data(), value.data() + value.size(), parsed, base);
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), parsed, base);
     if (error != std::errc() || end != value.data() + value.size() || parsed > most) {
       return invalid_argument("'" + value + "': want a whole number");
     }
@@ -149,8 +144,7 @@ const std::map<std::string, Setter, std::less<>>& with_value() {
       {"ca-bundle", text([](L& l) -> std::string& { return l.store.ca_file; })},
       {"connect-timeout", seconds([](L& l) -> double& { return l.store.connect_timeout_s; })},
       {"read-timeout", seconds([](L& l) -> double& { return l.store.read_timeout_s; })},
-      {"retry-seconds",
-       number(10, 86400, [](L& l) -> uint64_t& { return l.store.retry_seconds_max; })},
+      {"retry-seconds", number(10, 86400, [](L& l) -> uint64_t& { return l.store.retry_seconds_max; })},
       {"log-file", text([](L& l) -> std::string& { return l.log_file; })},
   };
   return table;
@@ -183,8 +177,8 @@ const std::map<std::string, Flag, std::less<>>& flags() {
 // Words that mount(8) passes on: to the kernel, or meant for itself.
 const std::set<std::string, std::less<>> kKernelWords = {"nosuid", "suid", "nodev",   "dev",
                                                          "noexec", "exec", "noatime", "atime"};
-const std::set<std::string, std::less<>> kMountWords = {
-    "defaults", "auto", "noauto", "nofail", "_netdev", "user", "nouser", "users", "owner", "group"};
+const std::set<std::string, std::less<>> kMountWords = {"defaults", "auto",   "noauto", "nofail", "_netdev",
+                                                        "user",     "nouser", "users",  "owner",  "group"};
 
 class Parser {
  public:
@@ -199,10 +193,8 @@ class Parser {
   Result<CommandLine> finish() {
     if (value_of_) wrong("--" + *value_of_ + ": a value is missing");
     if (!line.help && line.folder.empty()) wrong("want URL and DIR");
-    if (line.store.cache_bytes != 0 && line.store.cache_dir.empty())
-      wrong("--cache-bytes needs --cache-dir");
-    if (!wrong_.empty())
-      return invalid_argument("headrace-mount: " + wrong_ + "; --help shows the options");
+    if (line.store.cache_bytes != 0 && line.store.cache_dir.empty()) wrong("--cache-bytes needs --cache-dir");
+    if (!wrong_.empty()) return invalid_argument("headrace-mount: " + wrong_ + "; --help shows the options");
     return std::move(line);
   }
 
@@ -222,8 +214,7 @@ class Parser {
     if (kKernelWords.contains(name) && !next_word) return line.fuse.kernel_options.push_back(name);
     if ((kMountWords.contains(name) || name.starts_with("x-")) && !next_word) return;
     std::ranges::replace(name, '_', '-');
-    if (const auto flag = flags().find(name); flag != flags().end() && equals == text.npos)
-      return flag->second(line);
+    if (const auto flag = flags().find(name); flag != flags().end() && equals == text.npos) return flag->second(line);
     if (!with_value().contains(name)) return wrong("'" + name + "': no such option");
     if (equals != text.npos) return set(name, text.substr(equals + 1));
     if (!next_word) return wrong("'" + name + "': a value is missing");

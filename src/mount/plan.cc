@@ -33,8 +33,9 @@ void Plan::close() {
 }
 
 Plan::Id Plan::begin() {
+  const uint64_t began = mount_.cache().uses();
   std::lock_guard lock(mutex_);
-  sources_[++last_id_];
+  sources_[++last_id_].began = began;
   return last_id_;
 }
 
@@ -112,12 +113,13 @@ void Plan::fetch(Id id, const std::string& path, std::unique_lock<std::mutex>& l
   lock.lock();
   if (!status.ok()) return log_line(LogLevel::kInfo, "plan: " + status.message());
   if (!ahead.file) return;
+  const uint64_t began = sources_.at(id).began;
   // One more than there are, until they are known: a piece may be read before fetch_planned() has returned.
   sources_.at(id).ahead[number] = {ahead.ino, ahead.file, 1u << 31};
   PlannedFetch fetched;
   for (;;) {
     lock.unlock();
-    fetched = mount_.cache().fetch_planned(*ahead.file, place, options_.file_bytes_max);
+    fetched = mount_.cache().fetch_planned(*ahead.file, place, options_.file_bytes_max, began);
     lock.lock();
     if (fetched.pieces > 0 || !fetched.refused || closing_) break;
     changed_.wait_for(lock, kMemoryPoll);
@@ -128,6 +130,10 @@ void Plan::fetch(Id id, const std::string& path, std::unique_lock<std::mutex>& l
   if (mine == sources_.at(id).ahead.end()) return;
   mine->second.pieces -= (1u << 31) - fetched.pieces;
   if (fetched.pieces > 0) mount_.stats().plan_fetched.add();
+  if (fetched.overtaken) {
+    mount_.stats().plan_overtaken.add();
+    sources_.at(id).reached = std::max(sources_.at(id).reached, number);
+  }
   if (mine->second.pieces != 0) return;
   done_.push_back(std::move(mine->second));
   sources_.at(id).ahead.erase(mine);

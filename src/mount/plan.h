@@ -3,8 +3,9 @@
 // The plan: files that will be read soon, in order, as somebody says who knows (a training job's sampler). They are
 // fetched whole, many at a time, before their readers open them, as far ahead as `bytes_ahead_max` goes.
 //
-// Several plans at once take turns. A plan moves on as its files are read; one that is passed by, because files far
-// behind it are being read, is given up. What a plan says is advice: a wrong one costs requests, never an error.
+// Several plans at once take turns. A plan moves on as its files are read; a file that is passed by, because files far
+// behind it are being read, is given up, and one that its reader came to first is left out. What a plan says is advice:
+// a wrong one costs requests, never an error.
 #pragma once
 
 #include <condition_variable>
@@ -57,6 +58,7 @@ class Plan {
     std::map<uint64_t, Ahead> ahead;  // by number
     uint64_t next = 0;                // number of the next file
     uint64_t reached = 0;             // the highest number that was read
+    uint64_t began = 0;               // of the read cache's uses()
     bool ended = false;
   };
   void run();

@@ -101,6 +101,33 @@ TEST(Plan, FilesThatAreNeverReadDoNotStopIt) {
   }
 }
 
+TEST(Plan, ItGoesOnAheadOfAReaderWhoHasOvertakenIt) {
+  World world;
+  for (int i = 0; i < 100; ++i) world.memory->set(name_of(i), std::string(1000, 'x'));
+  Plan& plan = world.open({.bytes_ahead_max = 10'000});
+  const Plan::Id id = plan.begin();
+  for (int i = 0; i < 50; ++i) EXPECT_EQ(world.read(name_of(i)).size(), 1000u);
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(plan.add(id, name_of(i)));
+  world.until([&] { return world.mount->stats().fetches.value() == 60; });  // the ten that come next
+  EXPECT_EQ(world.mount->stats().plan_overtaken.value(), 50u);
+  EXPECT_EQ(world.read(name_of(50)).size(), 1000u);
+  EXPECT_EQ(world.mount->stats().plan_hits.value(), 1u);
+}
+
+TEST(Plan, AFileThatItNamesTwiceIsKeptForTheSecondReadingToo) {
+  World world;
+  for (int i = 0; i < 10; ++i) world.memory->set(name_of(i), std::string(1000, 'x'));
+  Plan& plan = world.open({.bytes_ahead_max = 4'000});
+  const Plan::Id id = plan.begin();
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(plan.add(id, name_of(i % 10)));
+  for (int i = 0; i < 20; ++i) {
+    world.until([&] { return world.mount->stats().plan_fetched.value() > static_cast<uint64_t>(i); });
+    EXPECT_EQ(world.read(name_of(i % 10)).size(), 1000u);
+  }
+  EXPECT_EQ(world.mount->stats().plan_overtaken.value(), 0u);
+  EXPECT_EQ(world.mount->stats().fetches.value(), 10u);
+}
+
 TEST(Plan, WhatIsNotThereIsLeftOut) {
   World world;
   world.memory->set("d/f", "x");

@@ -8,18 +8,16 @@
 namespace headrace::mount {
 namespace {
 
-// Whose requests take turns where the endpoint is busy (store/admission.h): a waiting reader's come
-// before what is only expected to be wanted.
+// Whose requests take turns where the endpoint is busy (store/admission.h): a waiting reader's come before what is
+// only expected to be wanted.
 enum Lane : uint64_t { kLaneDemand = 1, kLaneAhead = 2, kLanePlan = 3 };
 
-// A share of the budget for the windows of sequential readers; the rest is for what they have not
-// read yet of others.
+// A share of the budget for the windows of sequential readers; the rest is for what they have not read yet of others.
 constexpr uint64_t kWindowShare = 2;
 // Memory may come free without a word (a reply that was sent): look again after this.
 constexpr auto kRoomPoll = std::chrono::milliseconds(20);
 
-// Memory for a late read's second answer. Nothing can tell good bytes of an object from bad ones,
-// so all are good.
+// Memory for a late read's second answer. Nothing can tell good bytes of an object from bad ones, so all are good.
 class Spare final : public ReadSpare {
  public:
   Spare(std::shared_ptr<BufferSource> buffers, std::shared_ptr<ObjectStore> store)
@@ -51,11 +49,7 @@ class Spare final : public ReadSpare {
 
 CachedFile::CachedFile(ReadCache& cache, std::string key, std::string etag, uint64_t size,
                        const PatternOptions& pattern)
-    : cache_(cache),
-      key_(std::move(key)),
-      etag_(std::move(etag)),
-      size_(size),
-      pattern_(size, pattern) {
+    : cache_(cache), key_(std::move(key)), etag_(std::move(etag)), size_(size), pattern_(size, pattern) {
   std::lock_guard lock(cache_.mutex_);
   cache_.files_.insert(this);
 }
@@ -79,8 +73,7 @@ ReadCache::ReadCache(std::shared_ptr<ObjectStore> store, std::shared_ptr<BufferS
 ReadCache::~ReadCache() { close(); }
 
 std::shared_ptr<CachedFile> ReadCache::open(std::string key, std::string etag, uint64_t size) {
-  return std::make_shared<CachedFile>(*this, std::move(key), std::move(etag), size,
-                                      options_.pattern);
+  return std::make_shared<CachedFile>(*this, std::move(key), std::move(etag), size, options_.pattern);
 }
 
 uint64_t ReadCache::window_now() const {
@@ -91,23 +84,21 @@ Result<ReadBytes> ReadCache::read(CachedFile& file, ByteRange range) {
   range.end = std::min(range.end, file.size_);
   if (range.begin >= range.end) return ReadBytes{};
   std::unique_lock lock(mutex_);
+  file.used_at_ = ++uses_;
+  file.read_since_closed_ = true;
   Result<ReadBytes> bytes = read_locked(file, range, lock);
   tell_plan(lock);
   return bytes;
 }
 
-Result<ReadBytes> ReadCache::read_locked(CachedFile& file, ByteRange range,
-                                         std::unique_lock<std::mutex>& lock) {
+Result<ReadBytes> ReadCache::read_locked(CachedFile& file, ByteRange range, std::unique_lock<std::mutex>& lock) {
   const Clock& clock = store_->executor().clock();
   const TimePoint deadline = clock.now() + options_.read_deadline;
   const Advice advice = file.pattern_.on_read(range, window_now());
   for (;;) {
-    if (closed_)
-      return cancelled("read " + describe(*store_, file.key_, range) +
-                       ": the mount is being taken down");
+    if (closed_) return cancelled("read " + describe(*store_, file.key_, range) + ": the mount is being taken down");
     Sends sends;
-    const bool whole =
-        start_missing(file, advice.need, options_.pattern.chunk_max, Why::kDemand, 0, &sends);
+    const bool whole = start_missing(file, advice.need, options_.pattern.chunk_max, Why::kDemand, 0, &sends);
     Pieces pieces;
     if (whole) {
       pieces = pinned(file, range);  // before anything is let go of
@@ -126,16 +117,14 @@ Result<ReadBytes> ReadCache::read_locked(CachedFile& file, ByteRange range,
     }
     room_.wait_for(lock, kRoomPoll);
     if (clock.now() >= deadline) {
-      return exhausted(
-          "read " + describe(*store_, file.key_, range) +
-          ": no memory came free in time: memory_bytes=" + std::to_string(budget_->bytes_max()) +
-          "; mount with a larger --memory, or read fewer files at a time");
+      return exhausted("read " + describe(*store_, file.key_, range) +
+                       ": no memory came free in time: memory_bytes=" + std::to_string(budget_->bytes_max()) +
+                       "; mount with a larger --memory, or read fewer files at a time");
     }
   }
 }
 
-// The pieces of `range`, all of which is held or on its way; they stay until the reader has them
-// all.
+// The pieces of `range`, all of which is held or on its way; they stay until the reader has them all.
 ReadCache::Pieces ReadCache::pinned(CachedFile& file, ByteRange range) {
   Pieces pieces;
   auto it = std::prev(file.pieces_.upper_bound(range.begin));
@@ -147,8 +136,8 @@ ReadCache::Pieces ReadCache::pinned(CachedFile& file, ByteRange range) {
 }
 
 // Waits until all have come, then unpins them: nothing is evicted before the lock is let go.
-Status ReadCache::wait_for(CachedFile& file, ByteRange range, const Pieces& pieces,
-                           std::unique_lock<std::mutex>& lock, TimePoint deadline) {
+Status ReadCache::wait_for(CachedFile& file, ByteRange range, const Pieces& pieces, std::unique_lock<std::mutex>& lock,
+                           TimePoint deadline) {
   const auto is_loading = [](const auto& piece) { return piece->state == Piece::State::kLoading; };
   Status status;
   if (std::ranges::any_of(pieces, is_loading)) stats_.waits.add();
@@ -171,10 +160,8 @@ Status ReadCache::wait_for(CachedFile& file, ByteRange range, const Pieces& piec
 ReadBytes ReadCache::collected(ByteRange range, const Pieces& pieces) {
   ReadBytes out;
   for (const auto& piece : pieces) {
-    const uint64_t begin = std::max(range.begin, piece->range.begin),
-                   end = std::min(range.end, piece->range.end);
-    out.parts.push_back(
-        Bytes(piece->buffer.bytes()).subspan(begin - piece->range.begin, end - begin));
+    const uint64_t begin = std::max(range.begin, piece->range.begin), end = std::min(range.end, piece->range.end);
+    out.parts.push_back(Bytes(piece->buffer.bytes()).subspan(begin - piece->range.begin, end - begin));
     out.keep.push_back(piece);
     out.size += end - begin;
     mark_read(*piece, end);
@@ -184,8 +171,8 @@ ReadBytes ReadCache::collected(ByteRange range, const Pieces& pieces) {
 }
 
 // Starts GETs for what is neither held nor on its way. False: there is no memory for all of it.
-bool ReadCache::start_missing(CachedFile& file, ByteRange range, uint64_t chunk, Why why,
-                              uint64_t place, Sends* sends) {
+bool ReadCache::start_missing(CachedFile& file, ByteRange range, uint64_t chunk, Why why, uint64_t place,
+                              Sends* sends) {
   uint64_t at = range.begin;
   while (at < range.end) {
     auto next = file.pieces_.upper_bound(at);
@@ -196,20 +183,17 @@ bool ReadCache::start_missing(CachedFile& file, ByteRange range, uint64_t chunk,
         continue;
       }
     }
-    const uint64_t gap_end =
-        next == file.pieces_.end() ? range.end : std::min(range.end, next->first);
+    const uint64_t gap_end = next == file.pieces_.end() ? range.end : std::min(range.end, next->first);
     const uint64_t end = std::min(gap_end, at + chunk);
     // A window that moves by 128 KiB would otherwise be fetched in pieces of 128 KiB.
-    if (why == Why::kAhead && end - at < chunk && end == range.end && end != file.size_)
-      return true;
+    if (why == Why::kAhead && end - at < chunk && end == range.end && end != file.size_) return true;
     if (!start_piece(file, {at, end}, why, place, sends)) return false;
     at = end;
   }
   return true;
 }
 
-bool ReadCache::start_piece(CachedFile& file, ByteRange range, Why why, uint64_t place,
-                            Sends* sends) {
+bool ReadCache::start_piece(CachedFile& file, ByteRange range, Why why, uint64_t place, Sends* sends) {
   Buffer buffer = take(range.size(), why);
   if (!buffer) return false;
   auto piece = std::make_shared<Piece>();
@@ -228,8 +212,8 @@ bool ReadCache::start_piece(CachedFile& file, ByteRange range, Why why, uint64_t
   request.if_match = file.etag_;
   request.object_size = file.size_;
   request.dst = {piece->buffer.bytes()};
-  // No deadline: others may wait for the piece later, and a disk cache's blocks are everybody's.
-  // The reader has his own, and retries end before it (main.cc).
+  // No deadline: others may wait for the piece later, and a disk cache's blocks are everybody's. The reader has his
+  // own, and retries end before it (main.cc).
   request.lane = why == Why::kDemand ? kLaneDemand : why == Why::kAhead ? kLaneAhead : kLanePlan;
   if (why != Why::kPlan) request.spare = std::make_shared<Spare>(buffers_, store_);
   sends->push_back({std::move(request), std::move(piece), file.stop_.get_token()});
@@ -276,13 +260,18 @@ void ReadCache::landed(const std::shared_ptr<Piece>& piece, ReadOutcome outcome)
   tell_plan(lock);
 }
 
-PlannedFetch ReadCache::fetch_planned(CachedFile& file, uint64_t place, uint64_t bytes_max) {
+PlannedFetch ReadCache::fetch_planned(CachedFile& file, uint64_t place, uint64_t bytes_max, uint64_t since) {
   const ByteRange range = {0, std::min(file.size_, bytes_max)};
   PlannedFetch out;
   if (range.empty()) return out;
   Sends sends;
   std::unique_lock lock(mutex_);
   if (closed_) return out;
+  out.overtaken = file.used_at_ > std::max(since, file.planned_for_);
+  if (out.overtaken) {
+    file.planned_for_ = file.used_at_;
+    return out;
+  }
   // What is there from an earlier reading, or is on its way, is kept for the plan, too.
   for (auto it = file.pieces_.begin(); it != file.pieces_.end() && it->first < range.end; ++it) {
     out.pieces += plan_piece(*it->second, place);

@@ -72,12 +72,17 @@ class CachedFile {
   std::stop_source stop_;                              // of what is on its way
   std::condition_variable changed_;
   uint64_t unread_bytes_ = 0;  // loading, or never read to the end
+  bool read_since_closed_ = false;
+  uint64_t used_at_ = 0;       // of uses_: its last read ...
+  uint64_t planned_for_ = 0;   // ... and the last one that a plan has taken into account
 };
 
-// What fetch_planned() did: how many pieces the plan will be told of; had some to be left out for want of memory?
+// What fetch_planned() did: how many pieces the plan will be told of; had some to be left out for want of memory; was
+// the reader there first, so that nothing is to be fetched for him?
 struct PlannedFetch {
   uint32_t pieces = 0;
   bool refused = false;
+  bool overtaken = false;
 };
 
 // Bytes to hand to the reader, and what keeps them.
@@ -100,8 +105,11 @@ class ReadCache {
   // Nobody has the file open: what is on its way for nobody is cancelled.
   void idle(CachedFile& file);
   // Sees to it that up to `bytes_max` of the file are held until they are read, for a plan whose `place` (not 0) names
-  // the file: fetches what is missing.
-  PlannedFetch fetch_planned(CachedFile& file, uint64_t place, uint64_t bytes_max);
+  // the file: fetches what is missing. Not of a file that was used after `since` (uses(), when the plan began) without
+  // a plan that expected it: its reader was faster.
+  PlannedFetch fetch_planned(CachedFile& file, uint64_t place, uint64_t bytes_max, uint64_t since);
+  // Uses of files so far: a clock.
+  uint64_t uses() const;
   // The plan does not expect the file to be read any more: what is held of it counts as used.
   void plan_passed(CachedFile& file);
   uint64_t planned_bytes() const;  // fetched or on their way, not read yet
@@ -157,6 +165,7 @@ class ReadCache {
   uint64_t busy_files_ = 0;  // with unread bytes
   uint64_t in_flight_ = 0;
   std::set<CachedFile*> files_;
+  uint64_t uses_ = 0;
   std::vector<uint64_t> plan_done_;  // places to tell
   bool closed_ = false;
 };

@@ -53,6 +53,7 @@ void ReadCache::set_rank(Piece& piece, Piece::Rank rank) {
     if (piece.plan_place != 0) {
       planned_bytes_ -= piece.range.size();
       plan_done_.push_back(std::exchange(piece.plan_place, 0));
+      piece.file->planned_for_ = piece.file->used_at_;
       stats_.plan_hits.add();
     }
   }
@@ -85,6 +86,8 @@ void ReadCache::tell_plan(std::unique_lock<std::mutex>& lock) {
 
 void ReadCache::idle(CachedFile& file) {
   std::unique_lock lock(mutex_);
+  // Closed without a read: the kernel had it all.
+  if (!std::exchange(file.read_since_closed_, false)) file.used_at_ = ++uses_;
   bool cancel = true;
   for (const auto& [begin, piece] : file.pieces_) {
     if (piece->plan_place != 0 && piece->state == Piece::State::kLoading) cancel = false;
@@ -125,6 +128,11 @@ void ReadCache::plan_passed(CachedFile& file) {
     if (piece->rank == Piece::Rank::kPlanned) set_rank(*piece, Piece::Rank::kUsed);
   }
   room_.notify_all();
+}
+
+uint64_t ReadCache::uses() const {
+  std::lock_guard lock(mutex_);
+  return uses_;
 }
 
 uint64_t ReadCache::planned_bytes() const {

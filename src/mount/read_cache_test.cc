@@ -164,7 +164,7 @@ TEST(ReadCache, APlannedFileIsThereBeforeItIsRead) {
   std::vector<uint64_t> done;
   world.cache->on_plan_progress([&](uint64_t place) { done.push_back(place); });
   const auto file = world.file("f", "0123456789");
-  EXPECT_EQ(world.cache->fetch_planned(*file, 7, 1 << 20).pieces, 1u);
+  EXPECT_EQ(world.cache->fetch_planned(*file, 7, 1 << 20, 0).pieces, 1u);
   EXPECT_EQ(world.cache->planned_bytes(), 10u);
   EXPECT_EQ(world.text(*file, 0, 4), "0123");
   EXPECT_EQ(world.cache->planned_bytes(), 10u);
@@ -181,7 +181,7 @@ TEST(ReadCache, APlanTakesNoMemoryFromFilesThatAreNotReadYet) {
   int taken = 0;
   for (int i = 0; i < 10; ++i) {
     files.push_back(world.file("f" + std::to_string(i), pattern_bytes(500'000, i)));
-    taken += world.cache->fetch_planned(*files.back(), static_cast<uint64_t>(i) + 1, 1 << 20).refused ? 0 : 1;
+    taken += world.cache->fetch_planned(*files.back(), static_cast<uint64_t>(i) + 1, 1 << 20, 0).refused ? 0 : 1;
   }
   EXPECT_GE(taken, 3);
   EXPECT_LT(taken, 5);

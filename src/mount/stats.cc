@@ -9,32 +9,31 @@ std::string stats_json(const MountStats& stats, const StoreMetrics* store, const
                        const MountGauges& gauges) {
   std::string text = "{";
   const auto add = [&text](const char* name, uint64_t value) {
-    text +=
-        (text.size() > 1 ? ",\n \"" : "\n \"") + std::string(name) + "\": " + std::to_string(value);
+    text += (text.size() > 1 ? ",\n \"" : "\n \"") + std::string(name) + "\": " + std::to_string(value);
   };
-  const std::pair<const char*, const Counter*> counters[] = {
-      {"lookups", &stats.lookups},
-      {"lookups_asked", &stats.lookups_asked},
-      {"listings", &stats.listings},
-      {"list_objects", &stats.list_objects},
-      {"hidden_keys", &stats.hidden_keys},
-      {"opens", &stats.opens},
-      {"reads", &stats.reads},
-      {"read_bytes", &stats.read_bytes},
-      {"fetches", &stats.fetches},
-      {"fetched_bytes", &stats.fetched_bytes},
-      {"waits", &stats.waits},
-      {"plan_files", &stats.plan_files},
-      {"plan_fetched", &stats.plan_fetched},
-      {"plan_hits", &stats.plan_hits},
-      {"plan_dropped", &stats.plan_dropped},
-      {"uploads", &stats.uploads},
-      {"uploaded_bytes", &stats.uploaded_bytes},
-      {"uploads_aborted", &stats.uploads_aborted},
-      {"eio", &stats.eio},
-      {"estale", &stats.estale},
-      {"evicted_bytes", &stats.evicted_bytes},
-      {"evicted_unread_bytes", &stats.evicted_unread_bytes}};
+  const std::pair<const char*, const Counter*> counters[] = {{"lookups", &stats.lookups},
+                                                             {"lookups_asked", &stats.lookups_asked},
+                                                             {"listings", &stats.listings},
+                                                             {"list_objects", &stats.list_objects},
+                                                             {"hidden_keys", &stats.hidden_keys},
+                                                             {"opens", &stats.opens},
+                                                             {"reads", &stats.reads},
+                                                             {"read_bytes", &stats.read_bytes},
+                                                             {"fetches", &stats.fetches},
+                                                             {"fetched_bytes", &stats.fetched_bytes},
+                                                             {"waits", &stats.waits},
+                                                             {"plan_files", &stats.plan_files},
+                                                             {"plan_fetched", &stats.plan_fetched},
+                                                             {"plan_hits", &stats.plan_hits},
+                                                             {"plan_dropped", &stats.plan_dropped},
+                                                             {"plan_overtaken", &stats.plan_overtaken},
+                                                             {"uploads", &stats.uploads},
+                                                             {"uploaded_bytes", &stats.uploaded_bytes},
+                                                             {"uploads_aborted", &stats.uploads_aborted},
+                                                             {"eio", &stats.eio},
+                                                             {"estale", &stats.estale},
+                                                             {"evicted_bytes", &stats.evicted_bytes},
+                                                             {"evicted_unread_bytes", &stats.evicted_unread_bytes}};
   for (const auto& [name, counter] : counters) add(name, counter->value());
   add("memory_bytes_max", gauges.memory_bytes_max);
   add("memory_bytes", gauges.memory_bytes);

@@ -18,7 +18,7 @@ struct MountStats {
   Counter opens, reads, read_bytes;
   Counter fetches, fetched_bytes;  // GETs and their bytes
   Counter waits;                   // reads that had to wait for the store
-  Counter plan_files, plan_fetched, plan_hits, plan_dropped;
+  Counter plan_files, plan_fetched, plan_hits, plan_dropped, plan_overtaken;
   Counter uploads, uploaded_bytes, uploads_aborted;
   Counter eio, estale;
   Counter evicted_bytes, evicted_unread_bytes;
