@@ -3,10 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import re
 import shutil
+import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -149,3 +153,86 @@ def test_wrong_places_for_the_cache_are_refused(place, put, monkeypatch, words, 
     (place.root / "open-to-all/headrace-cache-v1").chmod(0o777)
     with pytest.raises(UnavailableError, match=reason):
         place.mount(*words)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 8 MiB of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may mount a tmpfs")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=8m", "none", str(folder)]
+    if subprocess.run(words, check=False, capture_output=True).returncode != 0:
+        pytest.skip("no tmpfs can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def fill(disk: Path) -> Path:
+    """All that is free, taken by somebody else."""
+    path = disk / "of-somebody-else"
+    with contextlib.suppress(OSError), open(path, "ab", buffering=0) as file:
+        while file.write(b"x" * 65536):
+            pass
+    return path
+
+
+def cache_files_are_whole(cache: Path) -> bool:
+    """Nothing but blocks under their names: no file that was begun and not ended."""
+    return all(re.fullmatch(r"[0-9a-f]{32}-[0-9a-f]{8}", path.name) for path in blocks(cache))
+
+
+def test_a_full_disk_costs_the_cache_and_no_byte(place, contents, small_disk):
+    words = ["--cache-dir", str(small_disk / "cache")]
+    there = place.mount(*words)
+    read_all(there, contents)  # three times as much as the disk has
+    free = os.statvfs(small_disk)
+    assert free.f_bavail >= 0.05 * free.f_blocks
+    other = fill(small_disk)
+    assert os.statvfs(small_disk).f_bavail == 0
+    before = len(blocks(small_disk / "cache"))
+    while_full = place.mount(*words)
+    read_all(while_full, contents)
+    assert len(blocks(small_disk / "cache")) <= before
+    hr_mount.unmount(while_full)
+    other.unlink()
+    for path in blocks(small_disk / "cache"):
+        path.unlink()
+    after = place.mount(*words)
+    read_all(after, contents)
+    assert hr_mount.stats(after)["cache_write_bytes"] > 0
+    hr_mount.unmount(after)
+    hr_mount.unmount(there)
+    assert cache_files_are_whole(small_disk / "cache")
+
+
+def test_a_disk_that_others_fill_and_free_while_it_is_read_through(place, contents, small_disk):
+    """Writes fail in the middle (ENOSPC): the blocks are not there, and the bytes are right."""
+    ended = threading.Event()
+
+    def come_and_go() -> None:
+        while not ended.is_set():
+            fill(small_disk).unlink()
+
+    thread = threading.Thread(target=come_and_go)
+    thread.start()
+    try:
+        for _ in range(3):
+            there = place.mount("--cache-dir", str(small_disk / "cache"))
+            read_all(there, contents)
+            hr_mount.unmount(there)
+    finally:
+        ended.set()
+        thread.join()
+    assert cache_files_are_whole(small_disk / "cache")
+
+
+def test_a_loader_reads_over_a_full_disk(place, put, small_disk):
+    rows = "".join(f'{{"id": {i}, "text": "{"x" * 4000}"}}\n' for i in range(2000))
+    put("data/rows.jsonl", rows.encode())
+    fill(small_disk)
+    dataset = hr.open("s3://bucket/data/", cache_dir=small_disk / "cache", **place.server.options)
+    for _ in range(2):
+        ids = [int(i) for batch in dataset.loader(batch_size=100) for i in batch["id"]]
+        assert sorted(ids) == list(range(2000))
