@@ -31,11 +31,11 @@ from gpu_check import write_shards  # noqa: E402
 ROW, BATCH, SAMPLES = 115_000, 64, 2048
 
 
-def endless(folder):
-    """Batches on the (fake) GPU, by threads on the second core."""
+def endless(folder, core):
+    """Batches on the (fake) GPU, by threads on that core."""
     import headrace as hr
 
-    device = hr.Device("cuda:0", arrays="dlpack", cores=CORES[1:])
+    device = hr.Device("cuda:0", arrays="dlpack", cores=[core])
     with (
         hr.open(folder, index_dir=folder) as ds,
         ds.loader(
@@ -46,10 +46,10 @@ def endless(folder):
             yield from loader
 
 
-def serve_tokens(folder, count):
+def serve_tokens(folder, count, core):
     """The process of its own: so many batches for each byte that comes, and a byte back."""
-    os.sched_setaffinity(0, CORES[1:])
-    batches = endless(folder)
+    os.sched_setaffinity(0, [core])
+    batches = endless(folder, core)
     while os.read(0, 1):
         for _ in range(count):
             next(batches)
@@ -63,7 +63,7 @@ class Alone:
 
 class SameProcess:
     def __init__(self, folder, count):
-        self._batches, self._count = endless(folder), count
+        self._batches, self._count = endless(folder, CORES[1]), count
 
     def take(self):
         for _ in range(self._count):
@@ -76,7 +76,7 @@ class OtherProcess:
 
     def __init__(self, folder, count):
         self._child = subprocess.Popen(
-            [sys.executable, __file__, "--serve", folder, str(count)],
+            [sys.executable, __file__, "--serve", folder, str(count), str(CORES[1])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0,
         )  # fmt: skip
         self._child.stdin.write(b".")
@@ -106,15 +106,15 @@ def steps(way, work, count):
 
 def main():
     if sys.argv[1:2] == ["--serve"]:
-        return serve_tokens(sys.argv[2], int(sys.argv[3]))
+        return serve_tokens(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     if len(CORES) < 2:
         print("skipped: two cores are needed")
         return None
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 9
-    count = int(sys.argv[2]) if len(sys.argv) > 2 else 60
+    count = int(sys.argv[2]) if len(sys.argv) > 2 else 40
     os.environ["HEADRACE_CUDA_LIB"] = str(library())
     os.environ["FAKE_CUDA"] = "eager=1 checks=0 seed=3"
-    a = np.random.default_rng(0).random((640, 640), np.float32)
+    a = np.random.default_rng(0).random((1024, 1024), np.float32)
     out = np.empty_like(a)
     with tempfile.TemporaryDirectory() as folder:
         content = np.random.default_rng(0).bytes(ROW)
@@ -125,7 +125,7 @@ def main():
 
 def batches_a_step(folder, work):
     """So many that the other core is about three quarters busy."""
-    batches = endless(folder)
+    batches = endless(folder, CORES[1])
     for _ in range(100):
         next(batches)
     began, used = time.perf_counter(), time.process_time()

@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "device/device_memory.h"
 #include "gpu_for_test.h"
 
 namespace headrace {
@@ -73,19 +74,37 @@ TEST_F(AbsentGpuDeathTest, a_forked_child_is_refused_without_a_call_of_the_drive
   EXPECT_EXIT(fork_after_start(), ::testing::ExitedWithCode(5), "");
 }
 
-[[noreturn]] void fail_start(uint64_t nth, int code) {
+[[noreturn]] void fail_start(const char* function) {
   use_fake();
-  fake_fail(nth, code);
+  fake_fail_of(function, 1, 999);
   auto made = CudaCopier::of(0);
-  std::_Exit(made.ok() ? 0 : (made.status().message().empty() ? 1 : 3));
+  std::_Exit(made.ok() ? 0 : made.status().message().find("(999)") == std::string::npos ? 1 : 3);
 }
 
 TEST_F(AbsentGpuDeathTest, every_call_of_the_start_may_fail) {
-  // cuInit, version, count; get, name, 4 attributes (whose failure is no error), retain; push, range, create.
-  for (const uint64_t nth : {1, 2, 3, 4, 5, 10, 11, 12, 13}) {
-    EXPECT_EXIT(fail_start(nth, 999), ::testing::ExitedWithCode(3), "") << nth;
+  for (const char* function : {"cuInit", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName",
+                               "cuDevicePrimaryCtxRetain", "cuCtxPushCurrent", "cuCtxGetStreamPriorityRange",
+                               "cuStreamCreateWithPriority"}) {
+    EXPECT_EXIT(fail_start(function), ::testing::ExitedWithCode(3), "") << function;
   }
-  EXPECT_EXIT(fail_start(7, 999), ::testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(fail_start("cuDeviceGetAttribute"), ::testing::ExitedWithCode(0), "");  // then there are no pools
+}
+
+// The pool is made at the first batch of ours: an error then, and made at the next.
+[[noreturn]] void fail_pool(const char* function) {
+  use_fake();
+  CudaCopier& copier = **CudaCopier::of(0);
+  fake_fail_of(function, 1, 999);
+  auto made = DeviceMemory::of(copier);
+  const bool told = !made.ok() && made.status().message().find("make a memory pool: ") == 0;
+  std::_Exit(told && DeviceMemory::of(copier).ok() && fake_violations() == 0 ? 3 : 1);
+}
+
+TEST_F(AbsentGpuDeathTest, every_call_of_the_pools_start_may_fail) {
+  for (const char* function : {"cuCtxGetStreamPriorityRange", "cuStreamCreateWithPriority", "cuMemPoolCreate",
+                               "cuMemPoolSetAttribute"}) {
+    EXPECT_EXIT(fail_pool(function), ::testing::ExitedWithCode(3), "") << function;
+  }
 }
 
 }  // namespace
