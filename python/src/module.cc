@@ -48,10 +48,10 @@ class LogLines {
 NB_MODULE(_core, m) {
   using namespace headrace::python;
   m.attr("__version__") = HR_VERSION;
-  // Looked for with the warnings on: programs that end after a pass, in the middle of one, or with batches, views, cycles
-  // and device arrays alive leak nothing. What is left is what the program's own daemon threads, exit handlers and entries
-  // of sys.modules still hold, which the interpreter never lets go of: no fault to warn of. tests/fake_cuda/test_dlpack.py
-  // holds the ends themselves to account.
+  // Looked for with the warnings on: programs that end after a pass, in the middle of one, or with batches, views,
+  // cycles and device arrays alive leak nothing. What is left is what the program's own daemon threads, exit handlers
+  // and entries of sys.modules still hold, which the interpreter never lets go of: no fault to warn of.
+  // tests/fake_cuda/test_dlpack.py holds the ends themselves to account.
   nb::set_leak_warnings(false);
   headrace::set_log_sink([](headrace::LogLevel level, std::string_view line) {
     LogLines::instance().add(level, line);

@@ -215,7 +215,8 @@ TEST_F(LooseArrays, in_another_order_are_written_as_ever) {
   for (const bool fortran : {true, false}) {
     const std::string other = npy(fortran ? "<f4" : ">f4", fortran, "(64, 100)", kValues[1]);
     LooseBench bench({npy("<f4", false, "(64, 100)", kValues[0]), other});
-    const Column& column = *run(bench, npy_field(true))->find("bin");
+    const auto batch = run(bench, npy_field(true));
+    const Column& column = *batch->find("bin");
     ASSERT_FALSE(column.loose());
     EXPECT_EQ(as_text(column.values).substr(0, 25'600), kValues[0]);
     // Element (1, 0), or element (0, 0) with its bytes turned.
