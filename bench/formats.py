@@ -5,10 +5,11 @@ samples/s, CPU seconds a GB and a sample. Processes take turns; the peers' shuff
     python bench/formats.py --peers VENV --litdata VENV [--rounds 3] [--only mds] [--out RESULT]
 
 Data are written by each format's own writer: 50,000 samples of 1 KB and a label (tokens: windows
-of 1,024 of 16 bits). The server has no latency ("zero"), so S3 rates are those of the clients. A
-batch is read before the pass that is measured, and indexes are there. headrace runs with its
-defaults: its full shuffle, its threads; the peers in one process without workers (workers cost
-them more CPU). tfrecord, json and numpy have no reader for S3.
+of 1,024 of 16 bits; npy: a file each, without a label). The server has no latency ("zero"), so S3
+rates are those of the clients. A batch is read before the pass that is measured, and indexes are
+there. headrace runs with its defaults: its full shuffle, its threads; the peers in one process
+without workers (workers cost them more CPU). tfrecord, json and numpy have no reader for S3;
+pyarrow has one for Parquet only (Arrow files it maps).
 """
 
 from __future__ import annotations
@@ -37,8 +38,16 @@ FORMATS = {
     "litdata": ("litdata", True),
     "tfrecord": ("tfrecord", False),
     "parquet": ("pyarrow", True),
+    "arrow": ("pyarrow", False),
     "jsonl": ("json", False),
+    "npy": ("numpy", False),
     "tokens": ("numpy memmap", False),
+}
+# What headrace is asked for, where it is not {"bin": bytes, "cls": int}.
+DECODE: dict[str, dict[str, Any]] = {
+    "jsonl": {"bin": str, "cls": int},
+    "npy": {"array": None},
+    "tokens": {"tokens": None},
 }
 
 
@@ -56,12 +65,10 @@ def run_headrace(spec: dict[str, Any]) -> dict[str, float]:
     if spec["endpoint"]:
         place = {"endpoint_url": spec["endpoint"], "region": "us-east-1", "anonymous": True}
     url = f"s3://{spec['bucket']}" if spec["endpoint"] else f"{spec['folder']}/"
-    tokens = spec["format"] == "tokens"
-    if tokens:
+    if spec["format"] == "tokens":
         place |= {"window": WINDOW, "token_dtype": "uint16"}
-    decode = {"tokens": None} if tokens else {"bin": bytes, "cls": int}
-    if spec["format"] == "jsonl":
-        decode["bin"] = str  # type: ignore[assignment]
+    decode = DECODE.get(spec["format"], {"bin": bytes, "cls": int})
+    payload = next(iter(decode))
     # As for the peers: a first batch, so that imports and threads are there; then a whole pass.
     with hr.open(url, index_dir=spec["index_dir"], **place) as warm:
         next(iter(warm.loader(batch_size=BATCH, decode=decode)))
@@ -69,11 +76,13 @@ def run_headrace(spec: dict[str, Any]) -> dict[str, float]:
     with hr.open(url, index_dir=spec["index_dir"], **place) as ds:
         cpu, began = cpu_seconds(), time.monotonic()
         more = {"block": spec["block"]} if spec["block"] else {}
+        if spec["stored_order"]:
+            more["shuffle"] = False
         with ds.loader(batch_size=BATCH, seed=1, decode=decode, **more) as loader:
             for batch in loader:
                 rows += BATCH
-                column = batch["tokens" if tokens else "bin"]
-                nbytes += column.nbytes if tokens else int(column.offsets[-1])
+                column = batch[payload]
+                nbytes += column.nbytes if decode[payload] is None else int(column.offsets[-1])
         spent, cpu = time.monotonic() - began, cpu_seconds() - cpu
     return {"rows": rows, "bytes": nbytes, "seconds": spent, "cpu_s": cpu}
 
@@ -108,6 +117,7 @@ def measure(
             "endpoint": endpoint,
             "index_dir": str(root / f"index-{place}"),
             "block": given.block,
+            "stored_order": given.stored_order,
         }
         peers = {"headrace": None} | (
             {FORMATS[name][0]: python} if place == "local" or FORMATS[name][1] else {}
@@ -158,6 +168,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=50_000)
     parser.add_argument("--bytes", type=int, default=1024)
     parser.add_argument("--block", type=int, help="headrace's; default: what it chooses")
+    parser.add_argument("--stored-order", action="store_true", help="headrace with shuffle=False")
     parser.add_argument("--only", action="append", choices=FORMATS)
     parser.add_argument("--serve", help="path of headrace-serve")
     parser.add_argument("--out", type=Path)

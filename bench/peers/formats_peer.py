@@ -114,6 +114,22 @@ def write_parquet(folder, samples, size):
         pq.write_table(table, f"{folder}/t-{shard}.parquet", row_group_size=4096)
 
 
+def write_arrow(folder, samples, size):
+    import pyarrow as pa
+
+    for shard in range(4):
+        ids = range(shard, samples, 4)
+        table = pa.table({"bin": [payload(i, size) for i in ids], "cls": [i % 1000 for i in ids]})
+        path = f"{folder}/t-{shard}.arrow"
+        with pa.OSFile(path, "wb") as out, pa.ipc.new_file(out, table.schema) as writer:
+            writer.write_table(table, max_chunksize=1000)
+
+
+def write_npy(folder, samples, size):
+    for i in range(samples):
+        np.save(f"{folder}/{i:08}.npy", np.frombuffer(payload(i, size), np.uint8))
+
+
 def write_jsonl(folder, samples, size):
     for shard in range(4):
         with open(f"{folder}/t-{shard}.jsonl", "w") as out:
@@ -222,6 +238,26 @@ def read_parquet(spec):
         ]
         values = np.frombuffer(column.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
         yield values.copy(), (offsets - offsets[0]).astype(np.int64), batch.column("cls").to_numpy()
+
+
+def read_arrow(spec):
+    """Record batches as they lie in the memory map, 1,000 rows each."""
+    import pyarrow as pa
+
+    for key in spec["keys"]:
+        reader = pa.ipc.open_file(pa.memory_map(f"{spec['folder']}/{key}"))
+        for n in range(reader.num_record_batches):
+            batch = reader.get_batch(n)
+            column = batch.column(0)
+            offsets = np.frombuffer(column.buffers()[1], np.int32)[: len(column) + 1]
+            values = np.frombuffer(column.buffers()[2], np.uint8)[offsets[0] : offsets[-1]]
+            yield values.copy(), offsets.astype(np.int64), batch.column(1).to_numpy().copy()
+
+
+def read_npy(spec):
+    """A permutation of the files."""
+    names = np.random.default_rng(1).permutation(spec["keys"])
+    return in_batches((np.load(f"{spec['folder']}/{name}").tobytes(), 0) for name in names)
 
 
 def read_jsonl(spec):

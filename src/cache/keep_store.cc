@@ -50,10 +50,22 @@ void KeepStore::close() {
 }
 
 void KeepStore::read(ReadRequest request, UniqueFunction<void(ReadOutcome)> done, std::stop_token stop) {
+  read_kept(
+      std::move(request), false,
+      [done = std::move(done)](ReadOutcome outcome, const LentBytes&) mutable { done(std::move(outcome)); },
+      std::move(stop));
+}
+
+void KeepStore::borrow(ReadRequest request, UniqueFunction<void(ReadOutcome, LentBytes)> done, std::stop_token stop) {
+  read_kept(std::move(request), true, std::move(done), std::move(stop));
+}
+
+void KeepStore::read_kept(ReadRequest request, bool may_borrow, UniqueFunction<void(ReadOutcome, LentBytes)> done,
+                          std::stop_token stop) {
   HR_ASSERT(!request.range.empty() && scatter_bytes(request.dst) == request.range.size());
-  executor().post([kept = kept_, request = std::move(request), done = std::move(done),
+  executor().post([kept = kept_, may_borrow, request = std::move(request), done = std::move(done),
                    stop = std::move(stop)]() mutable {
-    kept->read(std::move(request), std::move(done), std::move(stop));
+    kept->read(std::move(request), may_borrow, std::move(done), std::move(stop));
   });
 }
 

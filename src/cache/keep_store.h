@@ -7,7 +7,8 @@
 // The first read of a listed object has the whole object loaded, the ranges that somebody waits for first. Its memory
 // is reserved for all objects at once, before anything is asked for: either all can be kept or nothing is. Kept bytes
 // are residency, not a claim: when another claimant of the budget is stuck, objects are dropped, and read from the
-// store from then on. What cannot be served from memory goes through as it was asked.
+// store from then on. What cannot be served from memory goes through as it was asked. A reader may borrow bytes
+// instead of having them copied: memory that was lent is never written again, and is free when it is given back.
 //
 // Does not decide what is worth keeping (loader/batch_stream.cc), nor check the bytes: a reader that finds them wrong
 // asks again with ReadRequest::fresh, which goes through and has the range loaded anew.
@@ -17,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "store/byte_lender.h"
 #include "store/object_store.h"
 #include "sys/budget.h"
 #include "sys/buffer_source.h"
@@ -34,7 +36,7 @@ struct KeepOptions {
   uint32_t failures_max = 3;
 };
 
-class KeepStore final : public ObjectStore {
+class KeepStore final : public ObjectStore, public ByteLender {
  public:
   // key, size, etag and version_id of each: a read must name the same etag and version (both may be empty).
   // Null when `buffers` refuses the memory: read `inner` then. `budget`, where not null, is the one that `buffers`
@@ -50,6 +52,7 @@ class KeepStore final : public ObjectStore {
   void close();
 
   void read(ReadRequest request, UniqueFunction<void(ReadOutcome)> done, std::stop_token stop) override;
+  void borrow(ReadRequest request, UniqueFunction<void(ReadOutcome, LentBytes)> done, std::stop_token stop) override;
   void head(std::string key, Completion<ObjectMeta> done, std::stop_token stop) override;
   void list(ListRequest request, Completion<ListPage> done, std::stop_token stop) override;
   void put(PutRequest request, Completion<ObjectMeta> done, std::stop_token stop) override;
@@ -64,6 +67,8 @@ class KeepStore final : public ObjectStore {
  private:
   KeepStore(std::shared_ptr<ObjectStore> inner, std::shared_ptr<KeptObjects> kept, std::shared_ptr<Budget> budget);
   void end();
+  void read_kept(ReadRequest request, bool may_borrow, UniqueFunction<void(ReadOutcome, LentBytes)> done,
+                 std::stop_token stop);
 
   const std::shared_ptr<ObjectStore> inner_;
   const std::shared_ptr<KeptObjects> kept_;

@@ -18,21 +18,18 @@ struct KeptObjects::Reader {
         if (!self || !self->done) return;
         ReadOutcome outcome;
         outcome.status = cancelled(text + ": stopped");
-        self->answer(std::move(outcome));
+        self->on_stop.reset();
+        std::exchange(self->done, nullptr)(std::move(outcome), {});
       });
     }
   };
   Object* object = nullptr;
   ReadRequest request;
-  UniqueFunction<void(ReadOutcome)> done;  // empty once answered or passed on
+  bool may_borrow = false;
+  Done done;  // empty once answered or passed on
   std::stop_token stop;
   size_t missing = 0;  // ranges
   std::optional<std::stop_callback<Fire>> on_stop;
-
-  void answer(ReadOutcome outcome) {
-    on_stop.reset();
-    std::exchange(done, nullptr)(std::move(outcome));
-  }
 };
 
 KeptObjects::KeptObjects(const std::shared_ptr<ObjectStore>& inner, std::shared_ptr<BufferSource> buffers,
@@ -50,9 +47,9 @@ bool KeptObjects::reserve(const std::vector<ObjectMeta>& objects) {
     for (uint64_t at = 0; at < meta.size;) {
       Range range;
       range.bytes = {at, at + std::min(options_.range_bytes, meta.size - at)};
-      range.buffer = buffers_->take(range.bytes.size());
-      if (!range.buffer) return false;  // what was taken goes with this
-      bytes_held_ += range.buffer.charged();
+      range.memory = take(range.bytes.size());
+      if (!range.memory) return false;  // what was taken goes with this
+      bytes_held_ += range.memory->buffer.charged();
       at = range.bytes.end;
       object->ranges.push_back(std::move(range));
     }
@@ -60,6 +57,12 @@ bool KeptObjects::reserve(const std::vector<ObjectMeta>& objects) {
     objects_.push_back(std::move(object));
   }
   return true;
+}
+
+std::shared_ptr<const KeptObjects::Memory> KeptObjects::take(uint64_t bytes) const {
+  Buffer buffer = buffers_->take(bytes);
+  if (!buffer) return nullptr;
+  return std::make_shared<const Memory>(Memory{buffers_, std::move(buffer)});
 }
 
 KeptObjects::Object* KeptObjects::find(const ReadRequest& request) {
@@ -77,11 +80,11 @@ bool KeptObjects::all_here(const Object& object, ByteRange bytes) const {
   return true;
 }
 
-void KeptObjects::read(ReadRequest request, UniqueFunction<void(ReadOutcome)> done, std::stop_token stop) {
+void KeptObjects::read(ReadRequest request, bool may_borrow, Done done, std::stop_token stop) {
   if (stop.stop_requested()) {
     ReadOutcome outcome;
     outcome.status = cancelled("read " + name_ + "/" + request.key + " bytes " + request.range.text() + ": stopped");
-    return done(std::move(outcome));
+    return done(std::move(outcome), {});
   }
   Object* object = find(request);
   if (object != nullptr && request.fresh) distrust(*object, request.range);
@@ -90,10 +93,11 @@ void KeptObjects::read(ReadRequest request, UniqueFunction<void(ReadOutcome)> do
   if (object == nullptr || request.fresh || !(may_wait || all_here(*object, request.range))) {
     return pass_on(std::move(request), std::move(done), std::move(stop));
   }
-  if (all_here(*object, request.range)) return done(copy(*object, request));
+  if (all_here(*object, request.range)) return serve(*object, request, may_borrow, std::move(done));
   auto reader = std::make_shared<Reader>();
   reader->object = object;
   reader->request = std::move(request);
+  reader->may_borrow = may_borrow;
   reader->done = std::move(done);
   reader->stop = std::move(stop);
   wait(*object, std::move(reader));
@@ -129,44 +133,60 @@ void KeptObjects::wait(Object& object, std::shared_ptr<Reader> reader) {
   }
 }
 
-ReadOutcome KeptObjects::copy(const Object& object, const ReadRequest& request) const {
-  for (size_t i = index_of(request.range.begin); i <= index_of(request.range.end - 1); ++i) {
+void KeptObjects::serve(Object& object, const ReadRequest& request, bool may_borrow, Done done) const {
+  const size_t first = index_of(request.range.begin), last = index_of(request.range.end - 1);
+  ReadOutcome outcome;
+  outcome.bytes = request.range.size();
+  outcome.etag = object.etag;
+  outcome.object_size = object.meta.size;
+  LentBytes lent;
+  if (may_borrow && first == last) {
+    Range& range = object.ranges[first];
+    range.lent = true;
+    const Bytes all = range.memory->buffer.bytes();
+    lent = {all.subspan(request.range.begin - range.bytes.begin, request.range.size()), range.memory};
+  } else {
+    copy(object, request, first, last);
+  }
+  done(std::move(outcome), std::move(lent));
+}
+
+void KeptObjects::copy(const Object& object, const ReadRequest& request, size_t first, size_t last) {
+  for (size_t i = first; i <= last; ++i) {
     const Range& range = object.ranges[i];
     const uint64_t begin = std::max(request.range.begin, range.bytes.begin);
     const uint64_t end = std::min(request.range.end, range.bytes.end);
-    const Bytes from = Bytes(range.buffer.bytes()).subspan(begin - range.bytes.begin, end - begin);
+    const Bytes from = Bytes(range.memory->buffer.bytes()).subspan(begin - range.bytes.begin, end - begin);
     if (from.size() == request.range.size()) {
       scatter_copy(request.dst, from);
     } else {
       scatter_copy(scatter_slice(request.dst, begin - request.range.begin, from.size()), from);
     }
   }
-  ReadOutcome outcome;
-  outcome.bytes = request.range.size();
-  outcome.etag = object.etag;
-  outcome.object_size = object.meta.size;
-  return outcome;
 }
 
 // All that the reader waited for was answered; passed on when not all of it is there after all.
 void KeptObjects::finish(const std::shared_ptr<Reader>& reader) {
   if (!reader->done) return;
   if (all_here(*reader->object, reader->request.range)) {
-    return reader->answer(copy(*reader->object, reader->request));
+    reader->on_stop.reset();
+    return serve(*reader->object, reader->request, reader->may_borrow, std::exchange(reader->done, nullptr));
   }
   reader->on_stop.reset();
   pass_on(std::move(reader->request), std::exchange(reader->done, nullptr), std::move(reader->stop));
 }
 
-void KeptObjects::pass_on(ReadRequest request, UniqueFunction<void(ReadOutcome)> done, std::stop_token stop) {
+void KeptObjects::pass_on(ReadRequest request, Done done, std::stop_token stop) {
   if (auto inner = inner_.lock()) {
     bytes_asked_ += request.range.size();
-    return inner->read(std::move(request), std::move(done), std::move(stop));
+    return inner->read(
+        std::move(request),
+        [done = std::move(done)](ReadOutcome outcome) mutable { done(std::move(outcome), {}); }, std::move(stop));
   }
   ReadOutcome outcome;
   outcome.status =
       cancelled("read " + name_ + "/" + request.key + " bytes " + request.range.text() + ": the store is gone");
-  done(std::move(outcome));
+  done(std::move(outcome), {});
 }
 
 void KeptObjects::load() {
@@ -195,11 +215,26 @@ std::optional<KeptObjects::Place> KeptObjects::next_load() {
   return std::nullopt;
 }
 
+// Not into memory that somebody has borrowed. False: there is none instead.
+bool KeptObjects::may_write(Range& range) const {
+  if (!range.lent) return true;
+  std::shared_ptr<const Memory> other = take(range.bytes.size());
+  if (!other) return false;
+  range.memory = std::move(other);
+  range.lent = false;
+  return true;
+}
+
 void KeptObjects::ask(Place place) {
   auto inner = inner_.lock();
   if (!inner || !gate_.enter()) return;
-  const Object& object = *place.object;
-  Range& range = place.object->ranges[place.range];
+  Object& object = *place.object;
+  Range& range = object.ranges[place.range];
+  if (!may_write(range)) {
+    keep_no_more(object);
+    gate_.leave();
+    return;
+  }
   range.state = Range::State::kAsked;
   ++loads_;
   bytes_asked_ += range.bytes.size();
@@ -209,7 +244,7 @@ void KeptObjects::ask(Place place) {
   request.object_size = object.meta.size;
   request.if_match = object.meta.etag;
   request.version_id = object.meta.version_id;
-  request.dst = {range.buffer.bytes()};
+  request.dst = {range.memory->buffer.bytes()};
   inner->read(
       std::move(request),
       [self = shared_from_this(), place](ReadOutcome outcome) mutable {
@@ -281,8 +316,10 @@ uint64_t KeptObjects::keep_no_more(Object& object) {
 
 uint64_t KeptObjects::free(Range& range) {
   range.state = Range::State::kAbsent;
-  const uint64_t charged = range.buffer.charged();
-  range.buffer = Buffer();
+  if (!range.memory) return 0;
+  const uint64_t charged = range.memory->buffer.charged();  // lent memory is free when it is given back
+  range.memory = nullptr;
+  range.lent = false;
   bytes_held_ -= charged;
   return charged;
 }

@@ -26,7 +26,8 @@ class KeptObjects : public std::enable_shared_from_this<KeptObjects> {
 
   // Takes the memory of all `objects`, or false and none.
   bool reserve(const std::vector<ObjectMeta>& objects);
-  void read(ReadRequest request, UniqueFunction<void(ReadOutcome)> done, std::stop_token stop);
+  using Done = UniqueFunction<void(ReadOutcome, LentBytes)>;
+  void read(ReadRequest request, bool may_borrow, Done done, std::stop_token stop);
   // Gives back at least `bytes` if there is so much: whole objects, which are kept no more.
   void drop(uint64_t bytes);
   // Cancels the loads; on the executor then lets readers and memory go. Again: nothing.
@@ -39,11 +40,16 @@ class KeptObjects : public std::enable_shared_from_this<KeptObjects> {
 
  private:
   struct Reader;  // a read that waits
+  struct Memory {
+    std::shared_ptr<BufferSource> source;  // outlives the buffer
+    Buffer buffer;
+  };
   struct Range {
     enum class State { kAbsent, kWanted, kAsked, kHere };
     State state = State::kAbsent;
     ByteRange bytes;
-    Buffer buffer;
+    std::shared_ptr<const Memory> memory;
+    bool lent = false;  // `memory` was: whoever borrowed it reads it
     std::vector<std::shared_ptr<Reader>> readers;
   };
   struct Object {
@@ -65,13 +71,16 @@ class KeptObjects : public std::enable_shared_from_this<KeptObjects> {
   bool all_here(const Object& object, ByteRange bytes) const;
   void distrust(Object& object, ByteRange bytes);
   void wait(Object& object, std::shared_ptr<Reader> reader);
-  ReadOutcome copy(const Object& object, const ReadRequest& request) const;
+  void serve(Object& object, const ReadRequest& request, bool may_borrow, Done done) const;
+  static void copy(const Object& object, const ReadRequest& request, size_t first, size_t last);
   void finish(const std::shared_ptr<Reader>& reader);
-  void pass_on(ReadRequest request, UniqueFunction<void(ReadOutcome)> done, std::stop_token stop);
+  void pass_on(ReadRequest request, Done done, std::stop_token stop);
 
   void load();
   std::optional<Place> next_load();
   void ask(Place place);
+  std::shared_ptr<const Memory> take(uint64_t bytes) const;
+  bool may_write(Range& range) const;
   void on_answer(Place place, ReadOutcome outcome);
   void on_failure(Object& object, const ReadOutcome& outcome);
   uint64_t keep_no_more(Object& object);

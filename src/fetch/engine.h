@@ -22,7 +22,6 @@
 #include <atomic>
 #include <deque>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <stop_token>
@@ -136,11 +135,20 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   // Units (engine_units.cc).
   uint64_t run_charge(uint32_t source, const RowRun& run) const;
   std::shared_ptr<Part> take_unit(Segment& segment, const RowRun& run);
-  std::shared_ptr<Part> kept_unit(uint32_t source, uint64_t unit);
   void send_unit(std::shared_ptr<Part> part);
   void on_unit_read(const std::shared_ptr<Part>& part, Status status);
   void decode_unit(const std::shared_ptr<Part>& part);
   void on_decoded(const std::shared_ptr<Part>& part, Result<std::shared_ptr<const UnitRows>> rows);
+  // What is kept for the rest of the pass (engine_kept.cc).
+  bool keeps_strides(uint32_t source) const;
+  bool is_kept(const Part& part) const { return part.segment == &keeper_; }
+  std::shared_ptr<Part> kept_part(uint32_t source, uint64_t sample_first) const;
+  Part* cover_from_kept(Segment& segment, uint64_t sample);
+  void keep(std::shared_ptr<Part> part);
+  bool keep_places(Piece& piece) const;
+  static void settle_kept(Piece& piece);
+  void borrow(std::shared_ptr<Part> part, ReadRequest request);
+  uint64_t drop_kept();
   // Memory.
   bool has_headroom(uint64_t bytes) const;
   void size_lanes();
@@ -199,6 +207,7 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   uint64_t rows_planned_ = 0;  // since the start
   uint64_t rows_ahead_ = 0;
   uint64_t ramp_rows_ = 0;
+  uint64_t ramp_share_ = 1;  // of a batch's rows, a lane's
   uint64_t in_flight_ = 0;
   uint64_t bytes_in_flight_ = 0;
   uint64_t slot_bytes_ = 0;  // options_' at first
@@ -214,8 +223,19 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   uint64_t later_bytes_ = 0;
   uint64_t later_bytes_max_ = 0;
   bool lanes_fit_ = true;  // what the lanes of the main part are expected to hold fits in memory
-  // Of sources that keep their units: every unit that was asked for, all of one segment that never ends.
-  std::map<std::pair<uint32_t, uint64_t>, std::shared_ptr<Part>> kept_units_;
+  // What stays for the rest of the pass, by its first sample: units of sources that keep them, strides whose bytes the
+  // store lends. All of one segment that never ends.
+  struct KeptKey {
+    uint32_t source;
+    uint64_t sample_first;
+    friend bool operator==(const KeptKey&, const KeptKey&) = default;
+  };
+  struct KeptHash {
+    size_t operator()(const KeptKey& k) const {
+      return (k.sample_first * 64 + k.source) * 0x9E3779B97F4A7C15ull >> 7;
+    }
+  };
+  std::unordered_map<KeptKey, std::shared_ptr<Part>, KeptHash> kept_;
   Segment keeper_;
   std::optional<uint64_t> by_sample_;  // the batch (by number) whose samples are all read on their own
   bool ended_ = false;

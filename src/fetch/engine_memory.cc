@@ -62,6 +62,7 @@ bool FetchEngine::may_hold(const PlanRow& row, uint64_t bytes) {
 
 // Of what the segment has or will have: for rows that are not planned yet.
 uint64_t FetchEngine::later_bytes(const Segment& segment) const {
+  if (keeps_strides(segment.source)) return 0;  // the store's memory
   uint64_t samples = 0;
   for (size_t k = 0; k < segment.samples.size(); ++k) {
     samples += segment.wanted[k] && segment.part_of(segment.samples[k]) != nullptr ? 1 : 0;
@@ -189,7 +190,7 @@ uint64_t FetchEngine::reclaimable(const PlannedBatch& batch, uint64_t enough) co
   uint64_t bytes = 0;
   for (const auto& [key, segment] : segments_) {
     for (const auto& part : segment->parts) {
-      if (part->segment == &keeper_) continue;
+      if (is_kept(*part)) continue;
       for (const auto& piece : part->pieces) {
         if (!piece || piece.use_count() > 1 || std::ranges::binary_search(own, piece.get())) continue;
         bytes += piece->charged();
@@ -213,14 +214,14 @@ uint64_t FetchEngine::evict(uint64_t bytes) {
     if (freed >= bytes) break;
     freed += drop_idle_memory(*segment);
   }
-  return freed;
+  return freed + drop_kept();
 }
 
 uint64_t FetchEngine::drop_idle_memory(Segment& segment) {
   uint64_t freed = 0;
   const uint64_t later_before = later_bytes(segment);
   std::erase_if(segment.parts, [&](const std::shared_ptr<Part>& part) {
-    if (part->segment == &keeper_) return false;
+    if (is_kept(*part)) return !part->unit && part->ready && part->planned == 0;  // drop_kept() sees to it
     if (part->sent && !part->ready) return false;  // in flight
     if (part->planned > 0 && !(part->ready && part->scattered)) return false;
     bool shared = false;
@@ -257,7 +258,7 @@ void FetchEngine::rewind_to(size_t batches_kept) {
       std::erase(part->waiting, batch.number);
       if (row.valid && !segment.wanted[row.index]) {
         segment.wanted[row.index] = true;
-        later_bytes_ += deps_.sources[segment.source].sample_bytes_mean();
+        if (!keeps_strides(segment.source)) later_bytes_ += deps_.sources[segment.source].sample_bytes_mean();
       } else {
         --segment.rows_left;
       }

@@ -9,6 +9,10 @@
 namespace headrace {
 namespace {
 
+// Rows are cut one by one where at most a half of what is read is wanted: a cut of its own costs a row up to twice its
+// share of a cut of all, and needs no memory for the fields of the others.
+constexpr uint64_t kFewRowsShare = 2;
+
 thread_local const FetchEngine* t_giving_up = nullptr;
 struct GivingUp {
   explicit GivingUp(const FetchEngine* engine) { t_giving_up = engine; }
@@ -75,13 +79,18 @@ bool FetchEngine::plan_row(PlannedBatch& batch, const PlanRow& row) {
   if (part == nullptr) return false;
   if (segment.wanted[row.index]) {
     segment.wanted[row.index] = false;
-    later_bytes_ -= deps_.sources[row.source].sample_bytes_mean();
+    if (!keeps_strides(row.source)) later_bytes_ -= deps_.sources[row.source].sample_bytes_mean();
   } else {
     ++segment.rows_left;
   }
   segment.last_position = row.position;
   ++part->planned;
   if (part->scattered) ++part->piece_of(sample)->planned;
+  if (is_kept(*part)) {  // nothing was opened for it, and how far ahead batches are planned goes by bytes
+    const uint64_t mean = deps_.sources[row.source].sample_bytes_mean();
+    batch.bytes_opened += mean;
+    bytes_ahead_ += mean;
+  }
   if (!part->ready && (part->waiting.empty() || part->waiting.back() != batch.number)) {
     part->waiting.push_back(batch.number);
     ++batch.parts_missing;
@@ -122,22 +131,28 @@ std::vector<uint64_t> FetchEngine::uncovered(const Segment& segment, const PlanR
 Part* FetchEngine::cover(Segment& segment, const PlanRow& row) {
   const uint64_t sample = segment.samples[row.index];
   if (Part* part = segment.part_of(sample)) return part;
+  const bool keeps = keeps_strides(row.source);
+  if (keeps) {
+    if (Part* part = cover_from_kept(segment, sample)) return part;
+  }
   const bool head = batches_.size() == 1;
   if (by_sample_ == batches_.back().number) return cover_sample(segment, row);
   const uint64_t mean = deps_.sources[row.source].sample_bytes_mean();
   // Cheap refusal before the work of cutting runs: this is asked again at every release of memory.
   if (!head && !has_headroom(mean)) return nullptr;
 
-  // A unit comes whole, whichever of its samples is wanted.
+  // A unit comes whole, whichever of its samples is wanted; so does a stride that is kept.
   std::vector<uint64_t> samples =
-      deps_.sources[row.source].units ? std::vector<uint64_t>{sample} : uncovered(segment, row);
+      keeps || deps_.sources[row.source].units ? std::vector<uint64_t>{sample} : uncovered(segment, row);
   const bool small = samples.size() * mean <= options_.gap_bytes_max;
   if (rows_planned_ < ramp_rows_ && !small && samples.size() > 1) {
     // First visit of the lane: from the nearer end of what is wanted up to the sample, so that the
     // rest stays one range.
     const auto at = std::ranges::find(samples, sample);
     if (at - samples.begin() < samples.end() - at - 1) {
-      samples.erase(at + 1, samples.end());
+      // Few lanes: what follows in the stored order is as likely to be of the same batch.
+      const auto share = std::min<uint64_t>(ramp_share_, static_cast<uint64_t>(samples.end() - at));
+      samples.erase(at + static_cast<std::ptrdiff_t>(share), samples.end());
     } else {
       samples.erase(samples.begin(), at);
     }
@@ -172,7 +187,7 @@ bool FetchEngine::read_samples(Segment& segment, const std::vector<uint64_t>& sa
   std::vector<std::shared_ptr<Part>> parts;
   for (const RowRun& run : runs) {
     if (run.unit) {
-      if (std::shared_ptr<Part> kept = kept_unit(segment.source, *run.unit)) {
+      if (std::shared_ptr<Part> kept = kept_part(segment.source, source.units->counts().first(*run.unit))) {
         segment.parts.push_back(std::move(kept));
         continue;
       }
@@ -208,7 +223,13 @@ std::shared_ptr<Part> FetchEngine::take_part(Segment& segment, const RowRun& run
   part->bytes = part->range.size();
   const uint64_t rows = run.row_end - run.row_begin;
   part->scattered = source.index->stride() == 1 && part->range.size() / rows >= options_.scatter_bytes_min;
+  const bool keeps = keeps_strides(segment.source);
+  part->cut_late = keeps || (rows > 1 && !part->scattered && run.samples.size() * kFewRowsShare <= rows);
   if (!fill_part(*part, run)) return nullptr;
+  if (keeps && keep_places(*part->pieces[0])) {
+    part->segment = &keeper_;
+    keep(part);
+  }
   return part;
 }
 

@@ -15,11 +15,6 @@ uint64_t FetchEngine::run_charge(uint32_t source, const RowRun& run) const {
   return deps_.buffers->charge(need.buffer_bytes) + need.decoded_bytes;
 }
 
-std::shared_ptr<Part> FetchEngine::kept_unit(uint32_t source, uint64_t unit) {
-  const auto found = kept_units_.find({source, unit});
-  return found == kept_units_.end() ? nullptr : found->second;
-}
-
 std::shared_ptr<Part> FetchEngine::take_unit(Segment& segment, const RowRun& run) {
   const FetchSource& source = deps_.sources[segment.source];
   UnitSource::Need need = source.units->need(*run.unit);
@@ -43,7 +38,7 @@ std::shared_ptr<Part> FetchEngine::take_unit(Segment& segment, const RowRun& run
   part->reads = std::move(need.reads);
   part->bytes = need.read_bytes;
   part->pieces.push_back(std::move(piece));
-  if (source.keep_units) kept_units_.emplace(std::pair(segment.source, *run.unit), part);
+  if (source.keep_units) keep(part);
   return part;
 }
 
@@ -75,7 +70,7 @@ void FetchEngine::send_unit(std::shared_ptr<Part> part) {
     request.dst = {buffer.subspan(read.at, read.range.size())};
     request.fresh = part->rereads > 0;
     request.lane = lane();
-    if (spare_ && !source.in_memory) request.spare = std::make_shared<RangeSpare>(spare_);
+    if (spare_ && !source.lender) request.spare = std::make_shared<RangeSpare>(spare_);
     request.due = part->due;
     source.store->read(
         std::move(request),

@@ -39,8 +39,8 @@ struct FetchedRow {
 
 struct FetchedBatch {
   uint64_t number = 0;  // from 0 in this pass
-  // Of rows whose piece is a unit: put together by whoever assembles the batch.
-  std::shared_ptr<SampleBatchView> unit_samples;
+  // Of rows whose pieces make their samples late: made by whoever assembles the batch.
+  std::shared_ptr<SampleBatchView> late_samples;
   std::vector<FetchedRow> rows;
   PlanPoint after;
 };
@@ -76,7 +76,8 @@ struct FetchSource {
   std::shared_ptr<const Cutter> cutter;
   std::string key_prefix;    // + ShardEntry::key = the object's key
   bool pin_versions = true;  // If-Match with the index's ETag
-  bool in_memory = false;    // the store keeps what it read: its reads are not counted as bytes received
+  // Of a store that keeps what it read: its reads are not counted as bytes received, and small samples are borrowed.
+  std::shared_ptr<ByteLender> lender = nullptr;
   std::shared_ptr<const ShardFormat> shard_format = nullptr;  // stream order: how shards are read from front to back
   std::shared_ptr<const UnitSource> units = nullptr;  // of formats that are decoded in units: instead of a cutter
   bool keep_units = false;   // all units fit in memory: what was decoded stays until the end of the pass

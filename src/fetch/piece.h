@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // Piece: the stored bytes of consecutive samples of one shard, in memory, verified against the index
-// and cut into fields. Large samples (FetchOptions::scatter_bytes_min) come one to a piece, so that
-// each is freed as soon as it was delivered; small ones a whole range to a piece.
+// and cut into fields: all of them at once, or where few are wanted each when a batch asks for it.
+// Large samples (FetchOptions::scatter_bytes_min) come one to a piece, so that each is freed as soon
+// as it was delivered; small ones a whole range to a piece.
 #pragma once
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "base/result.h"
 #include "format/sample.h"
 #include "format/unit_rows.h"
+#include "store/byte_lender.h"
 #include "sys/budget.h"
 #include "sys/buffer_source.h"
 
@@ -56,14 +59,23 @@ struct Piece {
   uint64_t stored_begin = 0;            // offset of the first byte in the shard
   std::shared_ptr<BufferSource> source; // outlives `buffer`
   Buffer buffer;
-  BudgetShare decoded;                  // of a unit: what its rows hold
+  LentBytes lent;                       // instead of the buffer: the store keeps the bytes
+  BudgetShare decoded;                  // what its rows hold: a unit's columns, a kept piece's places of rows
   std::shared_ptr<const UnitRows> rows; // of a unit, instead of a view; the buffer is then gone
   uint64_t read_bytes = 0;              // of a unit: stored bytes read for it
-  SampleBatchView view;  // rows row_begin .. row_end - 1; empty when status is not ok
+  SampleBatchView view;  // rows row_begin .. row_end - 1; empty when status is not ok, or samples are made late
+  std::vector<uint32_t> begins;          // of samples that are cut late: where each begins in the bytes
+  std::shared_ptr<const Cutter> cutter;  // ... and by what
   uint32_t planned = 0;  // rows planned from a scattered piece and not yet handed over (engine thread)
   uint64_t charged() const { return buffer.charged() + decoded.bytes(); }
-  uint64_t stored_bytes() const { return rows ? read_bytes : buffer.bytes().size(); }
+  Bytes bytes() const { return lent.owner ? lent.bytes : Bytes(buffer.bytes()); }
+  uint64_t stored_bytes() const { return rows ? read_bytes : bytes().size(); }
   Status status;         // kCorrupt: the bytes do not cut into these rows (what a bad-sample policy may skip)
+
+  // Samples are not in `view`, but made by make_sample() when they are asked for.
+  bool makes_late() const { return rows != nullptr || !begins.empty(); }
+  // Appends the sample of this row of the piece. Any thread.
+  Status make_sample(uint64_t row, SampleBatchView& out) const;
 };
 
 // Checks the bytes of a piece against the index's CRCs (where it has them): the failing stride's
@@ -73,5 +85,7 @@ class Cutter;
 Status verify_piece(const Piece& piece, const DatasetIndex& index);
 // Fills view and status.
 void cut_piece(Piece& piece, const Cutter& cutter);
+// Leaves the cutting to make_sample(); where the format cannot tell its samples apart, cuts all.
+void split_piece(Piece& piece, std::shared_ptr<const Cutter> cutter);
 
 }  // namespace headrace

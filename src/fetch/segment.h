@@ -35,6 +35,7 @@ struct Part {
   uint64_t bytes = 0;             // that are read: range.size(), or those of `reads`
   Status failure;                 // of one of several reads
   bool scattered = false;  // one piece a sample (a null piece is a hole: not wanted, or delivered)
+  bool cut_late = false;   // few of its rows are wanted: each is cut when a batch asks for it
   bool ready = false;
   uint32_t rereads = 0;
   bool sent = false;

@@ -33,12 +33,19 @@ class FixedCutter final : public Cutter {
   explicit FixedCutter(uint64_t bytes) : bytes_(bytes) {}
   Status cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const override {
     if (bytes.size() != rows * bytes_) return corrupt("rows do not fit");
+    rows_cut += rows;
     for (uint64_t i = 0; i < rows; ++i) {
       out.begin_sample("");
       out.add_field({"x", bytes.subspan(i * bytes_, bytes_), 0});
     }
     return {};
   }
+  Status find_rows(const CutPlace&, Bytes, uint64_t rows, std::vector<uint32_t>& begins) const override {
+    for (uint64_t i = 0; i < rows; ++i) begins.push_back(static_cast<uint32_t>(i * bytes_));
+    return {};
+  }
+
+  mutable std::atomic<uint64_t> rows_cut = 0;
 
  private:
   uint64_t bytes_;
@@ -122,7 +129,11 @@ class Collector : public FetchSink {
   void on_batch(FetchedBatch batch) override {
     for (const FetchedRow& row : batch.rows) {
       ASSERT_TRUE(row.piece->status.ok());
-      const Bytes bytes = row.piece->view[row.row].fields[0].bytes;
+      SampleBatchView late;
+      if (row.piece->makes_late()) {
+        ASSERT_TRUE(row.piece->make_sample(row.row, late).ok());
+      }
+      const Bytes bytes = (row.piece->makes_late() ? late[0] : row.piece->view[row.row]).fields[0].bytes;
       uint64_t number;
       std::memcpy(&number, bytes.data(), 8);
       EXPECT_EQ(number, row.sample + (uint64_t{row.source} << 48));
@@ -197,7 +208,7 @@ struct Bench {
     DatasetIndexBuilder builder(Format::kWebDataset, shards, options);
     for (size_t s = 0; s < found.size(); ++s) EXPECT_TRUE(builder.add(s, found[s]).ok());
     sources.push_back({store, *builder.finish(), std::make_shared<const ShardCounts>(w.counts),
-                       std::make_shared<FixedCutter>(w.sample_bytes), prefix});
+                       cutters.emplace_back(std::make_shared<FixedCutter>(w.sample_bytes)), prefix});
   }
 
   BatchPlanSpec plan_spec() const {
@@ -281,6 +292,7 @@ struct Bench {
   MemoryStore memory;
   std::shared_ptr<LateStore> store;
   std::vector<FetchSource> sources;
+  std::vector<std::shared_ptr<FixedCutter>> cutters;  // theirs
   std::shared_ptr<const DatasetIndex> index;  // of the first
   std::shared_ptr<const ShardCounts> counts;
   std::shared_ptr<Budget> budget;

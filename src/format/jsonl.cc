@@ -6,6 +6,7 @@
 
 #include "base/endian.h"
 #include "format/lines.h"
+#include "format/row_begins.h"
 
 namespace headrace {
 namespace {
@@ -146,6 +147,13 @@ Status JsonlCutter::cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const 
   }
   if (row < rows) return fail(corrupt("the bytes end after " + number(row) + " of " + number(rows) + " lines"));
   return {};
+}
+
+Status JsonlCutter::find_rows(const CutPlace&, Bytes bytes, uint64_t rows, std::vector<uint32_t>& begins) const {
+  LineRules rules;
+  rules.newline = schema_.newline;
+  const auto scanner = make_line_scanner(std::move(rules), {.sample_bytes_max = bytes.size()});
+  return begins_by_scanner(*scanner, bytes, rows, begins);
 }
 
 namespace {

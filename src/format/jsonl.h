@@ -55,6 +55,7 @@ class JsonlCutter final : public Cutter {
  public:
   explicit JsonlCutter(JsonlSchema schema);
   Status cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const override;
+  Status find_rows(const CutPlace& place, Bytes bytes, uint64_t rows, std::vector<uint32_t>& begins) const override;
 
  private:
   Status cut_line(std::string_view line, SampleBatchView& out, std::vector<JsonMember>& members,

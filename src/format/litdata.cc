@@ -204,6 +204,21 @@ Status LitDataCutter::cut_frames(Bytes stored, uint64_t rows, SampleBatchView& o
   return corrupt("cut LitData: " + number(stored.size()) + " bytes are left after the last frame");
 }
 
+Status LitDataCutter::find_rows(const CutPlace& place, Bytes bytes, uint64_t rows,
+                                std::vector<uint32_t>& begins) const {
+  if (index_.framing == LitDataFraming::kBatch) return Cutter::find_rows(place, bytes, rows, begins);
+  if (index_.framing == LitDataFraming::kNone) return begins_by_sizes(bytes, rows, index_.leaves.size(), 0, begins);
+  begins.resize(rows);
+  uint64_t at = 0;
+  for (uint64_t row = 0; row < rows; ++row) {
+    begins[row] = static_cast<uint32_t>(at);
+    HR_TRY_ASSIGN(const ZstdFrame frame, first_zstd_frame(bytes.subspan(at)));
+    at += frame.stored.size();
+  }
+  if (at == bytes.size()) return {};
+  return corrupt("find rows: " + number(bytes.size() - at) + " bytes are left after the last frame");
+}
+
 std::shared_ptr<const ShardFormat> make_litdata_format(LitDataIndex index) {
   return std::make_shared<LitDataFormat>(std::move(index));
 }

@@ -68,6 +68,8 @@ class LitDataCutter final : public Cutter {
  public:
   explicit LitDataCutter(LitDataIndex index) : index_(std::move(index)) {}
   Status cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const override;
+  // kUnsupported for frames of many items, which must be decompressed together.
+  Status find_rows(const CutPlace& place, Bytes bytes, uint64_t rows, std::vector<uint32_t>& begins) const override;
 
  private:
   // Up to `rows` items from the front of `plain`, which becomes what is left.

@@ -136,10 +136,14 @@ std::unique_ptr<Indexer> make_mds_indexer(const MdsShard& shard, const MdsSchema
 std::unique_ptr<SampleScanner> make_mds_scanner(const MdsShard& shard, const MdsSchema& schema,
                                                 const ScanStart& start);
 
+// Cutter::find_rows() of samples that are `sizes` numbers of 32 bits, then as many bytes and `fixed_bytes` more.
+Status begins_by_sizes(Bytes bytes, uint64_t rows, uint64_t sizes, uint64_t fixed_bytes, std::vector<uint32_t>& begins);
+
 class MdsCutter final : public Cutter {
  public:
   explicit MdsCutter(MdsSchema schema);
   Status cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const override;
+  Status find_rows(const CutPlace& place, Bytes bytes, uint64_t rows, std::vector<uint32_t>& begins) const override;
   const MdsSchema& schema() const { return schema_; }
 
  private:

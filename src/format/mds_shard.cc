@@ -170,4 +170,24 @@ Status MdsCutter::cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const {
   return {};
 }
 
+Status begins_by_sizes(Bytes bytes, uint64_t rows, uint64_t sizes, uint64_t fixed_bytes,
+                       std::vector<uint32_t>& begins) {
+  begins.resize(rows);
+  uint64_t at = 0;
+  for (uint64_t row = 0; row < rows; ++row) {
+    if (bytes.size() - at < 4 * sizes) return corrupt("find rows: the bytes end inside row " + number(row));
+    begins[row] = static_cast<uint32_t>(at);
+    uint64_t size = 4 * sizes + fixed_bytes;  // up to 1,024 columns of 4 GiB
+    for (uint64_t i = 0; i < sizes; ++i) size += load_le<uint32_t>(bytes.data() + at + 4 * i);
+    if (size > bytes.size() - at) return corrupt("find rows: the bytes end inside row " + number(row));
+    at += size;
+  }
+  if (at == bytes.size()) return {};
+  return corrupt("find rows: " + number(bytes.size() - at) + " bytes are left after the last row");
+}
+
+Status MdsCutter::find_rows(const CutPlace&, Bytes bytes, uint64_t rows, std::vector<uint32_t>& begins) const {
+  return begins_by_sizes(bytes, rows, variable_, fixed_bytes_, begins);
+}
+
 }  // namespace headrace

@@ -6,6 +6,7 @@
 
 #include "format/jsonl.h"
 #include "format/lines.h"
+#include "format/row_begins.h"
 
 namespace headrace {
 namespace {
@@ -56,6 +57,14 @@ Status XsvCutter::cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const {
     }
   }
   return {};
+}
+
+Status XsvCutter::find_rows(const CutPlace&, Bytes bytes, uint64_t rows, std::vector<uint32_t>& begins) const {
+  LineRules rules;
+  rules.newline = index_.newline;
+  rules.skip_blank = false;
+  const auto scanner = make_line_scanner(std::move(rules), {.sample_bytes_max = bytes.size()});
+  return begins_by_scanner(*scanner, bytes, rows, begins);
 }
 
 namespace {

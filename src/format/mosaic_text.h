@@ -25,6 +25,7 @@ class XsvCutter final : public Cutter {
  public:
   explicit XsvCutter(MdsIndex index);
   Status cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const override;
+  Status find_rows(const CutPlace& place, Bytes bytes, uint64_t rows, std::vector<uint32_t>& begins) const override;
 
  private:
   Status cut_line(std::string_view line, SampleBatchView& out) const;

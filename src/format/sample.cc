@@ -6,6 +6,10 @@
 
 namespace headrace {
 
+Status Cutter::find_rows(const CutPlace&, Bytes, uint64_t, std::vector<uint32_t>&) const {
+  return unsupported("find rows: this format's samples cannot be told apart without being cut");
+}
+
 void SampleBatchView::clear() {
   samples_.clear();
   fields_.clear();
@@ -28,6 +32,12 @@ char* SampleBatchView::text_room(size_t bytes) {
   char* room = chunks_[chunk_].bytes.get() + chunk_used_;
   chunk_used_ += bytes;
   return room;
+}
+
+uint64_t SampleBatchView::memory_bytes() const {
+  uint64_t bytes = samples_.capacity() * sizeof(Entry) + fields_.capacity() * sizeof(FieldView);
+  for (const Chunk& chunk : chunks_) bytes += chunk.size;
+  return bytes;
 }
 
 std::string_view SampleBatchView::keep(std::string_view text) {

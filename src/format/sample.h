@@ -46,6 +46,7 @@ class SampleBatchView {
  public:
   size_t size() const { return samples_.size(); }
   bool empty() const { return samples_.empty(); }
+  uint64_t memory_bytes() const;
   SampleView operator[](size_t i) const {
     const Entry& s = samples_[i];
     const size_t end = i + 1 < samples_.size() ? samples_[i + 1].first_field : fields_.size();
@@ -106,6 +107,10 @@ class Cutter {
     static_cast<void>(place);
     return cut(bytes, rows, out);
   }
+  // Where each of the samples begins in `bytes` (as for cut_at(); below 4 GiB), without a look into them. Sample k is
+  // then cut alone: cut_at() of begins[k] to begins[k + 1] or the end, one row. Not ok: this format cannot tell
+  // (kUnsupported), or the bytes are wrong; cutting all of them says how.
+  virtual Status find_rows(const CutPlace& place, Bytes bytes, uint64_t rows, std::vector<uint32_t>& begins) const;
 };
 
 class DatasetIndex;

@@ -5,6 +5,7 @@
 
 #include "base/crc32c.h"
 #include "base/endian.h"
+#include "format/row_begins.h"
 
 namespace headrace {
 namespace {
@@ -266,6 +267,11 @@ Status TfRecordCutter::cut(Bytes bytes, uint64_t rows, SampleBatchView& out) con
     bytes = bytes.subspan(kRecordHeadBytes + *length + kRecordTailBytes);
   }
   return {};
+}
+
+Status TfRecordCutter::find_rows(const CutPlace&, Bytes bytes, uint64_t rows, std::vector<uint32_t>& begins) const {
+  RecordScanner scanner({.sample_bytes_max = bytes.size()});
+  return begins_by_scanner(scanner, bytes, rows, begins);
 }
 
 std::shared_ptr<const ShardFormat> make_tfrecord_format(TfSchema schema) {

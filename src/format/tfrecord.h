@@ -83,6 +83,8 @@ class TfRecordCutter final : public Cutter {
  public:
   explicit TfRecordCutter(TfSchema schema);
   Status cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const override;
+  // Checks the lengths' checksums; the payloads' are checked as each record is cut.
+  Status find_rows(const CutPlace& place, Bytes bytes, uint64_t rows, std::vector<uint32_t>& begins) const override;
   // Adds the fields of a payload to the last sample; `features` is room that is used again.
   Status cut_payload(Bytes payload, SampleBatchView& out, std::vector<TfFeature>& features) const;
 

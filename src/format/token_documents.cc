@@ -222,6 +222,21 @@ Status TokenDocumentCutter::cut_at(const CutPlace& place, Bytes bytes, uint64_t 
   return {};
 }
 
+Status TokenDocumentCutter::find_rows(const CutPlace& place, Bytes bytes, uint64_t rows,
+                                      std::vector<uint32_t>& begins) const {
+  if (!tables_ || place.shard >= tables_->size()) return corrupt("find rows: rows of documents have no place");
+  const std::vector<uint64_t>& ends = (*tables_)[place.shard].ends;
+  if (place.row > ends.size() || rows > ends.size() - place.row) return corrupt("find rows: the .idx has changed");
+  const uint64_t first = place.row == 0 ? 0 : ends[place.row - 1], item = mds_dtype_bytes(schema_.dtype);
+  begins.resize(rows);
+  for (uint64_t row = 0; row < rows; ++row) {
+    const uint64_t begin = row == 0 ? 0 : (ends[place.row + row - 1] - first) * item;
+    if (begin > bytes.size()) return corrupt("find rows: the .idx has changed");
+    begins[row] = static_cast<uint32_t>(begin);
+  }
+  return {};
+}
+
 // A window's tokens; a packed one's are filled up with eos, or 0.
 void TokenDocumentCutter::add_fixed(Bytes tokens, SampleBatchView& out) const {
   const uint64_t item = mds_dtype_bytes(schema_.dtype), whole = schema_.window_bytes();

@@ -45,6 +45,7 @@ class TokenDocumentCutter final : public Cutter {
   // Without a place there are no rows.
   Status cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const override;
   Status cut_at(const CutPlace& place, Bytes bytes, uint64_t rows, SampleBatchView& out) const override;
+  Status find_rows(const CutPlace& place, Bytes bytes, uint64_t rows, std::vector<uint32_t>& begins) const override;
 
  private:
   void add_fixed(Bytes tokens, SampleBatchView& out) const;

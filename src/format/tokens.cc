@@ -285,6 +285,14 @@ Status TokenCutter::cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const 
   return {};
 }
 
+Status TokenCutter::find_rows(const CutPlace&, Bytes bytes, uint64_t rows, std::vector<uint32_t>& begins) const {
+  const uint64_t window = schema_.window_bytes();
+  if (bytes.size() % window != 0 || bytes.size() / window != rows) return corrupt("find rows: not so many windows");
+  begins.resize(rows);
+  for (uint64_t row = 0; row < rows; ++row) begins[row] = static_cast<uint32_t>(row * window);
+  return {};
+}
+
 std::unique_ptr<Indexer> make_token_indexer(const TokenSchema& schema, uint64_t object_size, IndexerOptions options) {
   return std::make_unique<TokenIndexer>(schema, object_size, options);
 }

@@ -56,6 +56,7 @@ class TokenCutter final : public Cutter {
  public:
   explicit TokenCutter(const TokenSchema& schema) : schema_(schema) {}
   Status cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const override;
+  Status find_rows(const CutPlace& place, Bytes bytes, uint64_t rows, std::vector<uint32_t>& begins) const override;
 
  private:
   const TokenSchema schema_;

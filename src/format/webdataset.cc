@@ -6,6 +6,9 @@
 
 #include <algorithm>
 
+#include "format/row_begins.h"
+#include "format/tar_stream.h"
+
 namespace headrace {
 namespace {
 
@@ -142,6 +145,11 @@ Status WebDatasetCutter::cut(Bytes bytes, uint64_t rows, SampleBatchView& out) c
   Status status = Cutting(names_, bytes, rows, out).run();
   if (!status.ok()) out.truncate(before);
   return status;
+}
+
+Status WebDatasetCutter::find_rows(const CutPlace&, Bytes bytes, uint64_t rows, std::vector<uint32_t>& begins) const {
+  TarScanner scanner(0, bytes.size());
+  return begins_by_scanner(scanner, bytes, rows, begins);
 }
 
 }  // namespace headrace

@@ -61,6 +61,7 @@ class WebDatasetCutter final : public Cutter {
   // `fields` gives FieldView::id; names outside the list are delivered too, as kFieldUnknown.
   explicit WebDatasetCutter(const std::vector<FieldEntry>& fields) : names_(fields) {}
   Status cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const override;
+  Status find_rows(const CutPlace& place, Bytes bytes, uint64_t rows, std::vector<uint32_t>& begins) const override;
 
  private:
   FieldNames names_;

@@ -60,17 +60,17 @@ void AssemblyLine::start_next_locked() {
 
 namespace {
 
-// Puts together the samples of all rows that come from units. A sample that cannot be is there without fields.
-std::vector<Status> unit_samples(FetchedBatch& batch) {
+// Makes the samples of all rows whose pieces do that late. A sample that cannot be made is there without fields.
+std::vector<Status> late_samples(FetchedBatch& batch) {
   std::vector<Status> faults;
   for (const FetchedRow& row : batch.rows) {
-    if (!row.piece->rows) continue;
-    if (!batch.unit_samples) batch.unit_samples = std::make_shared<SampleBatchView>();
-    const size_t before = batch.unit_samples->size();
-    faults.push_back(row.piece->rows->sample(row.row, *batch.unit_samples));
+    if (!row.piece->makes_late()) continue;
+    if (!batch.late_samples) batch.late_samples = std::make_shared<SampleBatchView>();
+    const size_t before = batch.late_samples->size();
+    faults.push_back(row.piece->make_sample(row.row, *batch.late_samples));
     if (faults.back().ok()) continue;
-    batch.unit_samples->truncate(before);
-    batch.unit_samples->begin_sample({});
+    batch.late_samples->truncate(before);
+    batch.late_samples->begin_sample({});
   }
   return faults;
 }
@@ -82,7 +82,7 @@ class OwnRows final : public RowMemory {
   static bool fits(const FetchedBatch& batch) {
     return std::ranges::all_of(batch.rows, [](const FetchedRow& row) {
       const Piece& piece = *row.piece;
-      return !piece.rows && piece.row_end - piece.row_begin == 1 && row.piece.use_count() == 1;
+      return !piece.makes_late() && piece.row_end - piece.row_begin == 1 && row.piece.use_count() == 1;
     });
   }
   uint64_t bytes() const override {
@@ -105,8 +105,8 @@ BatchRequest AssemblyLine::request_of(const std::shared_ptr<FetchedBatch>& batch
   request.rows.reserve(batch->rows.size());
   request.epoch = batch->after.begin.epoch;
   request.position = batch->after.begin.position;
-  const std::vector<Status> unit_faults = unit_samples(*batch);
-  size_t unit_row = 0;
+  const std::vector<Status> late_faults = late_samples(*batch);
+  size_t late_row = 0;
   for (const FetchedRow& row : batch->rows) {
     BatchRow out;
     out.id = row.sample;
@@ -116,9 +116,9 @@ BatchRequest AssemblyLine::request_of(const std::shared_ptr<FetchedBatch>& batch
     out.epoch = row.epoch;
     out.valid = row.valid;
     out.shard = source.index->shards()[row.piece->shard].key;
-    if (row.piece->rows) {
-      out.fault = unit_faults[unit_row];
-      out.sample = (*batch->unit_samples)[unit_row++];
+    if (row.piece->makes_late()) {
+      out.fault = late_faults[late_row];
+      out.sample = (*batch->late_samples)[late_row++];
     } else if (row.piece->status.ok()) {
       out.sample = row.piece->view[row.row];
     } else {

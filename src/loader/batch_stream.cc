@@ -87,15 +87,18 @@ void BatchStream::Impl::take_sources() {
   }
 }
 
-// As plan/defaults.cc (keep_all) has it: what fits in half of the memory, and is read sample by sample. Blocks and
-// large samples are worth a request each; keeping would make the first batch wait for 4 MiB a lane instead.
+// As plan/defaults.cc (keep_all) has it: what fits in half of the memory, and is read sample by sample or in the stored
+// order. Blocks and large samples are worth a request each; keeping would make the first batch wait for 4 MiB a lane
+// instead, and the stored order has one.
 void BatchStream::Impl::keep_small_sources() {
   uint64_t left = budget->bytes_max() / 2;
   for (size_t i = 0; i < sources.size(); ++i) {
     const DatasetIndex& index = sources[i].dataset->index();
     if (index.units()) continue;
     const StreamSource& given = options.sources[i];
-    const bool small_reads = (given.block == 1 || !given.draws.empty()) && mean_bytes(index) < kSingleSampleBytes;
+    const bool one_lane = given.shuffle == Shuffle::kNone;
+    const bool small_reads =
+        (one_lane || given.block == 1 || !given.draws.empty()) && mean_bytes(index) < kSingleSampleBytes;
     if (!small_reads || index.sample_bytes() > left) continue;
     sources[i].keep = sources[i].dataset->keep_store();
     if (!sources[i].keep) continue;
@@ -198,7 +201,7 @@ Status BatchStream::Impl::build() {
     const Dataset& dataset = *sources[i].dataset;
     deps.sources.push_back({sources[i].keep ? sources[i].keep : dataset.store_ptr(), dataset.index_ptr(),
                             dataset.counts(), dataset.cutter_ptr(), dataset.key_prefix(), dataset.pin_versions(),
-                            sources[i].keep != nullptr, dataset.shard_format(), sources[i].units,
+                            sources[i].keep, dataset.shard_format(), sources[i].units,
                             sources[i].units != nullptr && keeps_units(i)});
     line_sources.push_back({dataset.index_ptr(), options.sources[i].seed});
     datasets.push_back(sources[i].dataset);

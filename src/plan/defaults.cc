@@ -113,7 +113,7 @@ class Chooser {
     if (spec_.sample_bytes >= static_cast<double>(kSingleSampleBytes)) {
       return single("samples are " + bytes_text(spec_.sample_bytes));
     }
-    if (out_.keep_all) {
+    if (out_.keep_all && spec_.shuffle != Shuffle::kNone) {
       return single("all " + bytes_text(all_bytes_) +
                     " fit in half of a rank's memory: what was read is kept");
     }
@@ -121,13 +121,15 @@ class Chooser {
   }
 
   void choose_block_bytes() {
-    const double fitting =
-        lane_memory_ / (kResidentShare * static_cast<double>(kBatchesInLanes) * batch());
+    // In the stored order there is one lane, whatever the batch, and as many blocks ahead of it.
+    const bool stored = spec_.shuffle == Shuffle::kNone;
+    const double fitting = lane_memory_ / (kResidentShare * static_cast<double>(kBatchesInLanes) *
+                                           (stored ? static_cast<double>(spec_.world) : batch()));
     const uint64_t low = spec_.pre_shuffled ? kPreShuffledBytesMin : kBlockBytesMin;
     const uint64_t high = spec_.pre_shuffled ? kPreShuffledBytesMax : kBlockBytesMax;
     double bytes = std::clamp(fitting, static_cast<double>(low), static_cast<double>(high));
     std::string why = bytes == fitting ? "the largest for which " + number(kBatchesInLanes) +
-                                             " batches fit in the lanes"
+                                             (stored ? " of them fit in memory" : " batches fit in the lanes")
                       : bytes > fitting ? "the smallest that is worth a request"
                                         : "the largest that is used";
     if (bytes > block_bytes_most_) {

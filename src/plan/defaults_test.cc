@@ -227,6 +227,20 @@ TEST(Defaults, WithoutShuffleUseOneLane) {
   EXPECT_FALSE(d.d1.has_value());
 }
 
+// 3/4 of a rank's memory in 32 blocks of which 0.56 is held: 64 MiB give 48 / 17.92 = 2.678 MiB, 2,808,686 bytes.
+TEST(Defaults, WithoutShuffleReadLongRangesWhateverTheBatchAndHoweverSmallTheDataSet) {
+  DefaultsSpec spec{.samples = 20'000, .sample_bytes = 1024, .batch = 256, .shuffle = Shuffle::kNone};
+  EXPECT_TRUE(chosen(spec).keep_all);
+  EXPECT_EQ(chosen(spec).block, 4096u);  // 4 MiB
+  spec.memory_bytes = 64 << 20;
+  EXPECT_EQ(chosen(spec).block, 2808686u / 1024);
+  spec.batch = 8 * 256;
+  spec.world = 8;
+  EXPECT_EQ(chosen(spec).block, 2808686u / 1024);
+  spec.sample_bytes = 300'000;  // worth a request each
+  EXPECT_EQ(chosen(spec).block, 1u);
+}
+
 TEST(Defaults, StayWithinTheirPromisesInManyWorlds) {
   for (uint64_t samples : {1, 40, 999, 50'000, 3'000'000}) {
     for (double bytes : {1.0, 900.0, 30'000.0, 5e6}) {
