@@ -45,8 +45,8 @@ bool FetchEngine::keep_places(Piece& piece) const {
   return piece.decoded.take(deps_.budget, kKeptPartBytes + (piece.row_end - piece.row_begin) * sizeof(uint32_t));
 }
 
-// What it turned out to take: nothing was written to the buffer of what was borrowed, and rows that cannot be told apart
-// were cut all at once.
+// What it turned out to take: nothing was written to the buffer of what was borrowed, and rows that cannot be told
+// apart were cut all at once.
 void FetchEngine::settle_kept(Piece& piece) {
   if (piece.lent.owner) piece.buffer = {};
   piece.decoded.resize(kKeptPartBytes + piece.begins.size() * sizeof(uint32_t) + piece.view.memory_bytes());

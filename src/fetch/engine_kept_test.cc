@@ -122,6 +122,19 @@ TEST(EngineKept, AStrideIsBorrowedOnceAndEachOfItsRowsIsCutOnce) {
   }
 }
 
+// 640 samples of one field are 640 x (24 + 40) bytes of views at least, beside 20 KiB for the strides.
+TEST(EngineKept, RowsThatCannotBeToldApartAreCutAtOnceAndTheirViewsAreCounted) {
+  KeptBench told(singles());
+  told.run();
+  KeptBench bench(singles());
+  bench.cutters[0]->tells_rows = false;
+  bench.run();
+  bench.expect_exact();
+  EXPECT_EQ(bench.lender->lent, 20u);
+  EXPECT_EQ(bench.cutters[0]->rows_cut, 640u);
+  EXPECT_GE(bench.budget->peak(), told.budget->peak() + 640 * 60);
+}
+
 TEST(EngineKept, EachRankCutsItsOwnRows) {
   World w = singles();
   w.ranks = 4;

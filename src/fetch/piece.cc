@@ -22,8 +22,8 @@ void cut_piece(Piece& piece, const Cutter& cutter) {
 void split_piece(Piece& piece, std::shared_ptr<const Cutter> cutter) {
   const Bytes bytes = piece.bytes();
   const uint64_t rows = piece.row_end - piece.row_begin;
-  const bool found = bytes.size() <= UINT32_MAX &&
-                     cutter->find_rows({piece.shard, piece.row_begin, piece.stored_begin}, bytes, rows, piece.begins).ok();
+  const CutPlace place{piece.shard, piece.row_begin, piece.stored_begin};
+  const bool found = bytes.size() <= UINT32_MAX && cutter->find_rows(place, bytes, rows, piece.begins).ok();
   if (found) {
     piece.cutter = std::move(cutter);
     return;

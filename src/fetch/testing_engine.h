@@ -41,11 +41,13 @@ class FixedCutter final : public Cutter {
     return {};
   }
   Status find_rows(const CutPlace&, Bytes, uint64_t rows, std::vector<uint32_t>& begins) const override {
+    if (!tells_rows) return unsupported("rows cannot be told apart");
     for (uint64_t i = 0; i < rows; ++i) begins.push_back(static_cast<uint32_t>(i * bytes_));
     return {};
   }
 
   mutable std::atomic<uint64_t> rows_cut = 0;
+  bool tells_rows = true;
 
  private:
   uint64_t bytes_;

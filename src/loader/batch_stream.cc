@@ -87,18 +87,16 @@ void BatchStream::Impl::take_sources() {
   }
 }
 
-// As plan/defaults.cc (keep_all) has it: what fits in half of the memory, and is read sample by sample or in the stored
-// order. Blocks and large samples are worth a request each; keeping would make the first batch wait for 4 MiB a lane
-// instead, and the stored order has one.
+// As plan/defaults.cc (keep_all): what fits in half of the memory, and is read sample by sample or in the stored order.
+// Other blocks and large samples are worth a request each; keeping would make the first batch wait for 4 MiB a lane.
 void BatchStream::Impl::keep_small_sources() {
   uint64_t left = budget->bytes_max() / 2;
   for (size_t i = 0; i < sources.size(); ++i) {
     const DatasetIndex& index = sources[i].dataset->index();
     if (index.units()) continue;
     const StreamSource& given = options.sources[i];
-    const bool one_lane = given.shuffle == Shuffle::kNone;
-    const bool small_reads =
-        (one_lane || given.block == 1 || !given.draws.empty()) && mean_bytes(index) < kSingleSampleBytes;
+    const bool one_lane = given.shuffle == Shuffle::kNone, singles = given.block == 1 || !given.draws.empty();
+    const bool small_reads = (one_lane || singles) && mean_bytes(index) < kSingleSampleBytes;
     if (!small_reads || index.sample_bytes() > left) continue;
     sources[i].keep = sources[i].dataset->keep_store();
     if (!sources[i].keep) continue;
