@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 
-#include "format/bordered_indexer.h"
 #include "format/proto_fields.h"
 #include "format/riegeli.h"
 
@@ -13,9 +12,6 @@ namespace {
 
 std::string number(uint64_t n) { return std::to_string(n); }
 
-// The postscript's block, and one before it, in which the footer of some thousand chunks lies.
-constexpr uint64_t kTailBytes = 2 * kRiegeliBlockBytes;
-constexpr uint64_t kFooterBytesMax = kRiegeliDecodedMax;
 constexpr uint64_t kChunksMax = uint64_t{1} << 25;  // 12 bytes each in the footer; 1/2 GiB of views while it is read
 constexpr uint64_t kSignatureBytes = 64;            // with the block header before it
 
@@ -95,112 +91,35 @@ Result<ChunkRecords> records_at(uint64_t at, Bytes bytes) {
   return out;
 }
 
-// Reads the tail, the rest of the footer where it is longer, and with `crc` the whole object once.
-class ArrayRecordIndexer final : public Indexer {
- public:
-  ArrayRecordIndexer(uint64_t size, std::vector<FieldEntry> fields, IndexerOptions options)
-      : size_(size), options_(options), want_{size - std::min(size, kTailBytes), size} {
-    found_.fields = std::move(fields);
-  }
-
-  Result<IndexStep> next(Bytes bytes) override {
-    if (whole_) return whole_->next(bytes);
-    if (size_ % kRiegeliBlockBytes != 0 || size_ < kTailBytes) {
-      return corrupt("read ArrayRecord file: " + number(size_) + " bytes are no whole blocks of " +
-                     number(kRiegeliBlockBytes) + ", two at least: cut off?");
-    }
-    if (bytes.size() > want_.size() - got_.size()) {
-      return invalid_argument("index ArrayRecord: given bytes beyond byte " + number(want_.end));
-    }
-    got_.append(as_text(bytes));
-    if (got_.size() < want_.size()) return IndexStep{{want_.begin + got_.size(), want_.end}, {}};
-    got_ += behind_;
-    if (footer_begin_ == 0) {
-      const uint64_t last = size_ - kRiegeliBlockBytes;
-      HR_TRY_ASSIGN(footer_begin_, parse_array_record_postscript(last, as_bytes(got_).last(kRiegeliBlockBytes)));
-      if (last - footer_begin_ > kFooterBytesMax) {
-        return exhausted("read ArrayRecord file: a footer of " + number(last - footer_begin_) + " bytes, at most " +
-                         number(kFooterBytesMax) + "; write more files, or larger groups (group_size)");
-      }
-      if (footer_begin_ < want_.begin) {
-        want_ = {footer_begin_, want_.begin};
-        behind_ = std::move(got_);
-        got_.clear();
-        return IndexStep{want_, {}};
-      }
-    }
-    return take_footer();
-  }
-
- private:
-  Result<IndexStep> take_footer() {
-    const Bytes bytes = as_bytes(got_).subspan(footer_begin_ - want_.begin);
-    HR_TRY_ASSIGN(const ArrayRecordFooter footer,
-                  parse_array_record_footer(footer_begin_, bytes.first(bytes.size() - kRiegeliBlockBytes)));
-    found_.samples = footer.records;
-    found_.stride = footer.group == 1 ? options_.stride : footer.group;
-    const uint64_t step = found_.stride / footer.group;
-    for (size_t i = 0; i < footer.chunks.size(); i += step) found_.borders.push_back(footer.chunks[i]);
-    found_.borders.push_back(footer_begin_);
-    for (FieldEntry& field : found_.fields) field.samples = found_.samples;
-    std::string().swap(got_);
-    std::string().swap(behind_);
-    whole_ = make_bordered_indexer(std::move(found_), size_, options_.crc);
-    return whole_->next({});
-  }
-
-  const uint64_t size_;
-  const IndexerOptions options_;
-  ByteRange want_;
-  std::string got_, behind_;  // of want_; of what follows it
-  uint64_t footer_begin_ = 0;
-  ShardIndex found_;
-  std::unique_ptr<Indexer> whole_;
-};
-
 // Chunks of records from front to back, each as if it were a sample. What learns columns looks at them; the format does
 // not stream, because what is behind the last record looks like records, too.
 class ChunkScanner final : public SampleScanner {
  public:
-  explicit ChunkScanner(const ScanStart& start) : max_(start.sample_bytes_max), at_(start.begin), begin_(start.begin) {}
+  explicit ChunkScanner(const ScanStart& start) : max_(start.sample_bytes_max), walker_(start.begin) {}
   Result<Step> next(Bytes bytes) override {
-    Step step;
-    while (step.used < bytes.size() && !step.sample) {
-      const uint64_t target = chunk_ ? chunk_->range.end : begin_ + head_bytes(begin_);
-      const auto n = static_cast<size_t>(std::min<uint64_t>(target - at_, bytes.size() - step.used));
-      if (!chunk_) head_.append(as_text(bytes.subspan(step.used, n)));
-      step.used += n;
-      at_ += n;
-      if (at_ < target) break;
-      if (chunk_) {
-        if (chunk_->has_records()) step.sample = chunk_->range;
-        begin_ = chunk_->range.end;
-        chunk_.reset();
-        continue;
-      }
-      HR_TRY_ASSIGN(chunk_, read_riegeli_head(begin_, as_bytes(head_)));
-      head_.clear();
-      if (chunk_->has_records() && chunk_->range.size() > max_) {
-        return exhausted("chunk at byte " + number(begin_) + ": " + number(chunk_->range.size()) +
+    Step out;
+    while (out.used < bytes.size() && !out.sample) {
+      HR_TRY_ASSIGN(const RiegeliWalker::Step step, walker_.next(bytes.subspan(out.used)));
+      out.used += step.used;
+      const bool records = (step.head || step.end) && walker_.chunk().has_records();
+      if (step.head && records && walker_.chunk().range.size() > max_) {
+        return exhausted("chunk at byte " + number(walker_.begin()) + ": " + number(walker_.chunk().range.size()) +
                          " bytes, at most " + number(max_) + "; write smaller groups (group_size)");
       }
+      if (step.end && records) out.sample = walker_.chunk().range;
     }
-    return step;
+    return out;
   }
-  Result<std::optional<ByteRange>> finish() override { return std::optional<ByteRange>(); }
-  uint64_t at() const override { return at_; }
-  uint64_t keep_from() const override { return begin_; }
+  Result<std::optional<ByteRange>> finish() override {
+    HR_TRY(walker_.finish());
+    return std::optional<ByteRange>();
+  }
+  uint64_t at() const override { return walker_.at(); }
+  uint64_t keep_from() const override { return walker_.begin(); }
 
  private:
-  // Of a chunk's head that begins there.
-  static uint64_t head_bytes(uint64_t at) {
-    return is_riegeli_border(at) ? *riegeli_end(at, kRiegeliChunkHeadBytes) - at : kRiegeliChunkHeadBytes;
-  }
-
   const uint64_t max_;
-  uint64_t at_, begin_;  // of the bytes seen; of the chunk
-  std::string head_;
-  std::optional<RiegeliChunk> chunk_;
+  RiegeliWalker walker_;
 };
 
 class ArrayRecordFormat final : public ShardFormat {
@@ -230,7 +149,7 @@ class ArrayRecordFormat final : public ShardFormat {
     return std::make_shared<ArrayRecordCutter>(schema_);
   }
   std::unique_ptr<Indexer> indexer(uint64_t, const ShardEntry& entry, IndexerOptions options) const override {
-    return std::make_unique<ArrayRecordIndexer>(entry.size, fields(), options);
+    return make_array_record_indexer(entry.size, fields(), options);
   }
   bool indexed_by_reading() const override { return false; }
   bool streams() const override { return false; }

@@ -31,6 +31,11 @@ struct ArrayRecordFooter {
 // The footer chunk at byte `at`, of which `bytes` are. kCorrupt, kUnsupported, kExhausted.
 Result<ArrayRecordFooter> parse_array_record_footer(uint64_t at, Bytes bytes);
 
+// Reads the postscript and the footer; with options.crc the whole object once, from front to back, and then each chunk
+// has to be where the footer says.
+std::unique_ptr<Indexer> make_array_record_indexer(uint64_t object_size, std::vector<FieldEntry> fields,
+                                                   IndexerOptions options);
+
 class ArrayRecordCutter final : public Cutter {
  public:
   explicit ArrayRecordCutter(TfSchema schema) : payloads_(std::move(schema)) {}

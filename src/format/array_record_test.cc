@@ -21,6 +21,7 @@ namespace {
 
 using testing::chunk_bytes;
 using testing::ChunkSpec;
+using testing::padding;
 using testing::simple_chunk;
 using testing::varint;
 
@@ -245,10 +246,10 @@ std::string file_of(const FileSpec& spec) {
   }
   const uint64_t begin = file.size();
   file += chunk_bytes(begin, simple_chunk(records));
-  file.resize(kRiegeliBlockBytes);
+  file += padding(file.size(), kRiegeliBlockBytes);
   const std::string postscript = field(1, spec.footer_begin != 0 ? spec.footer_begin : begin) + field(2, spec.magic);
   file += chunk_bytes(file.size(), simple_chunk({postscript}));
-  file.resize(2 * kRiegeliBlockBytes);
+  file += padding(file.size(), 2 * kRiegeliBlockBytes);
   return file;
 }
 
@@ -276,6 +277,23 @@ TEST(ArrayRecord, AFooterThatContradictsItselfIsRefused) {
   expect_fault({.footer = {{64, 65'537}, {0, 1}}, .metadata = {1, 2, 65'538}}, Code::kUnsupported,
                "smaller group_size");
   expect_fault({.chunks = {}, .footer = {}, .metadata = {1, 0, 1}}, Code::kUnsupported, "");
+}
+
+// A pass over the whole object sees more than the footer does.
+TEST(ArrayRecord, APassWithChecksumsFindsChunksThatAreNotTheFooters) {
+  const auto says = [](const FileSpec& spec, std::string_view part) {
+    const Status status = indexed(file_of(spec), 777, true).status();
+    EXPECT_EQ(status.code(), Code::kCorrupt);
+    EXPECT_NE(status.message().find(part), std::string::npos) << status.message();
+  };
+  EXPECT_TRUE(indexed(file_of({}), 777, true).ok());
+  says({.footer = {{64, 2}, {105, 1}}}, "a chunk begins at byte 105, where none does");
+  says({.footer_begin = 64}, "the footer begins at byte 64, the last chunk before it at byte 154");
+  says({.magic = 1}, "no ArrayRecord postscript");
+  std::string file = file_of({});
+  EXPECT_FALSE(indexed(file.substr(0, kRiegeliBlockBytes), 777, true).ok());
+  file[64] = static_cast<char>(file[64] ^ 1);
+  EXPECT_EQ(indexed(file, 777, true).status().code(), Code::kCorrupt);
 }
 
 TEST(ArrayRecord, ChunksThatAreNotTheFootersAreRefused) {

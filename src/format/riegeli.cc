@@ -205,6 +205,34 @@ Result<RiegeliChunk> read_riegeli_head(uint64_t at, Bytes bytes) {
   return bad(at, "its type " + number(static_cast<uint8_t>(chunk.type)) + " is not known");
 }
 
+Result<RiegeliWalker::Step> RiegeliWalker::next(Bytes bytes) {
+  uint64_t target = chunk_.range.end;
+  if (!in_chunk_) {  // a place where no chunk can begin is told by reading its head
+    const auto head_end = is_riegeli_border(begin_) ? riegeli_end(begin_, kRiegeliChunkHeadBytes) : std::nullopt;
+    target = head_end.value_or(at_ + kRiegeliChunkHeadBytes);
+  }
+  Step step;
+  step.used = static_cast<size_t>(std::min<uint64_t>(target - at_, bytes.size()));
+  if (!in_chunk_) head_.append(as_text(bytes.first(step.used)));
+  at_ += step.used;
+  if (at_ < target) return step;
+  if (in_chunk_) {
+    step.end = true;
+    in_chunk_ = false;
+    begin_ = at_;
+    return step;
+  }
+  HR_TRY_ASSIGN(chunk_, read_riegeli_head(begin_, as_bytes(head_)));
+  head_.clear();
+  step.head = in_chunk_ = true;
+  return step;
+}
+
+Status RiegeliWalker::finish() const {
+  if (at_ == begin_) return {};
+  return bad(begin_, "the data end inside it, at byte " + number(at_) + ": cut off?");
+}
+
 Status read_riegeli_records(const RiegeliChunk& chunk, Bytes stored, SampleBatchView& room,
                             std::vector<Bytes>& records) {
   const uint64_t at = chunk.range.begin;

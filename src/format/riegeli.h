@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/bytes.h"
@@ -40,6 +41,28 @@ struct RiegeliChunk {
 // The head of the chunk that begins at `at`; `bytes` are the object's from there on, as many as are there. kCorrupt:
 // the hash is wrong, or the bytes end inside the head; kUnsupported: transposed.
 Result<RiegeliChunk> read_riegeli_head(uint64_t at, Bytes bytes);
+// Where chunks end, in bytes that come piece by piece.
+class RiegeliWalker {
+ public:
+  explicit RiegeliWalker(uint64_t begin) : at_(begin), begin_(begin) {}
+  struct Step {
+    size_t used = 0;
+    bool head = false;  // the head was read just now: chunk() is known
+    bool end = false;   // chunk() ended
+  };
+  Result<Step> next(Bytes bytes);
+  // The bytes end here. kCorrupt: inside a chunk.
+  Status finish() const;
+  const RiegeliChunk& chunk() const { return chunk_; }
+  uint64_t at() const { return at_; }
+  uint64_t begin() const { return begin_; }  // of the chunk that is being walked
+
+ private:
+  uint64_t at_, begin_;
+  bool in_chunk_ = false;
+  std::string head_;
+  RiegeliChunk chunk_;
+};
 // The records of a simple chunk, appended as views into `stored`, the object's bytes from range.begin on, or into
 // memory of `room`. All hashes are checked, those of the block headers too. kCorrupt; kExhausted: compressed, and
 // larger than kRiegeliDecodedMax. The caller has found chunk.records sensible.

