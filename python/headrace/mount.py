@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from headrace.errors import Error, NotFoundError, UnavailableError
+from headrace.mount_names import names_file
 
 __all__ = ["Mount", "Plan", "PlannedSampler", "mount_program", "prefetch", "stats", "unmount"]
 
@@ -49,6 +50,8 @@ class Mount:
         url: ``s3://bucket/prefix``, or what else :func:`headrace.open` reads from.
         folder: an empty directory.
         words: more words for the command line of ``headrace mount``.
+        manifest: a manifest file (docs/manifest.md): its shards, looked for below ``url``, are all
+            there is, and nothing is listed.
         environment: variables for the program beside this process's.
     """
 
@@ -58,18 +61,22 @@ class Mount:
         folder: str | os.PathLike[str],
         *,
         words: Sequence[str] = (),
+        manifest: str | os.PathLike[str] | None = None,
         environment: dict[str, str] | None = None,
     ) -> None:
         self.folder = Path(folder)
         command = [str(mount_program()), url, os.fspath(folder), *words]
-        done = subprocess.run(
-            command,
-            env={**os.environ, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        with contextlib.ExitStack() as stack:
+            if manifest is not None:
+                command += ["--names-file", stack.enter_context(names_file(manifest))]
+            done = subprocess.run(
+                command,
+                env={**os.environ, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
         if done.returncode != 0:
             raise UnavailableError(done.stderr.strip() or f"{command[0]}: {done.returncode}")
 

@@ -239,7 +239,8 @@ std::string Catalog::key_of(const Node& node) const {
 void Catalog::mark_stale(Ino ino) {
   Lock lock(mutex_);
   Node* node = tree_.find(ino);
-  if (node == nullptr) return;
+  // A list of names stays what it is: the object that it names is gone, and nothing else takes its place.
+  if (node == nullptr || !options_.listed) return;
   node->stale = true;
   if (Node* folder = tree_.find(node->parent)) folder->folder->listed = false;
 }

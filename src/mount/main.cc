@@ -19,6 +19,7 @@
 #include "mount/daemon.h"
 #include "mount/fuse_adapter.h"
 #include "mount/mount.h"
+#include "mount/name_list.h"
 #include "mount/options.h"
 #include "mount/plan_socket.h"
 #include "sys/log.h"
@@ -87,6 +88,8 @@ class Program {
     line_.mount.catalog.prefix = url.key;
     line_.mount.catalog.metadata_bytes_max = options.memory_bytes / kMetadataShare;
     line_.mount.catalog.may_be_empty = line_.mount.allow_write;
+    line_.mount.catalog.listed = line_.names_file.empty();
+    if (!line_.names_file.empty()) line_.mount.catalog.ttl = Nanos::max();
     line_.fuse.source = url.text();
     if (line_.mount.plan_socket.empty()) line_.mount.plan_socket = default_plan_socket();
     background_ = std::make_unique<ThreadPool>(kBackgroundThreads, "hr-mount");
@@ -94,7 +97,7 @@ class Program {
     mount_options.disk = store_.disk;
     mount_ = std::make_unique<Mount>(store_.store, store_.metrics, runtime_->buffers(), runtime_->budget(),
                                      *background_, std::move(mount_options));
-    HR_TRY(mount_->check());
+    HR_TRY(line_.names_file.empty() ? mount_->check() : take_names(line_.names_file, url.key, mount_->catalog()));
     plan_ = std::make_unique<Plan>(*mount_, PlanOptions{.bytes_ahead_max = options.memory_bytes / kPlanShare});
     const bool others = std::ranges::find(line_.fuse.kernel_options, "allow_other") != line_.fuse.kernel_options.end();
     HR_TRY_ASSIGN(plan_socket_, PlanSocket::listen(*plan_, line_.mount.plan_socket, others));

@@ -22,6 +22,8 @@ const char kMountUsage[] =
                             most 4GiB
   --cache-dir DIR           keep what is read on this local disk (docs/cache.md); default: nowhere
   --cache-bytes BYTES       of it, at most; default: what leaves 5 % of the disk free
+  --manifest FILE           (of `headrace mount`) the manifest's shards are all there is: nothing is listed
+  --names-file FILE         the same from a list that is no JSON (src/mount/name_list.h)
   --metadata-ttl SECONDS    how old a name or a size may be, 60; inf = what was seen once stays
   --negative-ttl SECONDS    the same of names that were not there, 5
   --allow-write             create new objects, sequentially; default: read only
@@ -145,6 +147,7 @@ const std::map<std::string, Setter, std::less<>>& with_value() {
       {"connect-timeout", seconds([](L& l) -> double& { return l.store.connect_timeout_s; })},
       {"read-timeout", seconds([](L& l) -> double& { return l.store.read_timeout_s; })},
       {"retry-seconds", number(10, 86400, [](L& l) -> uint64_t& { return l.store.retry_seconds_max; })},
+      {"names-file", text([](L& l) -> std::string& { return l.names_file; })},
       {"log-file", text([](L& l) -> std::string& { return l.log_file; })},
   };
   return table;
@@ -162,7 +165,8 @@ const std::map<std::string, Flag, std::less<>>& flags() {
       {"ro", [](L& l) { l.mount.allow_write = l.fuse.allow_write = false; }},
       {"read-only", [](L& l) { l.mount.allow_write = l.fuse.allow_write = false; }},
       {"allow-other", [](L& l) { l.fuse.kernel_options.emplace_back("allow_other"); }},
-      {"direct-io", [](L& l) { l.fuse.direct_io = true; }},
+      // Past the kernel's cache, ours is the only one.
+      {"direct-io", [](L& l) { l.fuse.direct_io = true, l.mount.read.used_bytes_max = UINT64_MAX; }},
       {"no-sign-request", [](L& l) { l.store.anonymous = true; }},
       {"no-verify-ssl", [](L& l) { l.store.verify_tls = false; }},
       {"requester-pays", [](L& l) { l.store.requester_pays = true; }},
@@ -194,6 +198,7 @@ class Parser {
     if (value_of_) wrong("--" + *value_of_ + ": a value is missing");
     if (!line.help && line.folder.empty()) wrong("want URL and DIR");
     if (line.store.cache_bytes != 0 && line.store.cache_dir.empty()) wrong("--cache-bytes needs --cache-dir");
+    if (!line.names_file.empty() && line.mount.allow_write) wrong("--names-file says all names: no --allow-write");
     if (!wrong_.empty()) return invalid_argument("headrace-mount: " + wrong_ + "; --help shows the options");
     return std::move(line);
   }

@@ -23,6 +23,7 @@ struct CommandLine {
   FuseOptions fuse;
   uint64_t memory_bytes = 0;  // 0: as the loader's default
   std::string log_file;       // "" = stderr in the foreground, else syslog
+  std::string names_file;     // a list of all objects (name_list.h); "" = the store is listed
   bool foreground = false;
   bool verbose = false;
   bool help = false;

@@ -8,6 +8,8 @@
 namespace headrace::mount {
 
 Buffer ReadCache::take(uint64_t bytes, Why why) {
+  while (used_bytes_ > options_.used_bytes_max && evict_one(Piece::Rank::kUsed)) {
+  }
   for (;;) {
     if (Buffer buffer = buffers_->take(bytes)) return buffer;
     if (!evict_one(why == Why::kDemand ? Piece::Rank::kPlanned : Piece::Rank::kUsed)) return {};
@@ -48,6 +50,7 @@ void ReadCache::set_rank(Piece& piece, Piece::Rank rank) {
   auto& list = ranked_[static_cast<int>(rank)];
   piece.place = list.insert(list.end(), &piece);
   if (was_unread && !unread) {
+    used_bytes_ += piece.range.size();
     piece.file->unread_bytes_ -= piece.range.size();
     if (piece.file->unread_bytes_ == 0) --busy_files_;
     if (piece.plan_place != 0) {
@@ -63,7 +66,9 @@ void ReadCache::set_rank(Piece& piece, Piece::Rank rank) {
 void ReadCache::drop(Piece& piece) {
   CachedFile& file = *piece.file;
   if (piece.rank != Piece::Rank::kNone) ranked_[static_cast<int>(piece.rank)].erase(piece.place);
-  if (piece.rank != Piece::Rank::kUsed) {
+  if (piece.rank == Piece::Rank::kUsed) {
+    used_bytes_ -= piece.range.size();
+  } else {
     file.unread_bytes_ -= piece.range.size();
     if (file.unread_bytes_ == 0) --busy_files_;
     if (piece.plan_place != 0) {
@@ -106,6 +111,7 @@ uint32_t ReadCache::plan_piece(Piece& piece, uint64_t place) {
   if (piece.rank == Piece::Rank::kUsed) {
     if (piece.file->unread_bytes_ == 0) ++busy_files_;
     piece.file->unread_bytes_ += piece.range.size();
+    used_bytes_ -= piece.range.size();
   }
   piece.plan_place = place;
   piece.read_to = piece.range.begin;

@@ -206,6 +206,21 @@ TEST(ReadCache, MakeRoomGivesBackWhatWasReadFirst) {
   world.budget->release(3 << 20);
 }
 
+TEST(ReadCache, OfWhatWasReadOnlySoMuchIsKept) {
+  World world(512 << 20);
+  world.options.used_bytes_max = 8 << 20;
+  world.options.pattern.window_max = 4 << 20;
+  world.open();
+  const std::string content = pattern_bytes(64 << 20, 1);
+  const auto file = world.file("f", content);
+  for (uint64_t at = 0; at < content.size(); at += 1 << 20) {
+    ASSERT_EQ(world.text(*file, at, at + (1 << 20)), content.substr(at, 1 << 20));
+  }
+  EXPECT_LT(world.cache->held_bytes(*file), 16u << 20);  // and the last window, after which no room was needed
+  EXPECT_EQ(world.stats.evicted_unread_bytes.value(), 0u);
+  EXPECT_EQ(world.stats.fetched_bytes.value(), content.size());
+}
+
 TEST(ReadCache, AfterCloseReadsFailAtOnce) {
   World world;
   world.open();
