@@ -47,8 +47,8 @@ constexpr Nanos kRefusedLately = std::chrono::seconds(60);
 constexpr Nanos kSameTrouble = std::chrono::seconds(1);
 constexpr uint32_t kTroubleIsOver = 8;
 
-// What one window leaves at least. One without an answer may be the first of an outage, which the next ones tell from
-// a store that bears next to nothing.
+// What one window leaves at least, while that is a request or more: one without an answer may be the first of an
+// outage, which the next ones tell from a store that bears next to nothing.
 constexpr double kCutMost = 8;
 
 // Even where a store bears next to nothing, each process asks it now and then.
@@ -219,7 +219,7 @@ void AdmissionLimit::end_window(TimePoint now) {
     // one takes, are under way at a time.)
     const double answered = limit_ * static_cast<double>(seen.good) / static_cast<double>(seen.good + bad);
     const double kept_busy = static_cast<double>(seen.good) / seconds(now - seen.began) * seconds(latency_);
-    left = std::min(left, std::max({answered, kept_busy, limit_ / kCutMost}));
+    left = std::min(left, std::max({answered, kept_busy, limit_ >= kCutMost ? limit_ / kCutMost : 0}));
   }
   cut(now, left);
 }
