@@ -5,6 +5,8 @@
 // transport_faults_test.cc.
 #include <gtest/gtest.h>
 
+#include <future>
+
 #include "net/epoll_transport.h"
 #include "net/testing/epoll_client.h"
 
@@ -228,13 +230,13 @@ TEST(EpollTransport, DoesNotReuseAConnectionThatTheServerCloses) {
 
 TEST(EpollTransport, RetriesInvisiblyWhenAKeptConnectionTurnsOutDead) {
   for (const bool reset : {false, true}) {
-    std::string second, again;
+    std::promise<std::string> second_read, again_read;
     ScriptServer server([&](Peer& peer) {
       const std::string request = peer.read_request();
-      if (peer.number() == 1) again = request;
+      if (peer.number() == 1) again_read.set_value(request);
       peer.send(reply("first"));
       if (peer.number() == 0) {
-        second = peer.read_request();  // takes the second request and dies without a byte
+        second_read.set_value(peer.read_request());  // takes the second request and dies without a byte
         if (reset) peer.reset_at_close();
         return;
       }
@@ -248,8 +250,9 @@ TEST(EpollTransport, RetriesInvisiblyWhenAKeptConnectionTurnsOutDead) {
     const HttpOutcome outcome = send_and_wait(client.transport, std::move(request));
 
     ASSERT_TRUE(outcome.status.ok()) << outcome.status.message();
+    const std::string again = again_read.get_future().get();
     EXPECT_NE(again.find("range: bytes=0-4\r\n"), std::string::npos) << again;
-    EXPECT_EQ(again, second);
+    EXPECT_EQ(again, second_read.get_future().get());
     EXPECT_EQ(client.transport.stats().stale_retries, 1u);
     EXPECT_EQ(server.connections(), 2);
   }
