@@ -29,7 +29,7 @@ class ShardFormat;
 // One row of a batch, with the memory that holds its sample.
 struct FetchedRow {
   std::shared_ptr<Piece> piece;
-  uint64_t row = 0;     // in piece->view
+  uint64_t row = 0;     // in piece->view, or for piece->make_sample()
   uint64_t sample = 0;  // sample number
   uint64_t epoch = 0;
   uint64_t position = 0;

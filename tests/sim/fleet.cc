@@ -12,6 +12,7 @@
 #include "fetch/engine.h"
 #include "fleet_store.h"
 #include "process.h"
+#include "row_sample.h"
 #include "store/admission.h"
 #include "store/hedge_store.h"
 #include "store/retry_store.h"
@@ -136,7 +137,12 @@ class Client final : public FetchSink, public std::enable_shared_from_this<Clien
   }
   void check(const FetchedBatch& batch, const char* when) {
     for (const FetchedRow& row : batch.rows) {
-      const Bytes found = row.piece->view[row.row].fields[0].bytes, wanted = shared_.data->sample(row.sample);
+      SampleBatchView late;
+      const Result<SampleView> view = sample_of(row, late);
+      if (!view.ok()) {
+        return shared_.fail(name_ + ": sample " + std::to_string(row.sample) + ": " + view.status().message());
+      }
+      const Bytes found = view->fields[0].bytes, wanted = shared_.data->sample(row.sample);
       if (found.size() == wanted.size() && std::memcmp(found.data(), wanted.data(), found.size()) == 0) continue;
       return shared_.fail(name_ + ": the bytes of sample " + std::to_string(row.sample) + " are wrong " + when);
     }

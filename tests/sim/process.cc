@@ -5,6 +5,7 @@
 #include <cstring>
 #include <sstream>
 
+#include "row_sample.h"
 #include "store/retry_store.h"
 
 namespace headrace::sim {
@@ -110,9 +111,10 @@ void Process::start() {
 
 void Process::check_bytes(const FetchedBatch& batch, const char* when) {
   for (const FetchedRow& row : batch.rows) {
-    if (!row.piece->status.ok()) return spec_.fail("a row has no sample: " + row.piece->status.message());
-    const SampleView view = row.piece->view[row.row];
-    const Bytes found = view.fields[0].bytes, expected = spec_.data[row.source]->sample(row.sample);
+    SampleBatchView late;
+    const Result<SampleView> view = sample_of(row, late);
+    if (!view.ok()) return spec_.fail("a row has no sample: " + view.status().message());
+    const Bytes found = view->fields[0].bytes, expected = spec_.data[row.source]->sample(row.sample);
     if (found.size() == expected.size() && std::memcmp(found.data(), expected.data(), found.size()) == 0) continue;
     return spec_.fail("the bytes of sample " + std::to_string(row.sample) + " of source " +
                       std::to_string(row.source) + " are wrong " + when);
@@ -142,7 +144,8 @@ void Process::sabotage_batch(Work& work) {
   if (spec_.sabotage == Sabotage::kSwappedRows) std::swap(rows.back(), rows.front());
   if (spec_.sabotage == Sabotage::kStaleBytes) {
     const FetchedRow& row = work.fetched.rows.back();
-    const Bytes bytes = row.piece->view[row.row].fields[0].bytes;
+    SampleBatchView late;
+    const Bytes bytes = sample_of(row, late)->fields[0].bytes;
     const_cast<std::byte&>(bytes.back()) ^= std::byte{1};
   }
 }
