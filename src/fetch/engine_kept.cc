@@ -11,8 +11,8 @@
 
 namespace headrace {
 namespace {
-// Of the engine's own memory for a kept stride: the part, its piece and their places in lists, by the sizes of what they
-// consist of (700 to 800), rounded up.
+// Of the engine's own memory for a kept stride: the part, its piece and their places in lists, by the sizes of what
+// they consist of (700 to 800), rounded up.
 constexpr uint64_t kKeptPartBytes = 1024;
 }  // namespace
 
