@@ -20,7 +20,7 @@ test-exhaustive:
 	@tools/setup dev
 	HR_EXHAUSTIVE=full build/dev/tests/exhaustive/exhaustive_test
 
-# Everything that a network and a store can do wrong, on purpose (tests/faults); writes docs/reliability.md. 20 minutes.
+# Everything that a network and a store can do wrong, on purpose (tests/faults); writes docs/reliability.md. 7 minutes.
 faults: native
 	$(PYTHON) tests/faults/fault_run.py --jobs 3 --results tests/faults/results/grid.json; status=$$?; \
 	$(PYTHON) tests/faults/fault_report.py; exit $$status

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from headrace import _core, columns, selection
 from headrace._log import flush_log
 from headrace.choose import choose_order
-from headrace.describe import describe
+from headrace.describe import brief, describe
 from headrace.errors import Error, UncountedError
 from headrace.manifest import check_counts, located
 from headrace.order import Order, Shuffle, shuffle_name
@@ -89,13 +89,14 @@ class Dataset:
         self._location = location
         self._options = options
         self.selection: _core.Selection | None = None  # of a subset: which samples take part
+        self._core_dataset: _core.Dataset | None = None
         self._opened(progress)
 
     def _opened(self, progress: ProgressSink | None = None) -> None:
         self._pid = os.getpid()
         try:
             options = self._options | {"queries": dict(self._location.queries)}
-            self._core_dataset: _core.Dataset | None = _core.open_dataset(
+            self._core_dataset = _core.open_dataset(
                 self._location.urls(), options, progress
             )
         finally:
@@ -393,8 +394,7 @@ class Dataset:
         return Loader(self, **options) if self.counted else StreamLoader(self, **options)
 
     def __repr__(self) -> str:
-        samples = f"{len(self):,} samples" if self.counted else "samples not counted"
-        return f"<headrace.Dataset {self.url}: {samples} in {len(self.shards):,} shards>"
+        return brief(self)
 
     def __str__(self) -> str:
         return describe(self)

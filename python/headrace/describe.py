@@ -1,16 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``print(dataset)`` shows."""
+"""What ``print(dataset)`` and ``repr(dataset)`` show."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from headrace.errors import Error
 from headrace.options import format_size
 
 if TYPE_CHECKING:
     from headrace.dataset import Dataset
 
-__all__ = ["describe"]
+__all__ = ["brief", "describe"]
+
+
+def brief(dataset: Dataset) -> str:
+    """One line; of a data set that is closed, or could not be opened, too."""
+    try:
+        samples = f"{len(dataset):,} samples" if dataset.counted else "samples not counted"
+        return f"<headrace.Dataset {dataset.url}: {samples} in {len(dataset.shards):,} shards>"
+    except Error as error:
+        return f"<headrace.Dataset: {error}>"
 
 
 def describe(dataset: Dataset) -> str:

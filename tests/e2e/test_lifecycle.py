@@ -32,6 +32,21 @@ def test_importing_starts_nothing(child):
     assert out.split() == ["True", "False"], err
 
 
+def test_the_repr_of_a_data_set_that_is_closed_or_did_not_open_says_so(tmp_path):
+    """Debuggers and pytest show it beside the error that matters."""
+    (tmp_path / "a.jsonl").write_text('{"a": 1}\n')
+    dataset = hr.open(f"file://{tmp_path}/", index_dir=tmp_path / "index")
+    assert repr(dataset).endswith("1 samples in 1 shards>")
+    dataset.close()
+    assert "closed" in repr(dataset)
+    with pytest.raises(hr.Error) as raised:
+        hr.open(f"file://{tmp_path}/nothing/", index_dir=tmp_path / "index")
+    frames = [entry.frame.f_locals.get("self") for entry in raised.traceback]
+    half_open = [held for held in frames if isinstance(held, hr.Dataset)]
+    assert half_open
+    assert all("closed" in repr(held) for held in half_open)
+
+
 def test_the_interpreter_exits_cleanly_with_an_open_iterator(child):
     code = OPEN + "it = iter(ds.loader(batch_size=8)); next(it); print('ok')"
     begin = time.monotonic()
