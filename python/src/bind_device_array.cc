@@ -90,15 +90,19 @@ nb::object export_array(const DeviceArray& array, bool versioned, bool copied) {
   return nb::steal(capsule);
 }
 
-Status copy_to_host(const DeviceArray& array, void* out) {
+// A copy that was queued and whose end is not known may still be made: its memory is then never given back.
+Status copy_to_host(const DeviceArray& array, const DeviceArray& out) {
   CudaDevice& device = array.copier->device();
   const CudaDevice::Current current(device);
   HR_TRY(current.status());
   HR_TRY(array.copier->wait(*array.copy));
-  HR_TRY(device.driver().check(device.api().copy_to_host(out, reinterpret_cast<uintptr_t>(array.data), array.bytes(),
-                                                         array.copier->stream()),
+  HR_TRY(device.driver().check(device.api().copy_to_host(out.data, reinterpret_cast<uintptr_t>(array.data),
+                                                         array.bytes(), array.copier->stream()),
                                "copy an array to the host"));
-  return device.driver().check(device.api().stream_synchronize(array.copier->stream()), "copy an array to the host");
+  Status ended =
+      device.driver().check(device.api().stream_synchronize(array.copier->stream()), "copy an array to the host");
+  if (!ended.ok()) [[maybe_unused]] auto* kept_for_good = new std::shared_ptr<void>(out.hold);
+  return ended;
 }
 
 DeviceArray host_memory(const std::vector<int64_t>& shape, Dtype dtype) {
@@ -120,7 +124,7 @@ DeviceArray to_host(const DeviceArray& self) {
     if (self.copier == nullptr) {
       std::memcpy(out.data, self.data, self.bytes());
     } else if (self.bytes() > 0) {
-      status = copy_to_host(self, out.data);
+      status = copy_to_host(self, out);
     }
   }
   check(status);
