@@ -23,6 +23,11 @@ def brief(dataset: Dataset) -> str:
         return f"<headrace.Dataset: {error}>"
 
 
+def shown(name: str) -> str:
+    """A name that may hold bytes that are no UTF-8, for any terminal."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def describe(dataset: Dataset) -> str:
     core, stored = dataset.core, f"{dataset.nbytes:,} ({format_size(dataset.nbytes)})"
     if not dataset.counted:
@@ -34,12 +39,12 @@ def describe(dataset: Dataset) -> str:
                 f"  shards    {len(dataset.shards):,}",
                 f"  samples   mean {format_size(core.sample_bytes_mean)} (of the first ones)",
                 f"  bytes     {stored}",
-                f"  fields    {', '.join(dataset.fields)} (of the first samples)",
+                f"  fields    {', '.join(map(shown, dataset.fields))} (of the first samples)",
             ]
         )
     part = "" if dataset.selection is None else f" of {core.samples:,}: {dataset.filter_hash}"
     fields = ", ".join(
-        name if have == core.samples else f"{name} (in {have:,} samples)"
+        shown(name) if have == core.samples else f"{shown(name)} (in {have:,} samples)"
         for name, have in core.fields()
     )
     mean = format_size(core.sample_bytes / max(1, core.samples))

@@ -125,7 +125,7 @@ class Ragged:
             return part if self.shapes is None else part.reshape(tuple(self.shapes[index]))
         stored = (part if isinstance(part, np.ndarray) else part.cpu().numpy()).tobytes()
         if self.kind == "text":
-            return stored.decode("utf-8")
+            return stored.decode("utf-8", "surrogateescape")  # names are anybody's bytes
         return json.loads(stored) if self.kind == "json" else stored
 
     def __iter__(self) -> Iterator[Any]:

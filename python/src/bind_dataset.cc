@@ -144,13 +144,11 @@ RawSample read_raw(const DatasetHandle& dataset, uint64_t i) {
   return run_with_signals<RawSample>([&](std::stop_token stop) { return dataset->raw(i, stop); }, [] {});
 }
 
-nb::str as_str(const std::string& text) { return nb::str(text.data(), text.size()); }
-
 nb::tuple raw_sample(const DatasetHandle& dataset, uint64_t i) {
   const RawSample sample = read_raw(dataset, i);
   nb::dict fields;
-  for (const auto& [name, bytes] : sample.fields) fields[as_str(name)] = nb::bytes(bytes.data(), bytes.size());
-  return nb::make_tuple(as_str(sample.key), fields);
+  for (const auto& [name, bytes] : sample.fields) fields[data_name(name)] = nb::bytes(bytes.data(), bytes.size());
+  return nb::make_tuple(data_name(sample.key), fields);
 }
 
 nb::tuple natural_sample(const DatasetHandle& dataset, uint64_t i) {
@@ -159,20 +157,20 @@ nb::tuple natural_sample(const DatasetHandle& dataset, uint64_t i) {
   nb::dict values;
   for (const auto& [name, bytes] : sample.fields) {
     if (std::ranges::find(sample.nulls, name) != sample.nulls.end()) {
-      values[as_str(name)] = nb::none();
+      values[data_name(name)] = nb::none();
       continue;
     }
     const auto decode = std::find_if(decodes.begin(), decodes.end(),
                                      [&](const FieldDecode& d) { return d.field == name; });
-    values[as_str(name)] = decode == decodes.end() ? nb::bytes(bytes.data(), bytes.size())
+    values[data_name(name)] = decode == decodes.end() ? nb::bytes(bytes.data(), bytes.size())
                                                    : sample_value(*decode, as_bytes(bytes));
   }
-  return nb::make_tuple(as_str(sample.key), values);
+  return nb::make_tuple(data_name(sample.key), values);
 }
 
 nb::tuple extent(const DatasetHandle& dataset, uint64_t i) {
   const SampleExtent found = unwrap(dataset->extent(i));
-  return nb::make_tuple(found.shard, found.offset, found.length);
+  return nb::make_tuple(data_name(found.shard), found.offset, found.length);
 }
 
 std::string save_index(const DatasetHandle& dataset, const std::string& where) {
@@ -195,7 +193,7 @@ nb::tuple unit_bytes(const DatasetHandle& dataset, const std::vector<std::string
 nb::list shards(const DatasetHandle& dataset) {
   nb::list out;
   for (const ShardEntry& shard : dataset->index().shards()) {
-    out.append(nb::make_tuple(shard.key, shard.size, shard.samples, shard.etag));
+    out.append(nb::make_tuple(data_name(shard.key), shard.size, shard.samples, shard.etag));
   }
   return out;
 }
@@ -203,7 +201,7 @@ nb::list shards(const DatasetHandle& dataset) {
 nb::list fields(const DatasetHandle& dataset) {
   nb::list out;
   for (const FieldEntry& field : dataset->index().fields()) {
-    out.append(nb::make_tuple(field.name, field.samples));
+    out.append(nb::make_tuple(data_name(field.name), field.samples));
   }
   return out;
 }
@@ -220,7 +218,7 @@ void bind_dataset(nb::module_& m) {
       .def_prop_ro("nbytes", [](const DatasetHandle& d) { return d->bytes(); })
       .def_prop_ro("sample_bytes", [](const DatasetHandle& d) { return d->index().sample_bytes(); })
       .def_prop_ro("stride", [](const DatasetHandle& d) { return d->index().stride(); })
-      .def_prop_ro("has_checksums", [](const DatasetHandle& d) { return d->counted() && d->index().has_crc(); })
+      .def_prop_ro("has_checksums", [](const DatasetHandle& d) { return d->counted() && d->index().has_checksums(); })
       .def_prop_ro("schema_json", [](const DatasetHandle& d) { return d->index().schema_json(); })
       .def_prop_ro("index_source", [](const DatasetHandle& d) { return d->index_source(); })
       .def_prop_ro("known_by", [](const DatasetHandle& d) { return d->known_by(); })

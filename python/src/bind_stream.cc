@@ -160,7 +160,7 @@ nb::object as_python(const BatchStream::Delivered& delivered, bool pinned) {
                     [](void* p) noexcept { delete static_cast<std::shared_ptr<BatchData>*>(p); });
   nb::list columns;
   for (const Column& column : batch->columns) {
-    columns.append(nb::make_tuple(column.name, as_python(batch, column, owner)));
+    columns.append(nb::make_tuple(data_name(column.name), as_python(batch, column, owner)));
   }
   nb::dict out;
   out["columns"] = columns;
@@ -184,7 +184,8 @@ nb::object as_python(const BatchStream::Delivered& delivered, bool pinned) {
   }
   nb::list skipped;
   for (const SkippedRow& row : delivered.skipped) {
-    skipped.append(nb::make_tuple(row.row, row.id, row.key, row.shard, row.cause.message()));
+    skipped.append(nb::make_tuple(row.row, row.id, data_name(row.key), data_name(row.shard),
+                                  data_name(row.cause.message())));
   }
   out["skipped"] = skipped;
   return out;

@@ -14,6 +14,19 @@ void raise(const Status& status) {
   throw nb::python_error();
 }
 
+nb::str data_name(std::string_view name) {
+  const auto size = static_cast<Py_ssize_t>(name.size());
+  PyObject* text = PyUnicode_DecodeUTF8(name.data(), size, "surrogateescape");
+  if (text == nullptr) throw nb::python_error();
+  return nb::steal<nb::str>(text);
+}
+
+std::string data_name_bytes(nb::handle name) {
+  const nb::object bytes = nb::steal(PyUnicode_AsEncodedString(name.ptr(), "utf-8", "surrogateescape"));
+  if (!bytes.is_valid()) throw nb::python_error();
+  return {PyBytes_AS_STRING(bytes.ptr()), static_cast<size_t>(PyBytes_GET_SIZE(bytes.ptr()))};
+}
+
 void check_signals() {
   if (PyErr_CheckSignals() != 0) throw nb::python_error();
 }

@@ -11,6 +11,8 @@
 
 #include <chrono>
 #include <memory>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -36,6 +38,11 @@ T unwrap(Result<T> result) {
   if (!result.ok()) raise(result.status());
   return *std::move(result);
 }
+
+// Names that data brings (a tar member's, a key): bytes that are no UTF-8 become lone surrogates, as in os.fsdecode,
+// and come back from them.
+nb::str data_name(std::string_view name);
+std::string data_name_bytes(nb::handle name);
 
 // Raises KeyboardInterrupt (or what a signal handler raised). Needs the GIL.
 void check_signals();

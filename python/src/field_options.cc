@@ -86,7 +86,7 @@ std::array<std::byte, 8> null_value(nb::handle value, Dtype dtype) {
 // `natural` is what the format itself says of this field: an MDS number is not ASCII text.
 FieldDecode wished(const nb::dict& spec, FieldDecode natural) {
   const std::string kind = word(spec, "kind");
-  natural.column = word(spec, "column");
+  natural.column = data_name_bytes(spec["column"]);
   const bool stored_number = natural.kind == FieldKind::kScalar;
   if (kind == "auto" || ((kind == "int" || kind == "float") && stored_number) ||
       (kind == "npy" && natural.kind == FieldKind::kMdsArray)) {
@@ -132,7 +132,7 @@ std::vector<FieldDecode> field_decodes(const nb::list& specs, const DatasetIndex
   std::vector<FieldDecode> out;
   for (nb::handle item : specs) {
     const auto spec = nb::cast<nb::dict>(item);
-    FieldDecode base{.field = word(spec, "field")};
+    FieldDecode base{.field = data_name_bytes(spec["field"])};
     for (const FieldDecode& one : natural) {
       if (one.field == base.field) base = one;
     }

@@ -139,6 +139,8 @@ void DatasetIndex::count_up() {
   }
 }
 
+bool DatasetIndex::has_checksums() const { return units_ != nullptr ? units_->has_crc() : has_crc(); }
+
 uint64_t DatasetIndex::memory_bytes() const {
   uint64_t bytes = sizeof *this + schema_json_.capacity();
   bytes += borders_.capacity() * 8 + crcs_.capacity() * 4 + first_stride_.capacity() * 8;

@@ -114,6 +114,8 @@ class DatasetIndex {
     return sample_bytes_;
   }  // stored bytes of all samples: mean = this / samples()
   bool has_crc() const { return !crcs_.empty() || (samples_ == 0 && units_ == nullptr); }
+  // Whatever is read can be checked: strides by their CRCs, units by those of their pages.
+  bool has_checksums() const;
   std::vector<uint64_t> counts() const;  // samples of each shard
   // Where samples lie that can only be decoded in units; then there are no strides, and what is said of them below is
   // not to be asked. Null: by strides.

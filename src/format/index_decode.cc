@@ -248,7 +248,7 @@ Result<IndexHead> parse_index_head(Bytes first) {
   for (std::byte b : reserved) {
     if (b != std::byte{0}) return bad("reserved bytes in the head");
   }
-  if (flags > (kFlagCrc | kFlagUnits) || (head.has_crc && head.has_units) || format_name(head.format) == "unknown") {
+  if (flags > (kFlagCrc | kFlagUnits) || format_name(head.format) == "unknown") {
     return bad("format or flags in the head");
   }
   HR_TRY(read_levels(in, head, tables_bytes, head_bytes));
@@ -283,6 +283,7 @@ Result<std::shared_ptr<const DatasetIndex>> decode_index(const IndexHead& head, 
   std::vector<uint64_t> begins, ends;
   HR_TRY(read_tables(tables, head.has_units, index, begins));
   if (head.has_units) {
+    if (IndexFileAccess::units(index)->has_crc() != head.has_crc) return bad("checksums of the units");
     IndexFileAccess::format(index) = head.format;
     return IndexFileAccess::build(head, std::move(index));
   }

@@ -108,7 +108,7 @@ std::string encode_index(const DatasetIndex& index) {
   put(out, static_cast<uint32_t>(head_bytes));
   put(out, file_bytes);
   put(out, static_cast<uint32_t>(index.format()));
-  put(out, (index.has_crc() ? kFlagCrc : 0u) | (index.units() ? kFlagUnits : 0u));
+  put(out, (index.has_checksums() ? kFlagCrc : 0u) | (index.units() ? kFlagUnits : 0u));
   put(out, index.samples());
   put(out, static_cast<uint64_t>(tables.size()));
   put_hash(out, index.order_hash());

@@ -5,6 +5,7 @@
 #include <charconv>
 #include <map>
 
+#include "base/utf8.h"
 #include "format/jsonl.h"
 
 namespace headrace {
@@ -96,6 +97,10 @@ Status JsonlSchemaLearner::add(std::string_view line) {
     std::string name(member.key.text.size(), '\0');
     HR_TRY_ASSIGN(const size_t size, unescape_json(member.key.text, name.data()));
     name.resize(size);
+    if (const size_t good = utf8_bytes(as_bytes(name)); good < name.size()) {
+      return corrupt("JSON: a name is not UTF-8 at its byte " + std::to_string(good) + ", behind \"" +
+                     name.substr(0, good) + "\"");
+    }
     if (!kinds.contains(name)) order.push_back(name);
     kinds[name] = kind_of(member.value);
   }

@@ -56,6 +56,15 @@ TEST(JsonlSchema, OtherLinesThanObjectsHaveNoColumns) {
   }
 }
 
+TEST(JsonlSchema, NameThatIsNotUtf8IsNoJsonAndGivesNoColumn) {
+  JsonlSchemaLearner learner;
+  const Status status = learner.add("{\"a\":1,\"b\xff\":2}");  // RFC 8259, section 8.1
+  EXPECT_EQ(status.code(), Code::kCorrupt);
+  EXPECT_NE(status.message().find("not UTF-8 at its byte 1"), std::string::npos) << status.message();
+  ASSERT_TRUE(learner.add("{\"a\":1}").ok());
+  EXPECT_EQ(learner.schema().columns.size(), 1u);
+}
+
 TEST(JsonlSchema, SurvivesItsText) {
   const JsonlSchema schema = learn({R"({"a":"x","line":1})"});
   EXPECT_EQ(schema.line_field(), "__line__");

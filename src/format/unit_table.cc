@@ -5,6 +5,7 @@
 #include <map>
 
 #include "format/partitions.h"
+#include "format/unit_checks.h"
 #include "format/unit_codec.h"
 
 namespace headrace {
@@ -38,6 +39,19 @@ uint64_t stored_bytes_of(const UnitGroup& group) {
   uint64_t sum = 0;
   for (const UnitChunk& chunk : group.chunks) sum += chunk.dict_bytes + chunk.data_bytes;
   return sum;
+}
+
+bool all_have_crcs(const std::vector<UnitFile>& files) {
+  uint64_t runs = 0;
+  for (const UnitFile& file : files) {
+    for (const UnitGroup& group : file.groups) {
+      for (const UnitChunk& chunk : group.chunks) {
+        if (chunk.crcs.size() != unit_runs(chunk)) return false;
+        runs += chunk.crcs.size();
+      }
+    }
+  }
+  return runs > 0;
 }
 
 }  // namespace
@@ -108,6 +122,7 @@ Status UnitTable::link(const std::vector<std::string>& keys) {
   for (const UnitField& field : partitions) {
     if (std::ranges::find(fields_, field.name, &UnitField::name) == fields_.end()) fields_.push_back(field);
   }
+  has_crc_ = all_have_crcs(files_);
   return {};
 }
 

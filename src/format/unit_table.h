@@ -41,6 +41,7 @@ struct UnitChunk {
   uint64_t values = 0;
   int32_t codec = 0;
   std::vector<UnitPage> pages;  // the first begins at 0 and row 0; empty: not known
+  std::vector<uint32_t> crcs;   // of the runs that unit_checks.h names; empty: not known
 
   uint64_t end() const { return begin + dict_bytes + data_bytes; }
   friend bool operator==(const UnitChunk&, const UnitChunk&) = default;
@@ -96,6 +97,9 @@ class UnitTable {
   const UnitGroup& group(const Unit& unit) const { return files_[unit.file].groups[unit.group]; }
   std::vector<uint64_t> counts() const;  // samples of each unit
 
+  // Every chunk has its checksums: what is read of any unit can be checked.
+  bool has_crc() const { return has_crc_; }
+
   // {"name": "type", ...} of the fields, for people.
   std::string schema_json() const;
   // The data set's fields: those of its first file.
@@ -122,6 +126,7 @@ class UnitTable {
   std::vector<UnitField> fields_;
   std::vector<Unit> units_;
   uint64_t stored_bytes_ = 0;
+  bool has_crc_ = false;
 
  public:
   const std::string& schema(uint64_t file) const { return schemas_[schema_of_[file]]; }

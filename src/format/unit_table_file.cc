@@ -7,6 +7,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/checked.h"
+#include "base/endian.h"
+#include "format/unit_checks.h"
 
 namespace headrace {
 namespace {
@@ -46,6 +48,13 @@ class Numbers {
     rest_ = rest_.subspan(n);
     return text;
   }
+  uint32_t take_fixed() {
+    if (rest_.size() < sizeof(uint32_t)) failed_ = true;
+    if (failed_) return 0;
+    const uint32_t value = load_le<uint32_t>(rest_.data());
+    rest_ = rest_.subspan(sizeof value);
+    return value;
+  }
   // At least so many bytes follow.
   bool has(uint64_t bytes) const { return !failed_ && bytes <= rest_.size(); }
   bool failed() const { return failed_; }
@@ -64,6 +73,14 @@ void put_chunk(std::string& out, const UnitChunk& chunk) {
   for (size_t i = 1; i < chunk.pages.size(); ++i) {
     put(out, chunk.pages[i].begin - chunk.pages[i - 1].begin);
     put(out, chunk.pages[i].row - chunk.pages[i - 1].row);
+  }
+}
+
+void put_crcs(std::string& out, const UnitChunk& chunk) {
+  for (uint32_t crc : chunk.crcs) {
+    char raw[sizeof crc];
+    store_le(raw, crc);
+    out.append(raw, sizeof raw);
   }
 }
 
@@ -96,6 +113,14 @@ Status take_chunk(Numbers& in, uint64_t size, uint64_t rows, UnitChunk& chunk) {
     chunk.pages.push_back(page);
   }
   return {};
+}
+
+void take_crcs(Numbers& in, UnitFile& file) {
+  for (UnitGroup& group : file.groups) {
+    for (UnitChunk& chunk : group.chunks) {
+      for (size_t i = 0; i < unit_runs(chunk) && !in.failed(); ++i) chunk.crcs.push_back(in.take_fixed());
+    }
+  }
 }
 
 Status take_group(Numbers& in, uint64_t size, UnitGroup& group) {
@@ -134,6 +159,12 @@ std::string UnitTable::encode() const {
     put(out, files_[f].groups.size());
     for (const UnitGroup& group : files_[f].groups) put_group(out, group);
   }
+  if (!has_crc_) return out;
+  for (const UnitFile& file : files_) {
+    for (const UnitGroup& group : file.groups) {
+      for (const UnitChunk& chunk : group.chunks) put_crcs(out, chunk);
+    }
+  }
   return out;
 }
 
@@ -152,6 +183,9 @@ Result<std::shared_ptr<const UnitTable>> UnitTable::decode(Bytes encoded, const 
     files[f].schema = schemas[schema];
     files[f].groups.resize(groups);
     for (UnitGroup& group : files[f].groups) HR_TRY(take_group(in, sizes[f], group));
+  }
+  if (!in.failed() && !in.at_end()) {
+    for (UnitFile& file : files) take_crcs(in, file);
   }
   if (in.failed() || !in.at_end()) return bad("they do not end where the table ends");
   return make(std::move(files), keys);

@@ -12,6 +12,8 @@
 #include <thread>
 #include <unordered_map>
 
+#include "base/crc32c.h"
+#include "format/unit_checks.h"
 #include "loader/chunk_reader.h"
 #include "loader/shard_check.h"
 #include "sys/log.h"
@@ -182,12 +184,61 @@ class Build {
     std::unique_ptr<Indexer> indexer = spec_.shard_format->indexer(shard, entry, options);
     std::unique_ptr<MdsHashCheck> hash;
     if (spec_.check_hashes && spec_.crc) hash = spec_.shard_format->stored_hash(shard);
+    if (spec_.crc && spec_.shard_format->by_units()) return scan_units(shard, chunks, pass, *indexer, hash.get());
     ChunkReader reader(store_, {spec_.key_prefix + entry.key, entry.etag, entry.version_id, entry.size, spec_.crc,
                                 pass.fresh()}, chunks, stop_.get_token());
     Result<ShardIndex> found = walk(*indexer, reader, pass, hash.get(), "index " + object(shard));
     requests_ += reader.requests();
     bytes_read_ += reader.bytes();
     return found;
+  }
+
+  // Where the units lie is found first, as without checksums; then all bytes go by once.
+  Result<ShardIndex> scan_units(size_t shard, Chunks chunks, ShardPass& pass, Indexer& indexer, MdsHashCheck* hash) {
+    const ShardEntry& entry = spec_.shards[shard];
+    const std::string what = "index " + object(shard);
+    ChunkReader::Spec of{spec_.key_prefix + entry.key, entry.etag, entry.version_id, entry.size, false, pass.fresh()};
+    std::vector<SeenRun> seen;
+    ChunkReader tables(store_, of, chunks, stop_.get_token());
+    Result<ShardIndex> found = walk_tables(indexer, tables, seen, what);
+    of.ahead = true;
+    ChunkReader reader(store_, of, chunks, stop_.get_token());
+    if (found.ok()) {
+      UnitFileChecks checks(found->units, std::move(seen));
+      if (Status s = read_through(reader, entry.size, pass, hash, checks); !s.ok()) return s.with_context(what);
+      auto checked = checks.finish();
+      if (!checked.ok()) return checked.status().with_context(what);
+      found->units = *std::move(checked);
+    }
+    requests_ += tables.requests() + reader.requests();
+    bytes_read_ += tables.bytes() + reader.bytes();
+    return found;
+  }
+
+  Result<ShardIndex> walk_tables(Indexer& indexer, ChunkReader& reader, std::vector<SeenRun>& seen,
+                                 const std::string& what) {
+    Result<IndexStep> step = indexer.next({});
+    while (step.ok() && !step->done) {
+      if (stop_.stop_requested()) return cancelled("build the index: stopped");
+      HR_TRY_ASSIGN(const Bytes bytes, reader.read(step->need));
+      seen.push_back({{step->need.begin, step->need.begin + bytes.size()}, crc32c(bytes)});
+      step = indexer.next(bytes);
+    }
+    if (!step.ok()) return step.status().with_context(what);
+    return *std::move(step->done);
+  }
+
+  Status read_through(ChunkReader& reader, uint64_t size, ShardPass& pass, MdsHashCheck* hash, UnitFileChecks& checks) {
+    for (uint64_t at = 0; at < size;) {
+      if (stop_.stop_requested()) return cancelled("build the index: stopped");
+      HR_TRY_ASSIGN(const Bytes bytes, reader.read({at, size}));
+      if (!pass.fresh()) bytes_done_ += bytes.size();
+      pass.update(bytes);
+      if (hash != nullptr) hash->update(bytes);
+      HR_TRY(checks.update(bytes));
+      at += bytes.size();
+    }
+    return hash != nullptr ? hash->finish() : Status();
   }
 
   Result<ShardIndex> walk(Indexer& indexer, ChunkReader& reader, ShardPass& pass, MdsHashCheck* hash,

@@ -76,7 +76,7 @@ bool fields_are_full(const DatasetIndex& index) {
 EarlierIndex::EarlierIndex(std::shared_ptr<const DatasetIndex> index, const ShardFormat& format, bool crc) {
   if (!index || index->format() != format.format() || !fields_are_full(*index)) return;
   if (!index->units() && index->schema_json() != format.schema_json()) return;
-  if (crc && !index->has_crc()) return;
+  if (crc && !index->has_checksums()) return;
   by_key_.resize(index->shards().size());
   std::iota(by_key_.begin(), by_key_.end(), size_t{0});
   std::ranges::sort(by_key_, {}, [&](size_t s) { return std::string_view(index->shards()[s].key); });

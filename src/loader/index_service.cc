@@ -46,7 +46,7 @@ std::string IndexService::place_dir() const {
 }
 
 bool IndexService::fits(const DatasetIndex& index) const {
-  return !options_.verify || index.has_crc() || index.units() != nullptr;
+  return !options_.verify || index.has_checksums();
 }
 
 Result<std::optional<LoadedIndex>> IndexService::present(std::stop_token stop) {
@@ -126,9 +126,9 @@ IndexBuildSpec IndexService::spec_now() const {
   spec.shard_format = found_.shard_format;
   spec.shards = found_.shards;
   spec.key_prefix = found_.root;
-  const bool by_units = found_.shard_format->by_units();  // footers only: there is nothing to check but them
+  const bool by_units = found_.shard_format->by_units();  // footers or heads say all, unless checksums are asked for
   const bool by_reading = found_.shard_format->indexed_by_reading();
-  spec.crc = !by_units && (options_.verify || (by_reading && !options_.headers_only));
+  spec.crc = options_.verify || (!by_units && by_reading && !options_.headers_only);
   spec.check_hashes = options_.verify;
   spec.parts_dir = place_dir() + "/parts";
   spec.keep_parts = spec.crc || by_reading;  // a table of offsets is read again as fast as a part of it
@@ -166,9 +166,11 @@ Result<IndexCost> IndexService::cost(const IndexBuildSpec& spec) {
       ++cost.shards_in_earlier;
     } else {
       ++cost.shards_to_read;
-      const bool table = !found_.shard_format->indexed_by_reading() && !spec.crc;
-      cost.bytes_to_read += table ? std::min(shard.size, kTableBytes) : shard.size;
-      cost.requests += table ? kTableRequests : ceil_div(shard.size, kIndexChunkBytes) + (spec.crc ? 1 : 0);
+      const bool whole = found_.shard_format->indexed_by_reading() || spec.crc;
+      const bool table = !whole || found_.shard_format->by_units();  // units: first where they lie, then all bytes
+      cost.bytes_to_read += (table ? std::min(shard.size, kTableBytes) : 0) + (whole ? shard.size : 0);
+      cost.requests += (table ? kTableRequests : 0) +
+                       (whole ? ceil_div(shard.size, kIndexChunkBytes) + (spec.crc ? 1 : 0) : 0);
     }
   }
   return cost;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "format/partitions.h"
+#include "format/unit_checks.h"
 
 namespace headrace {
 namespace {
@@ -98,6 +99,7 @@ Result<std::shared_ptr<const UnitRows>> TableSource::decode(uint64_t number, Mut
   const uint32_t schema = table().schema_number(unit.file);
   const UnitCodec& codec = table().codec(schema);
   const UnitLayout laid = layout(unit);
+  HR_TRY(check_unit(table().group(unit), laid.reads, buffer));
   std::vector<ArrowTable> tables;
   for (const UnitPart& part : laid.parts) {
     const Bytes file = codec.small_file(table().group(unit), laid, part, unit.row_begin, unit.row_end, buffer);
