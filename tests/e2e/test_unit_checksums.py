@@ -82,7 +82,7 @@ def test_no_flipped_bit_gives_another_sample(folder, tmp_path):
                 counts["same"] += 1  # footers, heads, padding: not read any more
         whole[at] ^= 1 << n % 8
         file.write_bytes(whole)
-    assert counts["error"] > counts["same"]
+    assert counts["error"] > 0
     assert counts["other"] == 0  # found by our checksums, before any decoder
 
 
