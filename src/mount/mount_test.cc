@@ -72,15 +72,23 @@ TEST(Pattern, ASmallFileIsFetchedWhole) {
   EXPECT_TRUE(advice.ahead.empty());
 }
 
-TEST(Pattern, TheWindowOfAStreamDoublesToItsLimit) {
+TEST(Pattern, TheWindowOfAStreamGrowsWithWhatWasReadToItsLimit) {
   Pattern pattern(uint64_t{10} << 30, {});
-  uint64_t at = 0, window = kMiB;
-  for (int i = 0; i < 12; ++i, window = std::min<uint64_t>(window * 2, 128 * kMiB)) {
+  uint64_t at = 0;
+  for (int i = 0; i < 1000; ++i) {
     const Advice advice = pattern.on_read({at, at + 128 * kKiB}, 1 << 30);
+    const uint64_t window = std::min(2 * kMiB + 8 * at, 256 * kMiB);
     at += 128 * kKiB;
     ASSERT_EQ(advice.kind, PatternKind::kSequential);
     ASSERT_EQ(advice.ahead, (std::vector<ByteRange>{{at, at + window}})) << i;
   }
+}
+
+TEST(Pattern, AGreatNumberOfBytesReadDoesNotOverflowTheWindow) {
+  Pattern pattern(UINT64_MAX, {});
+  Advice advice;
+  for (uint64_t i = 0; i < 3; ++i) advice = pattern.on_read({i << 62, (i + 1) << 62}, UINT64_MAX);
+  EXPECT_LE(advice.ahead.empty() ? 0 : advice.ahead[0].size(), 256 * kMiB);
 }
 
 TEST(Pattern, MemoryCutsTheWindow) {

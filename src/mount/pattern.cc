@@ -20,7 +20,7 @@ ByteRange Pattern::clipped(uint64_t begin, uint64_t end) const {
 Pattern::Stream* Pattern::stream_of(ByteRange read) {
   Stream* best = nullptr;
   for (Stream& stream : streams_) {
-    if (stream.window == 0) continue;
+    if (!stream.in_use) continue;
     const bool on = read.begin <= stream.next + options_.ahead_slack && read.begin + options_.back_slack >= stream.next;
     if (on && (best == nullptr || stream.used_at > best->used_at)) best = &stream;
   }
@@ -28,7 +28,7 @@ Pattern::Stream* Pattern::stream_of(ByteRange read) {
 }
 
 Pattern::Stream& Pattern::oldest() {
-  return *std::ranges::min_element(streams_, {}, [](const Stream& s) { return s.window == 0 ? 0 : s.used_at; });
+  return *std::ranges::min_element(streams_, {}, [](const Stream& s) { return s.in_use ? s.used_at : 0; });
 }
 
 Advice Pattern::on_read(ByteRange read, uint64_t window_max) {
@@ -45,18 +45,18 @@ Advice Pattern::on_read(ByteRange read, uint64_t window_max) {
   Advice advice;
   if (strided(read, &advice)) return advice;
   Stream& stream = oldest();
-  stream = {read.end, options_.window_first, reads_, 0};
+  stream = {.next = read.end, .used_at = reads_, .in_use = true};
   // The first read of a file, and one of its start, is taken for the beginning of a stream; others have to prove it.
   if (reads_ == 1 || read.begin == 0) return sequential(stream, read, window_max);
   return random(read);
 }
 
 Advice Pattern::sequential(Stream& stream, ByteRange read, uint64_t window_max) {
-  ++stream.reads;
   stream.used_at = reads_;
   stream.next = std::max(stream.next, read.end);
-  if (stream.reads > 1) stream.window = std::min(stream.window * 2, options_.window_max);
-  const uint64_t window = std::clamp(window_max, options_.chunk_min, stream.window);
+  const uint64_t grown = options_.window_first + options_.window_growth * stream.bytes;
+  stream.bytes = std::min(stream.bytes + read.size(), options_.window_max);
+  const uint64_t window = std::clamp(window_max, options_.chunk_min, std::min(grown, options_.window_max));
   Advice advice;
   advice.kind = PatternKind::kSequential;
   advice.chunk = std::clamp(window / 8, options_.chunk_min, options_.chunk_max);

@@ -67,7 +67,7 @@ uint64_t Plan::waiting() const {
 void Plan::run() {
   std::unique_lock lock(mutex_);
   while (!closing_) {
-    give_up_passed(lock);
+    if (give_up_passed(lock)) continue;  // what happened meanwhile told nobody
     Id id = 0;
     std::string path;
     if (mount_.cache().planned_bytes() >= options_.bytes_ahead_max) {
@@ -123,7 +123,7 @@ void Plan::fetch(Id id, const std::string& path, std::unique_lock<std::mutex>& l
     lock.lock();
     if (fetched.pieces > 0 || !fetched.refused || closing_) break;
     changed_.wait_for(lock, kMemoryPoll);
-    give_up_passed(lock);
+    static_cast<void>(give_up_passed(lock));
     if (!sources_.at(id).ahead.contains(number)) return;  // passed by while it waited
   }
   const auto mine = sources_.at(id).ahead.find(number);
@@ -154,7 +154,7 @@ void Plan::on_read(uint64_t place) {
   changed_.notify_all();
 }
 
-void Plan::give_up_passed(std::unique_lock<std::mutex>& lock) {
+bool Plan::give_up_passed(std::unique_lock<std::mutex>& lock) {
   for (auto& [id, source] : sources_) {
     const uint64_t slack = std::clamp<uint64_t>(source.ahead.size() / 2, kSlackFilesMin, options_.slack_files_max);
     while (!source.ahead.empty() && source.ahead.begin()->first + slack < source.reached) {
@@ -162,11 +162,12 @@ void Plan::give_up_passed(std::unique_lock<std::mutex>& lock) {
       source.ahead.erase(source.ahead.begin());
     }
   }
-  if (done_.empty()) return;
+  if (done_.empty()) return false;
   const std::vector<Ahead> done = std::exchange(done_, {});
   lock.unlock();
   for (const Ahead& ahead : done) forget(ahead);
   lock.lock();
+  return true;
 }
 
 void Plan::forget(const Ahead& ahead) {

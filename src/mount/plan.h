@@ -65,7 +65,7 @@ class Plan {
   bool next_path(std::unique_lock<std::mutex>& lock, Id* id, std::string* path);
   void fetch(Id id, const std::string& path, std::unique_lock<std::mutex>& lock);
   void on_read(uint64_t place);
-  void give_up_passed(std::unique_lock<std::mutex>& lock);
+  bool give_up_passed(std::unique_lock<std::mutex>& lock);  // true: it let go of the lock
   void forget(const Ahead& ahead);
 
   Mount& mount_;

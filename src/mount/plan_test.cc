@@ -6,6 +6,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+
 #include "store/memory_store.h"
 #include "store/test_loop.h"
 #include "sys/buffer_pool.h"
@@ -99,6 +101,32 @@ TEST(Plan, FilesThatAreNeverReadDoNotStopIt) {
     world.until([&] { return world.mount->stats().plan_fetched.value() > static_cast<uint64_t>(i); });
     EXPECT_EQ(world.read(name_of(i)).size(), 1000u);
   }
+}
+
+// The large file has two pieces: the first one's end tells the plan that its reader is there, and passes by the others.
+TEST(Plan, ClosingItWhileItForgetsFilesEndsIt) {
+  World world;
+  for (int i = 0; i < 100; ++i) world.memory->set(name_of(i), std::string(i == 99 ? 5 << 20 : 1000, 'x'));
+  Plan& plan = world.open();
+  const Plan::Id id = plan.begin();
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(plan.add(id, name_of(i)));
+  world.until([&] { return world.mount->stats().plan_fetched.value() == 100; });
+  Ino ino = 0;
+  std::shared_ptr<CachedFile> large;
+  ASSERT_TRUE(world.mount->pin(name_of(99), &ino, &large).ok());
+  std::thread closer;
+  const Status held = world.mount->catalog().with_node(kRootIno, [&](Tree&, Node&) -> Status {
+    EXPECT_TRUE(world.mount->cache().read(*large, {0, 4 << 20}).ok());
+    world.until([&] { return world.mount->stats().plan_dropped.value() > 0; });  // it waits for the catalogue now
+    std::atomic<bool> began = false;
+    closer = std::thread([&] { began = true, plan.close(); });
+    world.until([&] { return began.load(); });
+    for (int i = 0; i < 1000; ++i) std::this_thread::yield();  // close() tells whoever waits, which is nobody
+    return {};
+  });
+  ASSERT_TRUE(held.ok());
+  closer.join();
+  world.mount->unpin(ino);
 }
 
 TEST(Plan, ItGoesOnAheadOfAReaderWhoHasOvertakenIt) {
