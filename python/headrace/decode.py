@@ -203,8 +203,11 @@ def json() -> Decode:
 
 
 def npy() -> Decode:
-    """A NumPy ``.npy`` array: [B, ...] when the first sample's shape holds for all, else Ragged.
-    Never pickle."""
+    """A NumPy ``.npy`` array: a Ragged column, since each file says its own shape. Never pickle.
+
+    ``batch[c][i]`` is row i in its shape, without a copy; ``np.stack(batch[c].to_list())`` is
+    [B, ...] where all have one shape. The dtype has to be the same in all rows of a batch.
+    """
     return Decode("npy")
 
 

@@ -52,14 +52,22 @@ Result<ValueForm> png_value_form(const FieldDecode& decode, Bytes stored) {
                    2 * h * w * form.channels};
 }
 
+Status nothing_stored() {
+  return unsupported("decode null: nothing is stored to decode; skip such samples with on_bad_sample=\"skip\", or leave "
+                     "the column out");
+}
+
 Status decode_null(const FieldDecode& decode, MutableBytes out) {
-  const std::string type = decode.dtype ? std::string(dtype_name(*decode.dtype)) : "this kind";
-  if (decode.null_value && decode.kind == FieldKind::kScalar) {
+    if (decode.null_value && decode.kind == FieldKind::kScalar) {
     std::memcpy(out.data(), decode.null_value->data(), std::min(out.size(), decode.null_value->size()));
     return {};
   }
+  if (!decode.dtype || decode.kind == FieldKind::kAudio) {
+    return nothing_stored();
+  }
   if (!decode.null_is_nan) {
-    return unsupported("decode null: a column of " + type + " has no value for it; name one, as in decode={\"" +
+    return unsupported("decode null: a column of " + std::string(dtype_name(*decode.dtype)) +
+                       " has no value for it; name one, as in decode={\"" +
                        decode.column + "\": hr.decode.integer(null=-1)}, or leave the column out");
   }
   if (decode.dtype == Dtype::kF16) {
@@ -199,6 +207,7 @@ Result<ValueForm> measure_field(const FieldDecode& decode, Bytes stored) {
     HR_TRY(check_kept_bytes(decode.kind, stored));
     return ValueForm{Dtype::kU8, Shape{stored.size()}, stored.size()};
   }
+  if (decode.is_null(stored)) return nothing_stored();
   if (decode.kind == FieldKind::kImage) {
     HR_TRY_ASSIGN(const ImageSize size,
                   delivered_size(stored, decode.image_source, decode.image));
