@@ -36,7 +36,7 @@ void Catalog::close() {
 
 TimePoint Catalog::now() const { return store_->executor().clock().now(); }
 
-bool Catalog::fresh(TimePoint seen) const { return options_.ttl == kForever || now() - seen <= options_.ttl; }
+bool Catalog::fresh(TimePoint seen) const { return options_.ttl == kForever || now() - seen < options_.ttl; }
 
 Nanos Catalog::left(TimePoint seen) const {
   return options_.ttl == kForever ? kForever : std::max(Nanos{0}, options_.ttl - (now() - seen));
@@ -138,19 +138,22 @@ Result<Attributes> Catalog::lookup_at_store(Ino folder, const std::string& name,
   const std::string key = key_of(*parent) + name;
   if (key.size() > kKeyBytesMax) return absent(now());
   if (++parent->folder->lookups >= options_.lookups_before_listing) list_in_background(folder);
+  const TimePoint asked = now();
   lock.unlock();
   Result<Found> found = ask(key);
   lock.lock();
   if (!found.ok()) return found.status();
   parent = tree_.find(folder);
   if (parent == nullptr) return stale(folder);
-  Node* node = nullptr;
-  if (found->folder) {
-    node = &tree_.put_folder(*parent, name, now());
-  } else if (found->file) {
-    node = tree_.put_file(*parent, name, {found->object.size, found->object.modified_unix, found->object.etag}, now());
-  } else if (node = tree_.child(*parent, name); node != nullptr && !node->local) {
-    tree_.unname(*node);
+  Node* node = tree_.child(*parent, name);
+  // What is known by a later question than this one stays.
+  const bool newer = node != nullptr && (node->local || (!node->stale && asked < node->seen_at));
+  if (node != nullptr && !newer && !found->folder && (node->folder || !found->file)) tree_.unname(*node);
+  if (found->folder && !newer) {
+    node = tree_.put_folder(*parent, name, asked);
+  } else if (found->file && !newer) {
+    node = tree_.put_file(*parent, name, {found->object.size, found->object.modified_unix, found->object.etag}, asked);
+  } else if (!newer) {
     node = nullptr;
   }
   HR_TRY(charge());
@@ -257,7 +260,9 @@ uint64_t Catalog::nodes() const {
 
 Status Catalog::put(const ObjectMeta& object) {
   Lock lock(mutex_);
-  take_key(std::string_view(object.key).substr(options_.prefix.size()), &object, tree_.root(), 0, nullptr);
+  Tree::Listing list;
+  list.began = now();
+  take_key(std::string_view(object.key).substr(options_.prefix.size()), &object, tree_.root(), list, nullptr);
   return tree_.nodes() % 1024 == 0 ? charge() : Status();
 }
 

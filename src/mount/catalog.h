@@ -109,11 +109,11 @@ class Catalog {
   bool being_listed(const Node& folder);
   Status ensure_listed(Ino folder, Lock& lock);
   Status list_folder(Ino folder, bool all_below, Lock& lock);
-  Status list_pages(const std::string& prefix, bool all_below, Ino folder, uint32_t round, bool* deep);
-  Status list_each_below(const std::string& prefix, Ino folder, uint32_t round);
-  Status list_level(const std::string& prefix, Ino folder, uint32_t round);
-  Status take_page(const ListPage& page, const std::string& prefix, Ino folder, uint32_t round, bool* flat);
-  void take_key(std::string_view name, const ObjectMeta* object, Node& top, uint32_t round, bool* flat);
+  Status list_pages(const std::string& prefix, bool all_below, Ino folder, Tree::Listing& listing);
+  Status list_each_below(const std::string& prefix, Ino folder, Tree::Listing& listing);
+  Status list_level(const std::string& prefix, Ino folder, Tree::Listing& listing);
+  Status take_page(const ListPage& page, const std::string& prefix, Ino folder, Tree::Listing& listing, bool* flat);
+  void take_key(std::string_view name, const ObjectMeta* object, Node& top, Tree::Listing& listing, bool* flat);
   Status charge();
   bool drop_unused(Node& node);
   Status stale(Ino ino) const;

@@ -44,13 +44,13 @@ Status Catalog::ensure_listed(Ino folder, Lock& lock) {
     Node* node = tree_.find(folder);
     if (node == nullptr || !node->folder) return stale(folder);
     if (node->folder->listed && fresh(node->folder->listed_at)) return {};
-    if (being_listed(*node)) {
-      listed_.wait(lock);
-      continue;
-    }
     Node* parent = tree_.find(node->parent);
     const Ino above = node->parent;
     const bool walked = parent != nullptr && parent->folder->walked > 0 && !parent->folder->too_many;
+    if (being_listed(*node) || (walked && parent->folder->listing != Folder::Listing::kNone)) {
+      listed_.wait(lock);
+      continue;
+    }
     const Status status = list_folder(walked ? parent->ino : folder, walked, lock);
     if (!status.ok() && walked && status.code() == Code::kExhausted) {
       if (Node* again = tree_.find(above)) again->folder->too_many = true;
@@ -67,16 +67,17 @@ Status Catalog::list_folder(Ino folder, bool all_below, Lock& lock) {
   Node* node = tree_.find(folder);
   node->folder->listing = all_below ? Folder::Listing::kAllBelow : Folder::Listing::kThis;
   ++node->pins;  // it stays
-  const uint32_t round = ++round_;
-  const TimePoint began = now();
+  Tree::Listing listing;
+  listing.round = ++round_;
+  listing.began = now();
   const std::string prefix = key_of(*node);
   stats_.listings.add();
   lock.unlock();
-  bool deep = false;
-  Status status = list_pages(prefix, all_below, folder, round, &deep);
+  Status status = list_pages(prefix, all_below, folder, listing);
   lock.lock();
   node = tree_.find(folder);
-  if (status.ok()) tree_.finish_listing(*node, {round, deep, began, now()});
+  listing.ended = now();
+  if (status.ok()) tree_.finish_listing(*node, listing);
   const Status charged = charge();
   if (status.ok()) status = charged;
   node->folder->listing = Folder::Listing::kNone;
@@ -86,23 +87,23 @@ Status Catalog::list_folder(Ino folder, bool all_below, Lock& lock) {
   return status;
 }
 
-Status Catalog::list_pages(const std::string& prefix, bool all_below, Ino folder, uint32_t round, bool* deep) {
+Status Catalog::list_pages(const std::string& prefix, bool all_below, Ino folder, Tree::Listing& listing) {
   ListRequest request;
   request.prefix = prefix;
   request.keys_max = kPageKeys;
-  *deep = true;
-  if (all_below) return list_each_below(prefix, folder, round);
+  listing.deep = true;
+  if (all_below) return list_each_below(prefix, folder, listing);
   HR_TRY_ASSIGN(const ListPage page, list_page_now(*store_, request, stop_.get_token()));
   bool flat = true;
-  HR_TRY(take_page(page, prefix, folder, round, &flat));
+  HR_TRY(take_page(page, prefix, folder, listing, &flat));
   if (page.continuation.empty()) return {};
-  if (flat) return list_each_below(prefix, folder, round);
-  *deep = false;
-  return list_level(prefix, folder, round);
+  if (flat) return list_each_below(prefix, folder, listing);
+  listing.deep = false;
+  return list_level(prefix, folder, listing);
 }
 
 // Without delimiter, in parallel ranges of keys.
-Status Catalog::list_each_below(const std::string& prefix, Ino folder, uint32_t round) {
+Status Catalog::list_each_below(const std::string& prefix, Ino folder, Tree::Listing& listing) {
   Status status;
   std::stop_source enough;
   const std::stop_callback forward(stop_.get_token(), [&] { enough.request_stop(); });
@@ -113,7 +114,7 @@ Status Catalog::list_each_below(const std::string& prefix, Ino folder, uint32_t 
       [&](const ObjectMeta& object) {
         if (!status.ok()) return;
         lock.lock();
-        take_key(std::string_view(object.key).substr(prefix.size()), &object, *tree_.find(folder), round, nullptr);
+        take_key(std::string_view(object.key).substr(prefix.size()), &object, *tree_.find(folder), listing, nullptr);
         if (++since_charged >= kObjectsBetweenCharges) {
           since_charged = 0;
           status = charge();
@@ -126,14 +127,14 @@ Status Catalog::list_each_below(const std::string& prefix, Ino folder, uint32_t 
 }
 
 // The folder's own entries, page after page.
-Status Catalog::list_level(const std::string& prefix, Ino folder, uint32_t round) {
+Status Catalog::list_level(const std::string& prefix, Ino folder, Tree::Listing& listing) {
   ListRequest request;
   request.prefix = prefix;
   request.delimiter = "/";
   request.keys_max = kPageKeys;
   for (;;) {
     HR_TRY_ASSIGN(ListPage page, list_page_now(*store_, request, stop_.get_token()));
-    HR_TRY(take_page(page, prefix, folder, round, nullptr));
+    HR_TRY(take_page(page, prefix, folder, listing, nullptr));
     if (page.continuation.empty()) return {};
     if (page.continuation == request.continuation) {
       return corrupt("list " + store_->name() + "/" + prefix +
@@ -143,34 +144,42 @@ Status Catalog::list_level(const std::string& prefix, Ino folder, uint32_t round
   }
 }
 
-Status Catalog::take_page(const ListPage& page, const std::string& prefix, Ino folder, uint32_t round, bool* flat) {
+Status Catalog::take_page(const ListPage& page, const std::string& prefix, Ino folder, Tree::Listing& listing,
+                          bool* flat) {
   Lock lock(mutex_);
   Node& top = *tree_.find(folder);
   for (const ObjectMeta& object : page.objects) {
     if (!object.key.starts_with(prefix)) continue;
-    take_key(std::string_view(object.key).substr(prefix.size()), &object, top, round, flat);
+    take_key(std::string_view(object.key).substr(prefix.size()), &object, top, listing, flat);
   }
   for (const std::string& name : page.prefixes) {
-    if (name.starts_with(prefix)) take_key(std::string_view(name).substr(prefix.size()), nullptr, top, round, flat);
+    if (name.starts_with(prefix)) take_key(std::string_view(name).substr(prefix.size()), nullptr, top, listing, flat);
   }
   return charge();
 }
 
 // `name`: of the key below `top`. `object` null: a common prefix, which is a folder.
-void Catalog::take_key(std::string_view name, const ObjectMeta* object, Node& top, uint32_t round, bool* flat) {
+void Catalog::take_key(std::string_view name, const ObjectMeta* object, Node& top, Tree::Listing& listing,
+                       bool* flat) {
   const KeyPlace place = place_of(name);
   if (object != nullptr) stats_.list_objects.add();
   if (place.hidden && object != nullptr) stats_.hidden_keys.add();
   if (flat != nullptr && !place.folders.empty()) *flat = false;
   Node* folder = &top;
   for (const std::string_view part : place.folders) {
-    folder = &tree_.put_folder(*folder, part, now());
-    folder->round = round;
+    folder = tree_.put_folder(*folder, part, listing.began);
+    if (folder == nullptr) return;  // a file since this was asked
+    folder->round = listing.round;
     folder->local = false;
   }
   if (object == nullptr || place.file.empty()) return;
-  Node* file = tree_.put_file(*folder, place.file, {object->size, object->modified_unix, object->etag}, now());
-  if (file != nullptr) file->round = round;
+  Node* file = tree_.put_file(*folder, place.file, {object->size, object->modified_unix, object->etag}, listing.began);
+  if (file != nullptr) {
+    file->round = listing.round;
+  } else if (tree_.child(*folder, place.file)->round != listing.round) {
+    listing.shadowed.push_back(
+        {folder->ino, std::string(place.file), object->etag, object->size, object->modified_unix});
+  }
 }
 
 }  // namespace headrace::mount

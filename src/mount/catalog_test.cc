@@ -154,6 +154,28 @@ TEST(Catalog, WithoutATtlEveryLookupAsks) {
   EXPECT_EQ(world.names(), Set{});
 }
 
+TEST(Catalog, AFileThatTakesThePlaceOfAFolderIsFound) {
+  for (const bool by_lookup : {true, false}) {
+    World world;
+    world.memory->set("a/b", "x");
+    world.memory->set("c", "x");
+    world.options.ttl = Nanos{0};
+    world.options.lookups_before_listing = 1000;
+    world.open();
+    EXPECT_EQ(world.names(), (Set{"a", "c"}));
+    const Ino folder = world.ino(kRootIno, "a");
+    world.memory->erase("a/b");
+    world.memory->set("a", "a file");
+    if (!by_lookup) {
+      EXPECT_EQ(world.names(), (Set{"a", "c"}));
+    }
+    const Attributes file = *world.catalog->lookup(kRootIno, "a");
+    EXPECT_NE(file.ino, folder);
+    EXPECT_FALSE(file.folder);
+    EXPECT_EQ(file.size, 6u);
+  }
+}
+
 TEST(Catalog, ATtlOfInfNeverAsksTwice) {
   World world;
   world.memory->set("f", "x");

@@ -172,7 +172,7 @@ TEST(Tree, AnInodeNumberIsNotUsedTwice) {
 TEST(Tree, AFolderShadowsAFileOfItsName) {
   Tree tree;
   tree.put_file(tree.root(), "a", {5, 0, "e"}, at_second(1));
-  EXPECT_TRUE(tree.put_folder(tree.root(), "a", at_second(1)).folder);
+  EXPECT_TRUE(tree.put_folder(tree.root(), "a", at_second(1))->folder);
   EXPECT_EQ(tree.put_file(tree.root(), "a", {5, 0, "e"}, at_second(1)), nullptr);
 }
 
@@ -194,22 +194,36 @@ TEST(Tree, ThousandsOfNamesAreFoundAndSortedByTheirBytes) {
 
 TEST(Tree, AListingTakesAwayWhatItDidNotSee) {
   Tree tree;
-  Node& folder = tree.put_folder(tree.root(), "d", at_second(1));
+  Node& folder = *tree.put_folder(tree.root(), "d", at_second(1));
   tree.put_file(folder, "old", {}, at_second(1))->round = 1;
   tree.put_file(folder, "seen", {}, at_second(1))->round = 2;
   tree.put_file(folder, "new", {}, at_second(9))->round = 0;  // came while the listing ran
   Node* local = tree.put_file(folder, "local", {}, at_second(1));
   local->local = true;
-  tree.finish_listing(folder, {2, false, at_second(5), at_second(10)});
+  tree.finish_listing(folder, {2, false, at_second(5), at_second(10), {}});
   EXPECT_EQ(tree.child(folder, "old"), nullptr);
   for (const char* name : {"seen", "new", "local"}) EXPECT_NE(tree.child(folder, name), nullptr) << name;
   EXPECT_TRUE(folder.folder->listed);
 }
 
+TEST(Tree, AnAnswerToAnOlderQuestionChangesNothingThatIsNewer) {
+  Tree tree;
+  Node* file = tree.put_file(tree.root(), "f", {5, 0, "new"}, at_second(4));
+  EXPECT_EQ(tree.put_file(tree.root(), "f", {7, 0, "old"}, at_second(3)), file);
+  EXPECT_EQ(file->etag(), "new");
+  EXPECT_EQ(tree.put_folder(tree.root(), "f", at_second(3)), nullptr);
+  // Asked for at 3, said while the listing of 4 to 6 ran, which did not see it: it was there at 3 and is not now.
+  tree.put_file(tree.root(), "gone", {}, at_second(3));
+  file->round = 2;
+  tree.finish_listing(tree.root(), {2, false, at_second(4), at_second(6), {}});
+  EXPECT_EQ(tree.child(tree.root(), "gone"), nullptr);
+  EXPECT_EQ(tree.child(tree.root(), "f"), file);
+}
+
 TEST(Tree, BytesComeBackWithTheNodes) {
   Tree tree;
   const uint64_t before = tree.bytes();
-  Node& folder = tree.put_folder(tree.root(), "a-folder-with-a-long-name-of-its-own", at_second(1));
+  Node& folder = *tree.put_folder(tree.root(), "a-folder-with-a-long-name-of-its-own", at_second(1));
   for (int i = 0; i < 100; ++i)
     tree.put_file(folder, "file" + std::to_string(i), {1, 1, "0123456789abcdef0123456789abcdef"}, at_second(1));
   EXPECT_GT(tree.bytes(), before + 101 * sizeof(Node));
@@ -219,7 +233,7 @@ TEST(Tree, BytesComeBackWithTheNodes) {
 
 TEST(Tree, ARenamedNodeIsFoundUnderItsNewNameOnly) {
   Tree tree;
-  Node& folder = tree.put_folder(tree.root(), "d", at_second(1));
+  Node& folder = *tree.put_folder(tree.root(), "d", at_second(1));
   Node* node = tree.put_file(tree.root(), "tmp", {3, 1, "e"}, at_second(1));
   tree.put_file(folder, "final", {}, at_second(1));
   tree.rename(*node, folder, "final");

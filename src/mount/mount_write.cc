@@ -91,6 +91,7 @@ int Mount::commit(OpenFile& file, bool empty_too) {
     node.local = false;
     for (Node* folder = tree.find(node.parent); folder != nullptr; folder = tree.find(folder->parent)) {
       folder->local = false;
+      folder->seen_at = node.seen_at;
     }
     return {};
   });
@@ -104,7 +105,7 @@ int Mount::make_folder(Ino parent, std::string_view name, Attributes* out) {
   if (const int error = taken(parent, name, true); error != 0) return error;
   Ino ino = 0;
   const Status status = catalog_.with_node(parent, [&](Tree& tree, Node& above) -> Status {
-    Node& node = tree.put_folder(above, name, store_->executor().clock().now());
+    Node& node = *tree.put_folder(above, name, store_->executor().clock().now());  // nothing is newer than now
     node.local = true;
     node.folder->listed = true;
     node.folder->listed_at = node.seen_at;

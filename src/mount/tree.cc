@@ -133,9 +133,10 @@ void Tree::link(Node& folder, Node& node) {
   contents.children.push_back(node.ino);
 }
 
-Node* Tree::put_file(Node& folder, std::string_view name, const FileFacts& facts, TimePoint now) {
+Node* Tree::put_file(Node& folder, std::string_view name, const FileFacts& facts, TimePoint asked) {
   Node* old = child(folder, name);
   if (old != nullptr && old->folder) return nullptr;
+  if (old != nullptr && !old->stale && asked < old->seen_at) return old;
   if (old != nullptr && (old->stale || old->size != facts.size || old->etag() != facts.etag)) {
     unname(*old);
     old = nullptr;
@@ -146,13 +147,14 @@ Node* Tree::put_file(Node& folder, std::string_view name, const FileFacts& facts
     link(folder, *old);
   }
   old->modified_unix = facts.modified_unix;
-  old->seen_at = now;
+  old->seen_at = asked;
   return old;
 }
 
-Node& Tree::put_folder(Node& parent, std::string_view name, TimePoint now) {
+Node* Tree::put_folder(Node& parent, std::string_view name, TimePoint asked) {
   Node* node = child(parent, name);
   if (node != nullptr && !node->folder) {
+    if (asked < node->seen_at) return nullptr;
     unname(*node);
     node = nullptr;
   }
@@ -162,8 +164,8 @@ Node& Tree::put_folder(Node& parent, std::string_view name, TimePoint now) {
     bytes_ += sizeof(Folder) + 16;
     link(parent, *node);
   }
-  node->seen_at = now;
-  return *node;
+  node->seen_at = std::max(node->seen_at, asked);
+  return node;
 }
 
 void Tree::rename(Node& node, Node& folder, std::string_view name) {
@@ -238,8 +240,14 @@ void Tree::finish_listing(Node& folder, const Listing& listing) {
     sorted_children(at_hand);
     contents.children.shrink_to_fit();
     contents.listed = true;
-    contents.listed_at = listing.now;
+    contents.listed_at = listing.ended;
     contents.lookups = contents.walked = 0;
+  }
+  for (const Listing::Shadowed& file : listing.shadowed) {
+    Node* above = find(file.folder);
+    if (above == nullptr || (above->parent == 0 && above->ino != kRootIno)) continue;
+    Node* node = put_file(*above, file.name, {file.size, file.modified_unix, file.etag}, listing.began);
+    if (node != nullptr) node->round = listing.round;
   }
 }
 

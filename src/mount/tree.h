@@ -55,7 +55,7 @@ struct Node {
   uint64_t kernel_refs = 0;
   uint32_t handles = 0;
   uint32_t pins = 0;               // of a plan, or of a listing under way
-  TimePoint seen_at{};             // when the store last said that it is so
+  TimePoint seen_at{};             // when the store was asked that last said that it is so
   std::unique_ptr<Folder> folder;  // null of a file
   std::shared_ptr<CachedFile> file;
 
@@ -70,10 +70,13 @@ class Tree {
   Node& root() { return *find(kRootIno); }
   Node* find(Ino ino);  // null when the number is not, or no longer, in use
   Node* child(const Node& folder, std::string_view name);
+  // What the store said of a name when it was asked at `asked`. An answer to an older question than the one that the
+  // node comes from changes nothing: listings and lookups overtake each other.
   // The file of this name; a new node when there was none, or one of another version. Null when a folder has the name:
   // folders shadow files.
-  Node* put_file(Node& folder, std::string_view name, const FileFacts& facts, TimePoint now);
-  Node& put_folder(Node& parent, std::string_view name, TimePoint now);
+  Node* put_file(Node& folder, std::string_view name, const FileFacts& facts, TimePoint asked);
+  // Null when a file of a newer answer has the name.
+  Node* put_folder(Node& parent, std::string_view name, TimePoint asked);
   void rename(Node& node, Node& folder, std::string_view name);
   // The node is this version from now on: for what was written here.
   void set_version(Node& node, uint64_t size, std::string_view etag, TimePoint now);
@@ -83,13 +86,22 @@ class Tree {
   void release(Node& node);
   // The children by name. The reference holds until the tree changes.
   const std::vector<Ino>& sorted_children(Node& folder);
-  // Unnames what the listing below `folder` has not seen, unless it came by other ways since it began.
+  // A listing of one folder, or of all below it, from its first question to its last answer.
   struct Listing {
     uint32_t round = 0;
     bool deep = false;  // it was of all folders below, which are then listed, too
     TimePoint began{};
-    TimePoint now{};
+    TimePoint ended{};
+    // Files whose names folders had that the listing had not seen: theirs once these folders are gone.
+    struct Shadowed {
+      Ino folder = 0;
+      std::string name, etag;
+      uint64_t size = 0;
+      int64_t modified_unix = 0;
+    };
+    std::vector<Shadowed> shadowed;
   };
+  // Unnames what the listing below `folder` has not seen, unless it came by other ways since it began.
   void finish_listing(Node& folder, const Listing& listing);
 
   std::string path(const Node& node) const;  // "a/b"; "" of the root

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 import threading
+import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from xml.sax.saxutils import escape
@@ -20,6 +22,7 @@ class KeyServer:
         self.keys: dict[bytes, bytes] = {}
         self.lock = threading.Lock()
         self.page_max = 1000
+        self.late_seconds_max = 0.0  # an answer may be as much older than its arrival
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -55,10 +58,12 @@ class KeyServer:
         key = urllib.parse.unquote_to_bytes(path).removeprefix(b"/bucket").removeprefix(b"/")
         words = dict(urllib.parse.parse_qsl(query, keep_blank_values=True, encoding="latin-1"))
         with self.lock:
-            if not key and "list-type" in words:
+            listed = not key and "list-type" in words
+            if listed:
                 body = self.listing({k: v.encode("latin-1") for k, v in words.items()})
-                return self.reply(call, 200, {}, body, with_body)
             content = self.keys.get(key)
+        if listed:
+            return self.reply(call, 200, {}, body, with_body)
         if content is None:
             return self.reply(call, 404, {}, b"<Error><Code>NoSuchKey</Code></Error>", with_body)
         etag = f'"{hashlib.md5(content).hexdigest()}"'
@@ -80,6 +85,7 @@ class KeyServer:
     def reply(
         self, call, status: int, headers: dict[str, str], body: bytes, with_body: bool
     ) -> None:
+        time.sleep(random.random() * self.late_seconds_max)
         call.send_response(status)
         for name, value in headers.items():
             call.send_header(name, value)

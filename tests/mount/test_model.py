@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from fuse_here import WHY_NOT
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -188,12 +188,9 @@ class Machine(RuleBasedStateMachine):
             pending += [(path + name + b"/", below) for name, below in folder.folders.items()]
 
 
-@pytest.mark.skipif(
-    "HR_MOUNT_MODEL" not in os.environ,
-    reason="did not end on a busy machine since the manifest mount: HR_MOUNT_MODEL=1 runs it",
-)
 def test_random_trees_are_as_the_model_says():
     server = KeyServer()
+    server.late_seconds_max = 0.004  # listings of the background and of the foreground overtake
     folder = Path(tempfile.mkdtemp(prefix="headrace-model-"))
     words = ["--no-sign-request", "--endpoint-url", server.url, "--region", "us-east-1"]
     words += ["--metadata-ttl", "0", "--negative-ttl", "0", "--log-file", str(folder) + ".log"]
@@ -206,6 +203,8 @@ def test_random_trees_are_as_the_model_says():
                 max_examples=int(os.environ.get("HR_MODEL_EXAMPLES", "6")),
                 stateful_step_count=20,
                 deadline=None,
+                # What comes late is not the same twice: a failure is not made smaller by trying.
+                phases=[Phase.explicit, Phase.generate],
                 derandomize="HR_MODEL_EXAMPLES" not in os.environ,
                 suppress_health_check=list(HealthCheck),
             ),

@@ -299,6 +299,9 @@ osd pool default size = 1
 osd pool default min size = 1
 osd pool default pg num = 4
 osd pool default pgp num = 4
+# a disk that others fill is no reason to stop: nothing of size is written
+mon data avail crit = 1
+mon data avail warn = 2
 mon allow pool size one = true
 osd crush chooseleaf type = 0
 osd objectstore = memstore
