@@ -288,9 +288,9 @@ class StreamAt:
 
 def choose_streams(dataset: Dataset, world: int, memory_bytes: int, streams: int, slots: int) -> dict[str, Any]: ...
 
-def set_arrow_decoder(prepare: Callable[[], None], decode: Callable[[int, int, int, int], None], decode_stream: Callable[[int, int, int, int, list[str]], None]) -> None:
+def set_arrow_decoder(prepare: Callable[[], None], decode: Callable[[int, int, int, int], None], decode_stream: Callable[[tuple[int, int], int, int, list[str]], bool]) -> None:
     """
-    prepare(): loads the library. decode(address, size, array, schema): decodes a Parquet file in memory into the two structs of the Arrow C data interface. decode_stream: the same of columns of an Arrow stream.
+    prepare(): loads the library. decode(address, size, array, schema): decodes a Parquet file in memory into the two structs of the Arrow C data interface. decode_stream(source, array, schema, columns): the same of columns of an Arrow stream, whose bytes are two such structs; true: the columns lie in them.
     """
 
 class SharedMemory:

@@ -54,26 +54,56 @@ def decode(address: int, size: int, array: int, schema: int) -> None:
     batches[0]._export_to_c(array, schema)
 
 
-def decode_stream(address: int, size: int, array: int, schema: int, columns: list[str]) -> None:
+def decode_stream(source: tuple[int, int], array: int, schema: int, columns: list[str]) -> bool:
     """Columns of the one record batch of an Arrow stream in memory, to Arrow's two C structs.
 
     What comes from an object is anybody's: offsets and text are validated before the core walks
-    them.
+    them. `source`: the two structs of the stream's bytes, as an array of uint8: so no Python object
+    is behind them, and they can be let go of without the GIL.
+
+    Returns:
+        Whether the columns lie in the stream's bytes. Else they are copies.
     """
     ipc = _pyarrow.ipc
-    with ipc.open_stream(_pyarrow.foreign_buffer(address, size)) as stream:
+    given = _pyarrow.Array._import_from_c(*source).buffers()[1]
+    with ipc.open_stream(given) as stream:
         batches = list(stream)
     if len(batches) != 1:
         raise ValueError(f"{len(batches)} record batches where one is expected")
     batch = _without_views(batches[0].select(columns))
     batch.validate(full=True)
-    # Columns are views into the core's bytes, which are gone when this returns: written and read
-    # again, they lie in a buffer of their own, without those that nobody asked for.
+    inside = _inside(batch, given.address, given.address + given.size)
+    if inside == {False} or (inside == {True} and 2 * batch.nbytes >= given.size):
+        batch._export_to_c(array, schema)
+        return True in inside
+    # Few columns of many, or some that were compressed: written and read again, they lie in a
+    # buffer of their own, without those that nobody asked for.
     sink = _pyarrow.BufferOutputStream()
     with ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
     with ipc.open_stream(sink.getvalue()) as stream:
         stream.read_next_batch()._export_to_c(array, schema)
+    return False
+
+
+def _inside(batch: Any, begin: int, end: int) -> set[bool]:
+    """For each buffer of the batch: whether it lies in these bytes. Both, where that is not known
+    of dictionaries inside other types."""
+    inside = set()
+    columns = list(batch.columns)
+    while columns:
+        column = columns.pop()
+        if isinstance(column, _pyarrow.ExtensionArray):
+            columns.append(column.storage)
+            continue
+        if isinstance(column, _pyarrow.DictionaryArray):
+            columns.append(column.dictionary)
+        elif "dictionary<" in str(column.type):
+            return {False, True}
+        for buffer in column.buffers():
+            if buffer is not None and buffer.size > 0:
+                inside.add(begin <= buffer.address < end)
+    return inside or {False}
 
 
 def _without_views(batch: Any) -> Any:

@@ -10,6 +10,29 @@
 namespace headrace::python {
 namespace {
 
+// Bytes that somebody else owns, as an array of uint8 without nulls.
+ArrowTable bytes_table(Bytes bytes) {
+  struct Buffers {
+    const void* of[2];
+  };
+  ArrowTable out;
+  ArrowSchema& schema = out.schema();
+  schema.format = "C";
+  schema.name = "";
+  schema.release = [](ArrowSchema* self) { self->release = nullptr; };
+  ArrowArray& array = out.array();
+  auto* buffers = new Buffers{{nullptr, bytes.data()}};
+  array.length = static_cast<int64_t>(bytes.size());
+  array.n_buffers = 2;
+  array.buffers = buffers->of;
+  array.private_data = buffers;
+  array.release = [](ArrowArray* self) {
+    delete static_cast<Buffers*>(self->private_data);
+    self->release = nullptr;
+  };
+  return out;
+}
+
 class PyArrowDecoder final : public ArrowDecoder {
  public:
   PyArrowDecoder(nb::object prepare, nb::object decode, nb::object decode_stream)
@@ -28,24 +51,31 @@ class PyArrowDecoder final : public ArrowDecoder {
   }
 
   Result<ArrowTable> decode_parquet(Bytes file) const override {
-    return decoded("decode Parquet", file, [this](auto... words) { (*decode_)(words...); });
+    return decoded("decode Parquet", [&](ArrowTable& table) {
+      (*decode_)(reinterpret_cast<uintptr_t>(file.data()), file.size(), reinterpret_cast<uintptr_t>(&table.array()),
+                 reinterpret_cast<uintptr_t>(&table.schema()));
+    });
   }
   Result<ArrowTable> decode_stream(Bytes stream, const std::vector<std::string>& columns) const override {
-    return decoded("decode Arrow", stream, [&](auto... words) {
+    return decoded("decode Arrow", [&](ArrowTable& table) {
       nb::list names;
       for (const std::string& name : columns) names.append(nb::str(name.data(), name.size()));
-      (*decode_stream_)(words..., names);
+      ArrowTable source = bytes_table(stream);  // given away, unless the call fails before it takes them
+      const auto structs = nb::make_tuple(reinterpret_cast<uintptr_t>(&source.array()),
+                                          reinterpret_cast<uintptr_t>(&source.schema()));
+      const nb::object in_place = (*decode_stream_)(structs, reinterpret_cast<uintptr_t>(&table.array()),
+                                                    reinterpret_cast<uintptr_t>(&table.schema()), names);
+      table.set_in_place(nb::cast<bool>(in_place));
     });
   }
 
  private:
   template <class Call>
-  static Result<ArrowTable> decoded(const std::string& what, Bytes file, const Call& call) {
+  static Result<ArrowTable> decoded(const std::string& what, const Call& call) {
     nb::gil_scoped_acquire locked;
     ArrowTable table;
     try {
-      call(reinterpret_cast<uintptr_t>(file.data()), file.size(), reinterpret_cast<uintptr_t>(&table.array()),
-           reinterpret_cast<uintptr_t>(&table.schema()));
+      call(table);
     } catch (nb::python_error& error) {
       const std::string text = nb::cast<std::string>(nb::str(error.value()));
       if (error.matches(PyExc_MemoryError)) return exhausted(what + ": out of memory: " + text);
@@ -70,9 +100,10 @@ void bind_arrow_decode(nb::module_& m) {
         },
         "prepare"_a, "decode"_a, "decode_stream"_a,
         "prepare(): loads the library. decode(address, size, array, schema): decodes a Parquet file in memory into the "
-        "two structs of the Arrow C data interface. decode_stream: the same of columns of an Arrow stream.",
+        "two structs of the Arrow C data interface. decode_stream(source, array, schema, columns): the same of columns "
+        "of an Arrow stream, whose bytes are two such structs; true: the columns lie in them.",
         nb::sig("def set_arrow_decoder(prepare: Callable[[], None], decode: Callable[[int, int, int, int], None], "
-                "decode_stream: Callable[[int, int, int, int, list[str]], None]) -> None"));
+                "decode_stream: Callable[[tuple[int, int], int, int, list[str]], bool]) -> None"));
 }
 
 }  // namespace headrace::python

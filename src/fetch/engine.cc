@@ -17,6 +17,8 @@ namespace {
 constexpr uint64_t kCutHereRows = 16;
 // Where rows are only told apart, 64 KiB that were just received take 2 to 10 us.
 constexpr uint64_t kSplitHereBytes = kStrideBytes;
+// A few batches' worth: as many as are done with one are wanted for the next. In blocks of 256 samples they keep 2 MiB.
+constexpr size_t kSpareSegmentsMax = 1024;
 
 bool is_short(const Part& part) {
   if (part.cut_late) return part.bytes <= kSplitHereBytes;
@@ -37,8 +39,8 @@ std::shared_ptr<FetchEngine> FetchEngine::make(FetchDeps deps, BatchPlan plan, F
 
 FetchEngine::FetchEngine(FetchDeps deps, BatchPlan plan, FetchOptions options, std::shared_ptr<FetchSink> sink)
     : deps_(std::move(deps)), plan_(std::move(plan)), options_(options), sink_(std::move(sink)),
-      executor_(deps_.sources[0].store->executor()), spare_(spare_memory()), ahead_(options.ahead_bytes_min),
-      slot_bytes_(options.slot_bytes) {
+      executor_(deps_.sources[0].store->executor()), spare_(spare_memory()), slot_bytes_(options.slot_bytes),
+      ahead_(options.ahead_bytes_min) {
   // One visit of each lane of this rank.
   const uint64_t lanes = std::max<uint64_t>(1, plan_.lanes() / plan_.world());
   ramp_rows_ = std::max<uint64_t>(plan_.rows_per_batch(), lanes);
@@ -291,7 +293,12 @@ void FetchEngine::close_if_done(Segment& segment) {
     part->segment = nullptr;
     if (part->ready || !part->sent) part->pieces.clear();
   }
-  segments_.erase(SegmentKey{segment.source, segment.epoch, segment.id});
+  Segments::node_type node = segments_.extract(SegmentKey{segment.source, segment.epoch, segment.id});
+  if (spare_segments_.size() >= kSpareSegmentsMax) return;
+  segment.parts.clear();
+  segment.samples.clear();
+  segment.last_position = 0;
+  spare_segments_.push_back(std::move(node));
 }
 
 void FetchEngine::end(Status status) {

@@ -125,6 +125,7 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   void plan_ahead();
   bool open_batch();
   bool plan_row(PlannedBatch& batch, const PlanRow& row);
+  Segment& new_segment(const SegmentKey& key);
   Segment& open_segment(const PlanRow& row);
   Part* cover(Segment& segment, const PlanRow& row);
   Part* cover_sample(Segment& segment, const PlanRow& row);
@@ -198,7 +199,10 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   std::atomic<bool> closed_{false};
 
   // Engine thread only.
-  std::unordered_map<SegmentKey, std::unique_ptr<Segment>, SegmentHash> segments_;
+  using Segments = std::unordered_map<SegmentKey, std::unique_ptr<Segment>, SegmentHash>;
+  Segments segments_;
+  // Those that are done, empty, to be used again: where a segment is one sample, making it anew is most of planning it.
+  std::vector<Segments::node_type> spare_segments_;
   std::deque<PlannedBatch> batches_;
   std::vector<PlanRow> pending_rows_;  // of the last batch, not yet planned: [pending_at_, end)
   size_t pending_at_ = 0;

@@ -99,11 +99,18 @@ bool FetchEngine::plan_row(PlannedBatch& batch, const PlanRow& row) {
   return true;
 }
 
+Segment& FetchEngine::new_segment(const SegmentKey& key) {
+  if (spare_segments_.empty()) return *segments_.emplace(key, std::make_unique<Segment>()).first->second;
+  Segments::node_type node = std::move(spare_segments_.back());
+  spare_segments_.pop_back();
+  node.key() = key;
+  return *segments_.insert(std::move(node)).position->second;
+}
+
 Segment& FetchEngine::open_segment(const PlanRow& row) {
-  auto [it, is_new] = segments_.try_emplace(SegmentKey{row.source, row.epoch, row.segment});
-  if (!is_new) return *it->second;
-  it->second = std::make_unique<Segment>();
-  Segment& segment = *it->second;
+  const SegmentKey key{row.source, row.epoch, row.segment};
+  if (const auto found = segments_.find(key); found != segments_.end()) return *found->second;
+  Segment& segment = new_segment(key);
   segment.source = row.source;
   segment.epoch = row.epoch;
   segment.id = row.segment;

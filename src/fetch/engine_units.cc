@@ -2,7 +2,7 @@
 //
 // Units in the engine: a part that is several reads into one buffer, decoded as a whole on the source's own executor.
 // Memory is taken before the reads are sent: the buffer, and what the columns will hold; the buffer goes when they are
-// there, and the share becomes what they really hold.
+// there (or stays, where they lie in it), and the share becomes what they really hold.
 #include "fetch/engine.h"
 #include "format/dataset_index.h"
 
@@ -132,7 +132,7 @@ void FetchEngine::on_decoded(const std::shared_ptr<Part>& part, Result<std::shar
   }
   if (status.ok()) {
     piece.read_bytes = part->bytes;
-    piece.buffer = {};
+    if (piece.rows == nullptr || !piece.rows->in_place()) piece.buffer = {};
   }
   on_verified(part, std::move(status));
 }

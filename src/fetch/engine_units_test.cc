@@ -53,6 +53,10 @@ class NumberUnits final : public UnitSource {
     std::vector<ArrowTable> tables;
     const auto rows = static_cast<int64_t>(numbers.size());
     tables.push_back(testing::make_table(testing::structure("", rows, {testing::numbers<int64_t>("x", "l", numbers)})));
+    if (in_place) {  // the numbers where they were read to
+      tables[0].array().children[0]->buffers[1] = buffer.data();
+      tables[0].set_in_place(true);
+    }
     return UnitRows::make(counts_.count(unit), {column}, std::move(tables));
   }
   Executor& executor() const override { return executor_; }
@@ -62,6 +66,7 @@ class NumberUnits final : public UnitSource {
 
   mutable uint64_t decoded = 0;
   bool unfolded = false;  // decoded columns are larger than was guessed
+  bool in_place = false;  // they stay in the buffer
 
  private:
   ShardCounts counts_;
@@ -125,6 +130,7 @@ struct UnitsBench {
       executor.run_all();
       if (sink->held.empty()) continue;
       idle = 0;
+      if (on_batch) on_batch();
       sink->held.pop_front();
       engine->batch_gone();
       engine->allow(1);
@@ -176,6 +182,7 @@ struct UnitsBench {
   std::shared_ptr<Budget> budget;
   std::shared_ptr<BufferPool> buffers;
   BatchPlanSpec spec;
+  std::function<void()> on_batch;  // while it is held
   std::shared_ptr<NumberSink> sink;
   std::shared_ptr<FetchEngine> engine;
 };
@@ -270,6 +277,25 @@ TEST(EngineUnits, WhatDecodedColumnsReallyTakeIsCounted) {
   bench.run();
   bench.expect_exact();
   EXPECT_GE(bench.budget->peak(), 3u * 40 * 8);
+}
+
+TEST(EngineUnits, RowsInPlaceKeepTheirBufferAndNothingElse) {
+  for (bool keep : {false, true}) {
+    UnitsBench bench(kUnits);
+    bench.source->in_place = true;
+    bench.run(keep);
+    bench.expect_exact();  // each number is looked at when its batch comes, long after others were read
+  }
+  // All kept: the buffers, 7 units of 8 bytes a sample and 16, in classes of 1 KiB; not the numbers once more.
+  UnitsBench bench(kUnits);
+  bench.source->in_place = true;
+  bench.spec.sources[0].units = nullptr;
+  bench.spec.sources[0].order.shuffle = Shuffle::kGlobal;
+  uint64_t held = 0;
+  bench.on_batch = [&] { held = std::max(held, bench.budget->used()); };
+  bench.run(true);
+  bench.expect_exact();
+  EXPECT_EQ(held, 7u * 1024);
 }
 
 TEST(EngineUnits, DamageOnTheWayIsReadAgain) {

@@ -61,7 +61,7 @@ struct Piece {
   Buffer buffer;
   LentBytes lent;                       // instead of the buffer: the store keeps the bytes
   BudgetShare decoded;                  // what its rows hold: a unit's columns, a kept piece's places of rows
-  std::shared_ptr<const UnitRows> rows; // of a unit, instead of a view; the buffer is then gone
+  std::shared_ptr<const UnitRows> rows; // of a unit, instead of a view; the buffer is then gone, or where they lie
   uint64_t read_bytes = 0;              // of a unit: stored bytes read for it
   SampleBatchView view;  // rows row_begin .. row_end - 1; empty when status is not ok, or samples are made late
   std::vector<uint32_t> begins;          // of samples that are cut late: where each begins in the bytes
@@ -76,6 +76,8 @@ struct Piece {
   bool makes_late() const { return rows != nullptr || !begins.empty(); }
   // Appends the sample of this row of the piece. Any thread.
   Status make_sample(uint64_t row, SampleBatchView& out) const;
+  // make_sample() of the row comes soon: the processor may fetch its bytes.
+  void prefetch(uint64_t row) const;
 };
 
 // Checks the bytes of a piece against the index's CRCs (where it has them): the failing stride's

@@ -41,8 +41,8 @@ class UnitSource {
   virtual Need need(uint64_t unit) const = 0;
   virtual uint64_t sample_bytes_mean() const = 0;  // decoded; >= 1
 
-  // The unit's samples from its buffer, which is scratch from here on and not needed afterwards. kCorrupt: the bytes
-  // are not what they should be. Blocking.
+  // The unit's samples from its buffer, which is scratch from here on and needed afterwards only by rows that are
+  // in_place(): it must outlive them unchanged. kCorrupt: the bytes are not what they should be. Blocking.
   virtual Result<std::shared_ptr<const UnitRows>> decode(uint64_t unit, MutableBytes buffer) const = 0;
   virtual Executor& executor() const = 0;
 

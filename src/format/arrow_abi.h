@@ -59,14 +59,19 @@ class ArrowTable {
   ArrowArray& array() { return array_; }
   const ArrowSchema& schema() const { return schema_; }
   const ArrowArray& array() const { return array_; }
+  // Its columns lie in the bytes that it was decoded from, which outlive it; else in memory of its own.
+  bool in_place() const { return in_place_; }
+  void set_in_place(bool in_place) { in_place_ = in_place; }
 
  private:
   void swap(ArrowTable& other) noexcept {  // both structs may be moved by copying their bytes
     std::swap(schema_, other.schema_);
     std::swap(array_, other.array_);
+    std::swap(in_place_, other.in_place_);
   }
   ArrowSchema schema_{};
   ArrowArray array_{};
+  bool in_place_ = false;
 };
 
 }  // namespace headrace

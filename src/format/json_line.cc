@@ -5,6 +5,7 @@
 #include <array>
 #include <bitset>
 
+#include "base/endian.h"
 #include "format/lines.h"
 
 namespace headrace {
@@ -12,6 +13,18 @@ namespace {
 
 bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+constexpr uint64_t in_each_byte(uint8_t value) { return value * 0x0101010101010101ull; }
+
+// Eight characters of a string of which none ends it, escapes or is a control character: of each byte, the top bit of
+// byte - n is set where the byte was less than n; a borrow reaches no byte below the first one that is.
+bool is_plain(const char* eight) {
+  const auto x = load_le<uint64_t>(eight);
+  const uint64_t quote = x ^ in_each_byte('"'), escape = x ^ in_each_byte('\\');
+  const uint64_t hit = ((x - in_each_byte(0x20)) & ~x) | ((quote - in_each_byte(1)) & ~quote) |
+                       ((escape - in_each_byte(1)) & ~escape);
+  return (hit & in_each_byte(0x80)) == 0;
+}
 
 class JsonReader {
  public:
@@ -137,6 +150,7 @@ class JsonReader {
     const size_t begin = ++at_;
     bool escaped = false;
     for (; at_ < text_.size(); ++at_) {
+      while (text_.size() - at_ > 8 && is_plain(text_.data() + at_)) at_ += 8;
       const auto c = static_cast<unsigned char>(text_[at_]);
       if (c == '"') {
         out = {JsonKind::kString, escaped, text_.substr(begin, at_ - begin)};

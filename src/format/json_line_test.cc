@@ -59,6 +59,23 @@ TEST(JsonLine, WhatIsNoObjectIsRefusedWithThePlace) {
   EXPECT_TRUE(read_json_object("{\"a\":" + std::string(512, '[') + std::string(512, ']') + "}", members).ok());
 }
 
+// Plain characters are passed eight at a time: what is not plain is seen at each place of them.
+TEST(JsonLine, WhatEndsOrBreaksAStringIsSeenAtEveryPlace) {
+  for (size_t before = 0; before < 20; ++before) {
+    for (size_t behind = 0; behind < 20; ++behind) {
+      const std::string a(before, 'a'), z(behind, '\x7f');
+      EXPECT_EQ(shown("{\"k\":\"" + a + z + "\"}"), "k=4:" + a + z + ";");
+      EXPECT_EQ(shown("{\"k\":\"" + a + "\\\"" + z + "\"}"), "k=4:" + a + "\\\"" + z + "\\;");
+      EXPECT_EQ(shown("{\"k\":\"" + a + "\xff\x80\xa2" + z + "\"}"), "k=4:" + a + "\xff\x80\xa2" + z + ";");
+      for (const char control : {'\x1f', '\n', '\0'}) {
+        const std::string text = "{\"k\":\"" + a + control + z + "\"}";
+        EXPECT_EQ(shown(text), "error: JSON, byte " + std::to_string(6 + before) + " of " +
+                                   std::to_string(text.size()) + ": an escape instead of a control character expected");
+      }
+    }
+  }
+}
+
 TEST(JsonLine, TooManyNamesAreRefused) {
   std::string line = "{";
   for (size_t i = 0; i <= kJsonMembersMax; ++i) line += (i ? ",\"a\":1" : "\"a\":1");

@@ -80,7 +80,10 @@ Result<std::shared_ptr<const UnitRows>> UnitRows::make(uint64_t rows, std::vecto
   auto out = std::make_shared<UnitRows>();
   out->rows_ = rows;
   out->tables_ = std::move(tables);
-  for (const ArrowTable& table : out->tables_) out->bytes_ += buffers_bytes(table.schema(), table.array());
+  for (const ArrowTable& table : out->tables_) {
+    if (table.in_place()) out->in_place_ = true;
+    else out->bytes_ += buffers_bytes(table.schema(), table.array());
+  }
   for (UnitColumn& column : columns) {
     Column found;
     if (column.table >= 0) {

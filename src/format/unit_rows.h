@@ -31,7 +31,9 @@ class UnitRows {
                                                       std::vector<ArrowTable> tables);
 
   uint64_t rows() const { return rows_; }
-  uint64_t bytes() const { return bytes_; }  // of the tables' buffers
+  uint64_t bytes() const { return bytes_; }  // of the tables' buffers, but those that are in_place()
+  // Some of its values lie in the bytes that the unit was decoded from: they must outlive it.
+  bool in_place() const { return in_place_; }
   // Appends sample `row`. Numbers are views into the tables, text and JSON made for it lie in `out`. A null has no
   // bytes, and FieldView::bytes.data() is null. kUnsupported: a null inside a list of whole numbers.
   Status sample(uint64_t row, SampleBatchView& out) const;
@@ -49,6 +51,7 @@ class UnitRows {
 
   uint64_t rows_ = 0;
   uint64_t bytes_ = 0;
+  bool in_place_ = false;
   std::vector<Column> columns_;
   std::vector<ArrowTable> tables_;
 };

@@ -22,7 +22,8 @@ class ArrowDecoder {
   // The table of a whole small Parquet file, as one struct array, its columns copied out of `file`. May take the GIL
   // and be called from several threads. kCorrupt where the bytes are wrong.
   virtual Result<ArrowTable> decode_parquet(Bytes file) const = 0;
-  // The same of these columns of an Arrow IPC stream of one record batch.
+  // The same of these columns of an Arrow IPC stream of one record batch. Where they are most of it and not compressed,
+  // the table is in_place(): nothing was copied.
   virtual Result<ArrowTable> decode_stream(Bytes stream, const std::vector<std::string>& columns) const = 0;
 };
 

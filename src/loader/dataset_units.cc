@@ -25,7 +25,13 @@ Result<std::shared_ptr<const UnitRows>> Dataset::unit_rows(uint64_t unit, std::s
   const UnitSource::Need need = source->need(unit);
   const UnitSource::Place place = source->place(unit);
   const ShardEntry& shard = index_->shards()[place.shard];
-  std::vector<std::byte> buffer(need.buffer_bytes);
+  struct Kept {  // in this order: rows may lie in the bytes
+    std::vector<std::byte> bytes;
+    std::shared_ptr<const UnitRows> rows;
+  };
+  auto kept = std::make_shared<Kept>();
+  std::vector<std::byte>& buffer = kept->bytes;
+  buffer.resize(need.buffer_bytes);
   for (const UnitRead& read : need.reads) {
     HR_TRY_ASSIGN(const std::string bytes,
                   read_all(store(), prefix_ + shard.key, read.range, pin_versions_ ? shard.etag : "", stop));
@@ -33,10 +39,12 @@ Result<std::shared_ptr<const UnitRows>> Dataset::unit_rows(uint64_t unit, std::s
   }
   auto rows = source->decode(unit, buffer);
   if (!rows.ok()) return rows.status().with_context("read " + url_ + shard.key + " bytes " + place.range.text());
+  kept->rows = *std::move(rows);
+  if (!kept->rows->in_place()) buffer = {};
   std::lock_guard lock(unit_mutex_);
-  unit_rows_ = *rows;
+  unit_rows_ = std::shared_ptr<const UnitRows>(kept, kept->rows.get());
   unit_number_ = unit;
-  return rows;
+  return unit_rows_;
 }
 
 Result<RawSample> Dataset::unit_sample(uint64_t i, std::stop_token stop) const {

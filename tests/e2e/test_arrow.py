@@ -170,3 +170,51 @@ def test_damaged_bodies_are_errors_or_other_values_never_a_crash(tmp_path, strea
             outcomes["error"] += 1
     print(outcomes)
     assert outcomes["error"] > 10
+
+
+def decoded_in_place(batch, columns, **options):
+    """Whether decode_stream() leaves these columns of the batch where its stream lies, and them."""
+    from headrace import parquet
+
+    parquet.prepare()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(**options)) as out:
+        out.write_batch(batch)
+    given = pa.array(np.frombuffer(sink.getvalue(), np.uint8))
+    ffi = pytest.importorskip("pyarrow.cffi").ffi
+    kinds = ("struct ArrowArray*", "struct ArrowSchema*") * 2
+    structs = [ffi.new(kind) for kind in kinds]
+    where = [int(ffi.cast("uintptr_t", one)) for one in structs]
+    given._export_to_c(where[0], where[1])
+    found = parquet.decode_stream((where[0], where[1]), where[2], where[3], columns)
+    return found, pa.RecordBatch._import_from_c(where[2], where[3]), given
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "in_place"),
+    [
+        (["bytes", "n", "word", "list"], {}, True),
+        (["n"], {}, False),  # less than half of the batch: copied, so that the rest can go
+        (["bytes", "n", "word", "list"], {"compression": "zstd"}, False),
+    ],
+)
+def test_columns_stay_where_they_were_received(columns, options, in_place):
+    whole = pa.RecordBatch.from_pydict(
+        {
+            "bytes": [b"x" * 5000, None, b"", b"y" * 5000],
+            "n": [1, 2, None, 4],
+            "word": pa.array(["a", "b", "a", None]).dictionary_encode(),
+            "list": [[1, 2], [], None, [3]],
+        }
+    )
+    found, batch, given = decoded_in_place(whole, columns, **options)
+    assert found is in_place
+    assert batch.equals(whole.select(columns))
+    begin = given.buffers()[1].address
+    inside = {
+        begin <= buffer.address < begin + given.buffers()[1].size
+        for column in batch.columns
+        for buffer in column.buffers()
+        if buffer is not None and buffer.size
+    }
+    assert inside == {in_place}
