@@ -131,6 +131,24 @@ TEST(Checked, RefusesOverflowAndOddNumbers) {
   }
 }
 
+TEST(Status, CopiesAndWhatWasMovedFromSayTheSame) {
+  Status first = corrupt("the bytes");
+  const Status copy = first;
+  const Status moved = std::move(first);
+  for (const Status* one : {&std::as_const(first), &copy, &moved}) {
+    EXPECT_EQ(one->code(), Code::kCorrupt);
+    EXPECT_EQ(one->message(), "the bytes");
+  }
+  EXPECT_EQ(copy, corrupt("the bytes"));
+  EXPECT_FALSE(copy == corrupt("other bytes"));
+  EXPECT_FALSE(copy == Status());
+  first = copy.with_context("read");
+  EXPECT_EQ(first.message(), "read: the bytes");
+  EXPECT_EQ(copy.message(), "the bytes");
+  first = {};
+  EXPECT_TRUE(first.ok() && first.message().empty() && first == Status(Code::kOk, "ignored"));
+}
+
 TEST(Result, CarriesAStatusThroughTheMacros) {
   auto half = [](int x) -> Result<int> {
     if (x % 2) return invalid_argument("odd");

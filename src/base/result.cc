@@ -26,8 +26,17 @@ Status Status::with_context(std::string_view context) const {
   if (ok()) return *this;
   std::string text(context);
   text += ": ";
-  text += message_;
-  return {code_, std::move(text)};
+  text += fault_->message;
+  return {fault_->code, std::move(text)};
+}
+
+const std::string& Status::message() const {
+  static const std::string nothing;
+  return ok() ? nothing : fault_->message;
+}
+
+void Status::let_go() {
+  if (fault_->holders.fetch_sub(1, std::memory_order_acq_rel) == 1) delete fault_;
 }
 
 void assert_failed(const char* what, const char* file, int line) {

@@ -8,6 +8,8 @@
 // It never holds a credential, a token or a signed URL (base/secret.h).
 #pragma once
 
+#include <atomic>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <optional>
@@ -37,23 +39,45 @@ enum class Code {
 // The code's name as it stands in messages: "not_found", "permission", ...
 std::string_view code_name(Code code);
 
+// A pointer, null when all is well: statuses are passed around for every field of every row. What went wrong is shared
+// by the copies and never changes; a status that was moved from says what it said before.
 class [[nodiscard]] Status {
  public:
   Status() = default;  // ok
-  Status(Code code, std::string message) : code_(code), message_(std::move(message)) {}
+  Status(Code code, std::string message)
+      : fault_(code == Code::kOk ? nullptr : new Fault{code, std::move(message)}) {}
+  Status(const Status& other) : fault_(other.fault_) {
+    if (fault_ != nullptr) fault_->holders.fetch_add(1, std::memory_order_relaxed);
+  }
+  Status& operator=(const Status& other) {
+    Status copy(other);
+    std::swap(fault_, copy.fault_);
+    return *this;
+  }
+  ~Status() {
+    if (fault_ != nullptr) let_go();
+  }
 
-  bool ok() const { return code_ == Code::kOk; }
-  Code code() const { return code_; }
-  const std::string& message() const { return message_; }
+  bool ok() const { return fault_ == nullptr; }
+  Code code() const { return ok() ? Code::kOk : fault_->code; }
+  const std::string& message() const;  // empty when ok
 
   // The same failure seen from one level up: "context: message".
   Status with_context(std::string_view context) const;
 
-  friend bool operator==(const Status&, const Status&) = default;
+  friend bool operator==(const Status& a, const Status& b) {
+    return a.fault_ == b.fault_ || (a.code() == b.code() && a.message() == b.message());
+  }
 
  private:
-  Code code_ = Code::kOk;
-  std::string message_;
+  struct Fault {
+    Code code;
+    std::string message;
+    std::atomic<uint32_t> holders{1};
+  };
+  void let_go();
+
+  Fault* fault_ = nullptr;
 };
 
 inline Status not_found(std::string m) { return {Code::kNotFound, std::move(m)}; }

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 namespace headrace {
 
@@ -113,6 +114,10 @@ Status AssemblyRun::find_sources() {
                                " rows: not one sample is good; the first");
   }
   sources_.resize(n);
+  if (bad_ == 0) {
+    std::iota(sources_.begin(), sources_.end(), uint64_t{0});
+    return {};
+  }
   // Backwards, twice around, so that the last rows' holes find the first good one.
   uint64_t good = 0;
   for (uint64_t i = 2 * n; i-- > 0;) {

@@ -91,6 +91,7 @@ Result<std::shared_ptr<const UnitRows>> UnitRows::make(uint64_t rows, std::vecto
     }
     found.field = std::move(column.field);
     found.skip = column.skip;
+    found.find_direct();
     out->columns_.push_back(std::move(found));
   }
   return std::shared_ptr<const UnitRows>(std::move(out));
@@ -120,13 +121,40 @@ Status UnitRows::find_column(const UnitColumn& column, const ArrowTable& table, 
   return {};
 }
 
+void UnitRows::Column::find_direct() {
+  const UnitValue kind = field.value;
+  const bool plain = kind == UnitValue::kScalar || kind == UnitValue::kText || kind == UnitValue::kBytes;
+  if (!plain || schema == nullptr || arrays.size() != 1 || schema->dictionary != nullptr) return;
+  const ArrowArray& array = *arrays[0];
+  const std::string_view format = schema->format;
+  if (array.n_buffers < 2 || (array.null_count != 0 && array.buffers[0] != nullptr)) return;
+  const uint64_t begin = static_cast<uint64_t>(array.offset) + skip;
+  const auto* values = static_cast<const std::byte*>(array.buffers[1]);
+  if (format == "u" || format == "z") {
+    offsets = static_cast<const int32_t*>(array.buffers[1]) + begin;
+    data = static_cast<const std::byte*>(array.buffers[2]);
+  } else if (format == "U" || format == "Z") {
+    wide_offsets = static_cast<const int64_t*>(array.buffers[1]) + begin;
+    data = static_cast<const std::byte*>(array.buffers[2]);
+  } else if (width = ArrowCell::fixed_width(format); width > 0) {
+    data = values + begin * width;
+  }
+}
+
+Bytes UnitRows::Column::direct(uint64_t row) const {
+  if (width > 0) return {data + row * width, width};
+  if (offsets != nullptr) return {data + offsets[row], static_cast<size_t>(offsets[row + 1] - offsets[row])};
+  return {data + wide_offsets[row], static_cast<size_t>(wide_offsets[row + 1] - wide_offsets[row])};
+}
+
 Status UnitRows::sample(uint64_t row, SampleBatchView& out) const {
   HR_ASSERT(row < rows_);
   out.begin_sample({});
   for (const Column& column : columns_) {
     FieldView view;
     view.name = column.field.name;
-    HR_TRY(value(column, row, out, view.bytes));
+    if (column.data != nullptr) view.bytes = column.direct(row);
+    else HR_TRY(value(column, row, out, view.bytes));
     out.add_field(view);
   }
   return {};

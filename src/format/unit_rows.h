@@ -44,6 +44,14 @@ class UnitRows {
     const ArrowSchema* schema = nullptr;       // of the value; null: the field is null in every row
     std::vector<const ArrowArray*> arrays;     // from the top column to the value's
     uint64_t skip = 0;
+    // Where values need no more than arithmetic (no nulls, no dictionary, a column at the top): row r is the `width`
+    // bytes at data + r * width, or those between offsets r and r + 1. Null data: they do.
+    const std::byte* data = nullptr;
+    uint64_t width = 0;
+    const int32_t* offsets = nullptr;
+    const int64_t* wide_offsets = nullptr;
+    void find_direct();
+    Bytes direct(uint64_t row) const;
   };
   static Status find_column(const UnitColumn& column, const ArrowTable& table, uint64_t rows, Column& found);
   Status value(const Column& column, uint64_t row, SampleBatchView& out, Bytes& bytes) const;
