@@ -53,8 +53,8 @@ Result<ValueForm> png_value_form(const FieldDecode& decode, Bytes stored) {
 }
 
 Status nothing_stored() {
-  return unsupported("decode null: nothing is stored to decode; skip such samples with on_bad_sample=\"skip\", or leave "
-                     "the column out");
+  return unsupported("decode null: nothing is stored to decode; skip such samples with on_bad_sample=\"skip\", or "
+                     "leave the column out");
 }
 
 Status decode_null(const FieldDecode& decode, MutableBytes out) {

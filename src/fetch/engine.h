@@ -149,7 +149,8 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   bool keep_places(Piece& piece) const;
   static void settle_kept(Piece& piece);
   void borrow(std::shared_ptr<Part> part, ReadRequest request);
-  uint64_t drop_kept();
+  bool may_drop(const Part& kept) const;
+  uint64_t drop_kept(uint64_t units_bytes);
   // Memory.
   bool has_headroom(uint64_t bytes) const;
   void size_lanes();

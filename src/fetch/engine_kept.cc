@@ -5,7 +5,8 @@
 // in one stride: it is borrowed from the store, checked and taken apart at its first row, and its other rows find it.
 //
 // A stride costs little to hold (its bytes are the store's): it is let go whenever memory is wanted, and is checked
-// again when it is borrowed again. Units stay: to decode one again costs more than the rest of a batch.
+// again when it is borrowed again. Units stay where all of them fit (KeepUnits): to decode one again costs more than
+// the rest of a batch.
 #include "fetch/engine.h"
 #include "format/dataset_index.h"
 
@@ -69,13 +70,18 @@ void FetchEngine::borrow(std::shared_ptr<Part> part, ReadRequest request) {
       stop_.get_token());
 }
 
-// Strides that no row, planned or in a segment, refers to. Returns the bytes freed; what was borrowed is the store's to
-// free.
-uint64_t FetchEngine::drop_kept() {
+bool FetchEngine::may_drop(const Part& kept) const {
+  return !kept.unit || deps_.sources[kept.source].keep_units == KeepUnits::kWithRoom;
+}
+
+// Strides that no row, planned or in a segment, refers to, and of units up to so many bytes. Returns the bytes freed;
+// what was borrowed is the store's to free.
+uint64_t FetchEngine::drop_kept(uint64_t units_bytes) {
   uint64_t freed = 0;
   std::erase_if(kept_, [&](const auto& entry) {
     const std::shared_ptr<Part>& part = entry.second;
-    if (part->unit || !part->ready || part.use_count() > 1 || part->pieces[0].use_count() > 1) return false;
+    const bool idle = part->ready && part.use_count() == 1 && part->pieces[0].use_count() == 1;
+    if (!idle || !may_drop(*part) || (part->unit && freed >= units_bytes)) return false;
     freed += part->pieces[0]->charged();
     return true;
   });

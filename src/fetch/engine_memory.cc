@@ -214,14 +214,14 @@ uint64_t FetchEngine::evict(uint64_t bytes) {
     if (freed >= bytes) break;
     freed += drop_idle_memory(*segment);
   }
-  return freed + drop_kept();
+  return freed + drop_kept(bytes - std::min(freed, bytes));
 }
 
 uint64_t FetchEngine::drop_idle_memory(Segment& segment) {
   uint64_t freed = 0;
   const uint64_t later_before = later_bytes(segment);
   std::erase_if(segment.parts, [&](const std::shared_ptr<Part>& part) {
-    if (is_kept(*part)) return !part->unit && part->ready && part->planned == 0;  // drop_kept() sees to it
+    if (is_kept(*part)) return may_drop(*part) && part->ready && part->planned == 0;  // drop_kept() sees to it
     if (part->sent && !part->ready) return false;  // in flight
     if (part->planned > 0 && !(part->ready && part->scattered)) return false;
     bool shared = false;

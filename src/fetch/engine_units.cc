@@ -27,7 +27,8 @@ std::shared_ptr<Part> FetchEngine::take_unit(Segment& segment, const RowRun& run
   piece->source = deps_.buffers;
   piece->read_bytes = need.read_bytes;
   auto part = std::make_shared<Part>();
-  part->segment = source.keep_units ? &keeper_ : &segment;
+  const bool keeps = source.keep_units != KeepUnits::kNo;
+  part->segment = keeps ? &keeper_ : &segment;
   part->source = segment.source;
   part->shard = run.shard;
   part->row_begin = run.row_begin;
@@ -38,7 +39,7 @@ std::shared_ptr<Part> FetchEngine::take_unit(Segment& segment, const RowRun& run
   part->reads = std::move(need.reads);
   part->bytes = need.read_bytes;
   part->pieces.push_back(std::move(piece));
-  if (source.keep_units) keep(part);
+  if (keeps) keep(part);
   return part;
 }
 

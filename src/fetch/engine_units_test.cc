@@ -116,7 +116,7 @@ struct UnitsBench {
     spec.schedule = {0, 4, 0, 1, Remainder::kShort};
   }
 
-  void run(bool keep = false) {
+  void run(KeepUnits keep = KeepUnits::kNo) {
     Result<BatchPlan> plan = BatchPlan::make(spec);
     ASSERT_TRUE(plan.ok()) << plan.status().message();
     FetchSource from{over ? over : store, index, spec.sources[0].counts, nullptr, "", true};
@@ -249,7 +249,7 @@ TEST(EngineUnits, SingleSamplesKeepEveryUnit) {
   bench.spec.sources[0].units = nullptr;
   bench.spec.sources[0].order.shuffle = Shuffle::kGlobal;
   bench.spec.epochs = 2;
-  bench.run(true);
+  bench.run(KeepUnits::kAll);
   bench.expect_exact();
   EXPECT_EQ(bench.source->decoded, 7u);
 }
@@ -260,6 +260,30 @@ TEST(EngineUnits, KeepsTheOrderWithLittleMemory) {
     bench.run();
     bench.expect_exact();
     EXPECT_LE(bench.budget->peak(), bytes);
+  }
+}
+
+TEST(EngineUnits, UnitsThatAreKeptAreDecodedOnce) {
+  UnitsBench bench(kUnits);
+  bench.run();
+  EXPECT_GT(bench.source->decoded, 7u) << "the order comes back to some for its tail";
+  UnitsBench keeps(kUnits);
+  keeps.spec.epochs = 3;
+  keeps.run(KeepUnits::kWithRoom);
+  keeps.expect_exact();
+  EXPECT_EQ(keeps.source->decoded, 7u);
+}
+
+TEST(EngineUnits, KeptUnitsGoWhenTheirMemoryIsWanted) {
+  std::vector<uint64_t> units(24, 100);  // decoded, 19,200 bytes
+  units[3] = units[11] = 60;             // unequal, so that there is a tail
+  for (uint64_t bytes : {64u << 10, 12u << 10, 10u << 10}) {
+    UnitsBench bench(units, bytes);
+    bench.spec.epochs = 2;
+    bench.run(KeepUnits::kWithRoom);
+    bench.expect_exact();
+    EXPECT_LE(bench.budget->peak(), bytes);
+    EXPECT_EQ(bench.source->decoded == 24u, bytes == 64u << 10) << bench.source->decoded;
   }
 }
 
@@ -280,7 +304,7 @@ TEST(EngineUnits, WhatDecodedColumnsReallyTakeIsCounted) {
 }
 
 TEST(EngineUnits, RowsInPlaceKeepTheirBufferAndNothingElse) {
-  for (bool keep : {false, true}) {
+  for (KeepUnits keep : {KeepUnits::kNo, KeepUnits::kWithRoom, KeepUnits::kAll}) {
     UnitsBench bench(kUnits);
     bench.source->in_place = true;
     bench.run(keep);
@@ -293,7 +317,7 @@ TEST(EngineUnits, RowsInPlaceKeepTheirBufferAndNothingElse) {
   bench.spec.sources[0].order.shuffle = Shuffle::kGlobal;
   uint64_t held = 0;
   bench.on_batch = [&] { held = std::max(held, bench.budget->used()); };
-  bench.run(true);
+  bench.run(KeepUnits::kAll);
   bench.expect_exact();
   EXPECT_EQ(held, 7u * 1024);
 }

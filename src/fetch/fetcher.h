@@ -68,6 +68,13 @@ struct FetchMetrics {
   std::atomic<FetchState> state{FetchState::kIdle};
 };
 
+// Whether decoded units stay until the end of the pass, for rows that are not planned yet.
+enum class KeepUnits {
+  kNo,
+  kWithRoom,  // unless the memory is wanted: a shuffled order comes back to most units once, at the epoch's end
+  kAll,       // single samples are asked for, and a unit gives many: all of them fit in memory
+};
+
 // One data set to read from; a mixture has several.
 struct FetchSource {
   std::shared_ptr<ObjectStore> store;
@@ -80,7 +87,7 @@ struct FetchSource {
   std::shared_ptr<ByteLender> lender = nullptr;
   std::shared_ptr<const ShardFormat> shard_format = nullptr;  // stream order: how shards are read from front to back
   std::shared_ptr<const UnitSource> units = nullptr;  // of formats that are decoded in units: instead of a cutter
-  bool keep_units = false;   // all units fit in memory: what was decoded stays until the end of the pass
+  KeepUnits keep_units = KeepUnits::kNo;
 
   uint64_t sample_bytes_mean() const;  // >= 1
 };

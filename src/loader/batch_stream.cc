@@ -71,7 +71,7 @@ struct BatchStream::Impl {
   Result<std::shared_ptr<Fetcher>> make_stream_engine(FetchDeps deps) const;
   void keep_small_sources();
   Status open_units();
-  bool keeps_units(size_t source) const;
+  KeepUnits keeps_units(size_t source) const;
   void size_window(const BatchAssembler& assembler);
   void hand_over(std::shared_ptr<BatchData>& batch) const;
   void count_wait(TimePoint since);
@@ -112,15 +112,15 @@ Status BatchStream::Impl::open_units() {
     for (const FieldDecode& field : options.sources[i].fields) fields.push_back(field.field);
     HR_TRY_ASSIGN(sources[i].units, sources[i].dataset->unit_source(fields));
     sample_bytes = std::max(sample_bytes, sources[i].units->sample_bytes_mean());
-    HR_TRY(check_units_fit(*sources[i].units, sources[i].dataset->url(), keeps_units(i), *budget));
+    HR_TRY(check_units_fit(*sources[i].units, sources[i].dataset->url(), keeps_units(i) == KeepUnits::kAll, *budget));
   }
   return {};
 }
 
-// Single samples are asked for, and a unit gives many.
-bool BatchStream::Impl::keeps_units(size_t source) const {
+KeepUnits BatchStream::Impl::keeps_units(size_t source) const {
   const StreamSource& given = options.sources[source];
-  return given.shuffle == Shuffle::kGlobal || !given.draws.empty();
+  const uint64_t room = budget->bytes_max() / kKeptUnitsShare / sources.size();
+  return keep_units(sources[source].units.get(), given.shuffle, !given.draws.empty(), room);
 }
 
 BatchPlanSpec BatchStream::Impl::plan_spec() const {
@@ -200,7 +200,7 @@ Status BatchStream::Impl::build() {
     deps.sources.push_back({sources[i].keep ? sources[i].keep : dataset.store_ptr(), dataset.index_ptr(),
                             dataset.counts(), dataset.cutter_ptr(), dataset.key_prefix(), dataset.pin_versions(),
                             sources[i].keep, dataset.shard_format(), sources[i].units,
-                            sources[i].units != nullptr && keeps_units(i)});
+                            keeps_units(i)});
     line_sources.push_back({dataset.index_ptr(), options.sources[i].seed});
     datasets.push_back(sources[i].dataset);
   }

@@ -20,4 +20,12 @@ Status check_units_fit(const TableSource& units, const std::string& url, bool ke
   return {};
 }
 
+KeepUnits keep_units(const TableSource* units, Shuffle shuffle, bool drawn, uint64_t room_bytes) {
+  if (units == nullptr) return KeepUnits::kNo;
+  if (shuffle == Shuffle::kGlobal || drawn) return KeepUnits::kAll;
+  // In the stored order each unit is read once.
+  const bool again = shuffle != Shuffle::kNone;
+  return again && units->decoded_bytes() <= room_bytes ? KeepUnits::kWithRoom : KeepUnits::kNo;
+}
+
 }  // namespace headrace
