@@ -281,7 +281,7 @@ Status Catalog::charge() {
   const uint64_t wanted = (bytes + kStep - 1) / kStep * kStep;
   if (wanted < charged_) {
     budget_->release(charged_ - wanted);
-  } else if (wanted > charged_ && !budget_->reserve(wanted - charged_)) {
+  } else if (wanted > charged_) {
     if (make_room_) make_room_(wanted - charged_);
     if (!budget_->reserve(wanted - charged_)) {
       // Bytes on their way hold the rest: they end, and nothing new starts before this is paid.

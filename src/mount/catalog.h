@@ -54,7 +54,8 @@ struct FolderView {
 
 class Catalog {
  public:
-  // `make_room(bytes)`: asks others for memory; may be null. `background` runs listings that nobody waits for.
+  // `make_room(bytes)`: so many are about to be reserved; may be null. `background` runs listings that nobody waits
+  // for.
   Catalog(std::shared_ptr<ObjectStore> store, std::shared_ptr<Budget> budget, Executor& background, MountStats& stats,
           CatalogOptions options, std::function<bool(uint64_t)> make_room = nullptr);
   ~Catalog();

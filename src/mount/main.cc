@@ -33,6 +33,8 @@ constexpr size_t kBackgroundThreads = 2;
 constexpr uint64_t kMetadataShare = 2;
 // ... and for what a plan fetches ahead.
 constexpr uint64_t kPlanShare = 2;
+// Of the memory, for the program's heap and the stacks of its threads; its code and libraries (10 MiB) are shared.
+constexpr uint64_t kProgramBytes = 8 << 20;
 // Below this a few requests of 4 MiB and their retries do not fit side by side.
 constexpr uint64_t kMemoryMin = 32 << 20;
 
@@ -84,6 +86,9 @@ class Program {
       return invalid_argument("mount: --memory is less than " + std::to_string(kMemoryMin >> 20) + " MiB");
     }
     runtime_ = std::make_shared<Runtime>(options);
+    // No slack, and the program's own out of it: who says 128 MiB has weighed it.
+    runtime_->buffers()->set_mapped_max(options.memory_bytes);
+    static_cast<void>(runtime_->budget()->reserve(kProgramBytes));
     HR_TRY(open_stores(url));
     line_.mount.catalog.prefix = url.key;
     line_.mount.catalog.metadata_bytes_max = options.memory_bytes / kMetadataShare;

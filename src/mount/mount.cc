@@ -20,21 +20,29 @@ bool is_control(Ino ino) { return ino >= kControlFolderIno; }
 }  // namespace
 
 Mount::Mount(std::shared_ptr<ObjectStore> store, std::shared_ptr<const StoreMetrics> store_metrics,
-             std::shared_ptr<BufferSource> buffers, std::shared_ptr<Budget> budget, Executor& background,
+             std::shared_ptr<BufferPool> buffers, std::shared_ptr<Budget> budget, Executor& background,
              MountOptions options)
     : options_(std::move(options)),
       store_(std::move(store)),
       store_metrics_(std::move(store_metrics)),
+      buffers_(std::move(buffers)),
       budget_(budget),
-      cache_(store_, std::move(buffers), budget, stats_, options_.read),
+      cache_(store_, buffers_, budget, stats_, options_.read),
       catalog_(store_, budget, background, stats_, options_.catalog,
-               [this](uint64_t bytes) { return cache_.make_room(bytes); }) {}
+               [this](uint64_t bytes) { return make_room(bytes); }) {}
 
 Mount::~Mount() { close(); }
 
 void Mount::close() {
   cache_.close();
   catalog_.close();
+}
+
+// For what is not in the pool: names, parts of uploads.
+bool Mount::make_room(uint64_t bytes) {
+  const bool room = cache_.make_room(bytes);
+  buffers_->trim();
+  return room;
 }
 
 int Mount::fail(const Status& status, Act act) {

@@ -17,6 +17,7 @@
 #include "mount/read_cache.h"
 #include "mount/stats.h"
 #include "mount/upload.h"
+#include "sys/buffer_pool.h"
 
 namespace headrace::mount {
 
@@ -47,7 +48,7 @@ class Mount {
  public:
   // The buffers reserve in `budget`; `background` is for work that nobody waits for.
   Mount(std::shared_ptr<ObjectStore> store, std::shared_ptr<const StoreMetrics> store_metrics,
-        std::shared_ptr<BufferSource> buffers, std::shared_ptr<Budget> budget, Executor& background,
+        std::shared_ptr<BufferPool> buffers, std::shared_ptr<Budget> budget, Executor& background,
         MountOptions options);
   ~Mount();
 
@@ -90,6 +91,7 @@ class Mount {
 
  private:
   int fail(const Status& status, Act act);
+  bool make_room(uint64_t bytes);
   int new_key(Ino folder, std::string_view name, std::string* key);
   int taken(Ino folder, std::string_view name, bool exclusive);
   Status copy_object(const std::string& from, const std::string& etag, uint64_t size, const std::string& to,
@@ -99,6 +101,7 @@ class Mount {
   const MountOptions options_;
   const std::shared_ptr<ObjectStore> store_;
   const std::shared_ptr<const StoreMetrics> store_metrics_;
+  const std::shared_ptr<BufferPool> buffers_;
   const std::shared_ptr<Budget> budget_;
   MountStats stats_;
   ReadCache cache_;

@@ -49,7 +49,7 @@ int Mount::create(Ino folder, std::string_view name, int flags, Attributes* out,
   if (const int error = taken(folder, name, (flags & O_EXCL) != 0); error != 0) return error;
   auto opened = std::make_unique<OpenFile>();
   opened->upload = std::make_shared<Upload>(
-      store_, budget_, [this](uint64_t bytes) { return cache_.make_room(bytes); }, stats_, key, options_.upload);
+      store_, budget_, [this](uint64_t bytes) { return make_room(bytes); }, stats_, key, options_.upload);
   if (const Status status = opened->upload->begin(); !status.ok()) return fail(status, Act::kOpenFile);
   const int64_t now = store_->executor().clock().unix_seconds();
   const Status status = catalog_.with_node(folder, [&](Tree& tree, Node& parent) -> Status {

@@ -4,6 +4,14 @@
 #include "mount/name_list.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "mount/catalog.h"
+#include "store/memory_store.h"
+#include "store/test_loop.h"
 
 namespace headrace::mount {
 namespace {
@@ -36,6 +44,59 @@ TEST(NameList, EachMistakeOfAnEntryIsRefused) {
     std::string_view rest = entry;
     EXPECT_EQ(next_name(rest).status().code(), Code::kCorrupt) << entry;
   }
+}
+
+// A catalogue that takes its names from a file of `content`.
+struct Taking {
+  Status take(std::string_view content) {
+    std::ofstream(path, std::ios::binary) << content;
+    return take_names(path, "p/", catalog);
+  }
+  ~Taking() { std::filesystem::remove(path); }
+
+  const std::string path = ::testing::TempDir() + "headrace-names-" + std::to_string(::getpid());
+  TestLoop loop;
+  ThreadPool background{1, "test"};
+  MountStats stats;
+  Catalog catalog{std::make_shared<MemoryStore>(loop), Budget::root("test", 64 << 20), background, stats,
+                  {.prefix = "p/", .ttl = Nanos::max(), .listed = false}};
+};
+
+TEST(NameList, TheNamesOfAFileAreTheTree) {
+  Taking taking;
+  const Status taken = taking.take("headrace-names 1\n9 e train/a\0007 f train/b\0"sv);
+  ASSERT_TRUE(taken.ok()) << taken.message();
+  EXPECT_EQ(taking.catalog.resolve("train/b")->size, 7u);
+  EXPECT_EQ(taking.catalog.resolve("train/c").status().code(), Code::kNotFound);
+}
+
+TEST(NameList, AFileThatIsNotThereIsNamed) {
+  Taking taking;
+  const Status missing = take_names(taking.path, "p/", taking.catalog);
+  EXPECT_EQ(missing.code(), Code::kNotFound);
+  EXPECT_NE(missing.message().find(taking.path + ": No such file"), std::string::npos) << missing.message();
+}
+
+TEST(NameList, AFolderInPlaceOfAFileIsRefused) {
+  Taking taking;
+  EXPECT_FALSE(take_names(::testing::TempDir(), "p/", taking.catalog).ok());
+}
+
+TEST(NameList, AFileThatIsTooLargeIsNotRead) {
+  Taking taking;
+  std::ofstream(taking.path) << "headrace-names 1\n";
+  std::filesystem::resize_file(taking.path, kNameListBytesMax + 1);  // a hole
+  const Status large = take_names(taking.path, "p/", taking.catalog);
+  EXPECT_EQ(large.code(), Code::kExhausted);
+  EXPECT_NE(large.message().find("1073741825 bytes"), std::string::npos) << large.message();
+}
+
+TEST(NameList, TheFirstWrongObjectIsNamedByItsNumber) {
+  Taking taking;
+  const Status wrong = taking.take("headrace-names 1\n9 e a\0x e b\0"sv);
+  EXPECT_EQ(wrong.code(), Code::kCorrupt);
+  EXPECT_NE(wrong.message().find("object 2: a size that is no number"), std::string::npos) << wrong.message();
+  EXPECT_EQ(taking.take("9 e a\0"sv).code(), Code::kCorrupt);
 }
 
 }  // namespace

@@ -60,6 +60,31 @@ struct World {
 
 std::string name_of(int i) { return "d/f" + std::to_string(i); }
 
+TEST(Mount, NamesContentsAndKeptMemoryTogetherKeepWithinTheBudget) {
+  constexpr uint64_t kMemory = 16 << 20;
+  World world(kMemory);
+  world.memory->set("large", std::string(14 << 20, 'x'));
+  for (int i = 0; i < 30'000; ++i) world.memory->set("names/of-some-length-" + std::to_string(i), "x");
+  Attributes large, names;
+  ASSERT_EQ(world.mount->lookup(kRootIno, "large", &large), 0);  // by its name: nothing is listed yet
+  std::unique_ptr<OpenFile> file;
+  ASSERT_EQ(world.mount->open(large.ino, O_RDONLY, &file), 0);
+  for (uint64_t at = 0; at < 14 << 20; at += 1 << 20) {
+    ReadBytes bytes;
+    ASSERT_EQ(world.mount->read(*file, at, 1 << 20, &bytes), 0);
+  }
+  world.mount->release(std::move(file));
+  EXPECT_GT(world.buffers->mapped(), 12u << 20);
+  ASSERT_EQ(world.mount->lookup(kRootIno, "names", &names), 0);
+  FolderView view;
+  ASSERT_EQ(world.mount->open_folder(names.ino, &view), 0);
+  EXPECT_EQ(view.children.size(), 30'000u);
+  EXPECT_GT(world.mount->catalog().metadata_bytes(), 4u << 20);
+  constexpr uint64_t kPartlyUsed = 2 * (2 << 20);  // slabs of the pool, of the two classes that the first reads took
+  EXPECT_LE(world.buffers->mapped() + world.mount->catalog().metadata_bytes(), kMemory + kPartlyUsed);
+  world.mount->close_folder(view);
+}
+
 TEST(Plan, FilesAreFetchedAheadAndReadWithoutWaiting) {
   World world;
   for (int i = 0; i < 50; ++i) world.memory->set(name_of(i), std::string(1000, static_cast<char>('a' + i % 26)));

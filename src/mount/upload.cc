@@ -48,11 +48,11 @@ std::string Upload::etag() const {
 
 Status Upload::reserve(uint64_t bytes, Lock& lock) {
   const TimePoint deadline = store_->executor().clock().now() + options_.memory_deadline;
-  while (!budget_->reserve(bytes)) {
+  for (;;) {
     lock.unlock();
-    const bool room = make_room_ && make_room_(bytes);
+    if (make_room_) make_room_(bytes);
     lock.lock();
-    if (room && budget_->reserve(bytes)) break;
+    if (budget_->reserve(bytes)) break;
     if (store_->executor().clock().now() >= deadline) {
       return exhausted("write " + store_->name() + "/" + key_ + ": no memory came free for a part of " +
                        std::to_string(bytes) + " bytes; mount with a larger --memory, or write fewer files at a time");
@@ -66,10 +66,6 @@ Status Upload::reserve(uint64_t bytes, Lock& lock) {
 
 Status Upload::begin() {
   Lock lock(mutex_);
-  if (budget_->reserve(part_bytes(0))) {
-    reserved_ = part_bytes(0);
-    return {};
-  }
   return reserve(part_bytes(0), lock);
 }
 

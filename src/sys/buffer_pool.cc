@@ -56,7 +56,8 @@ std::byte* map_aligned(uint64_t size) {
 // The slabs and mappings, without any budget: what pools of several budgets share.
 class BufferPool::Memory {
  public:
-  explicit Memory(uint64_t mapped_max) : mapped_max_(mapped_max), classes_(class_of(kSmallMax) + 1) {
+  Memory(std::shared_ptr<const Budget> budget, uint64_t mapped_max)
+      : budget_(std::move(budget)), mapped_max_(mapped_max), classes_(class_of(kSmallMax) + 1) {
     for (uint32_t c = 0; c < classes_.size(); ++c) classes_[c].size = class_size(c);
   }
   ~Memory() {
@@ -67,12 +68,18 @@ class BufferPool::Memory {
     for (auto& [size, at] : kept_large_) ::munmap(at, size);
   }
 
+  // `size` is in the budget already.
   std::byte* take(uint32_t tag, uint64_t size) {
     std::lock_guard lock(mutex_);
-    return tag == kLargeTag ? take_large(size) : take_small(tag);
+    charged_ += size;
+    std::byte* at = tag == kLargeTag ? take_large(size) : take_small(tag);
+    if (at == nullptr) charged_ -= size;
+    return at;
   }
-  void give(uint32_t tag, std::byte* at, uint64_t size) {
+  // `charged`: of its size, what is in the budget still.
+  void give(uint32_t tag, std::byte* at, uint64_t size, uint64_t charged) {
     std::lock_guard lock(mutex_);
+    charged_ -= charged;
     if (tag == kLargeTag) {
       kept_large_.emplace(size, at);
     } else {
@@ -86,6 +93,14 @@ class BufferPool::Memory {
   void set_mapped_max(uint64_t bytes) {
     std::lock_guard lock(mutex_);
     mapped_max_ = bytes;
+  }
+  void uncharge(uint64_t bytes) {
+    std::lock_guard lock(mutex_);
+    charged_ -= bytes;
+  }
+  void trim() {
+    std::lock_guard lock(mutex_);
+    drop_kept(0);
   }
 
  private:
@@ -174,8 +189,13 @@ class BufferPool::Memory {
     return at;
   }
 
-  // Gives kept memory back to the kernel until `needed` more bytes fit under the limit.
+  // Gives kept memory back to the kernel until `needed` more bytes fit under the limit. A thread that has reserved and
+  // not come here yet counts as another claimant for that moment: some memory too much is given back.
   void drop_kept(uint64_t needed) {
+    if (kept_large_.empty() && empty_slabs_.empty()) return;
+    const uint64_t used = budget_->used();
+    const uint64_t others = used > charged_ ? used - charged_ : 0;
+    needed += others;
     while (mapped_ + needed > mapped_max_ && !kept_large_.empty()) {
       auto it = std::prev(kept_large_.end());
       ::munmap(it->second, it->first);
@@ -192,7 +212,9 @@ class BufferPool::Memory {
   }
 
   mutable std::mutex mutex_;
+  const std::shared_ptr<const Budget> budget_;
   uint64_t mapped_max_;
+  uint64_t charged_ = 0;  // of buffers in use
   std::vector<SizeClass> classes_;
   std::unordered_map<uintptr_t, std::unique_ptr<Slab>> slabs_;  // by address / kSlab
   std::vector<Slab*> empty_slabs_;
@@ -201,7 +223,7 @@ class BufferPool::Memory {
 };
 
 BufferPool::BufferPool(std::shared_ptr<Budget> budget, uint64_t mapped_bytes_max)
-    : budget_(std::move(budget)), memory_(std::make_shared<Memory>(mapped_bytes_max)) {}
+    : budget_(std::move(budget)), memory_(std::make_shared<Memory>(budget_, mapped_bytes_max)) {}
 
 BufferPool::BufferPool(std::shared_ptr<Budget> budget, const BufferPool& shared)
     : budget_(std::move(budget)), memory_(shared.memory_) {}
@@ -216,6 +238,8 @@ uint64_t BufferPool::mapped() const { return memory_->mapped(); }
 
 void BufferPool::set_mapped_max(uint64_t bytes) { memory_->set_mapped_max(bytes); }
 
+void BufferPool::trim() { memory_->trim(); }
+
 Buffer BufferPool::take(uint64_t size) {
   const uint64_t cost = charge(size);
   if (!budget_->reserve(cost)) return {};
@@ -229,11 +253,12 @@ Buffer BufferPool::take(uint64_t size) {
 }
 
 void BufferPool::give_back(const Buffer& buffer) {
-  memory_->give(buffer.tag(), buffer.bytes().data(), buffer.charged());
+  memory_->give(buffer.tag(), buffer.bytes().data(), buffer.charged(), buffer.in_budget() ? buffer.charged() : 0);
   if (buffer.in_budget()) budget_->release(buffer.charged());
 }
 
 bool BufferPool::release_charge(const Buffer& buffer) {
+  memory_->uncharge(buffer.charged());
   budget_->release(buffer.charged());
   return true;
 }

@@ -7,7 +7,8 @@
 // average about 10 % waste) and carved from 2 MiB slabs; a
 // slab that is all free serves another class. Larger buffers are mappings of their own, kept while
 // the cache has room. What is charged to the budget is the class size of buffers in use; memory kept
-// for reuse is given back to the kernel when the total mapped would exceed the pool's limit.
+// for reuse is given back to the kernel when the total mapped, and what others have charged to the
+// budget, would exceed the pool's limit.
 #pragma once
 
 #include <cstdint>
@@ -20,8 +21,8 @@ namespace headrace {
 
 class BufferPool final : public BufferSource {
  public:
-  // Maps at most about `mapped_bytes_max` (kept free memory is dropped first; buffers in use are never refused for it:
-  // the budget is what refuses).
+  // Maps at most about `mapped_bytes_max` less what others than the pool hold of `budget` (kept free memory is dropped
+  // first; buffers in use are never refused for it: the budget is what refuses).
   BufferPool(std::shared_ptr<Budget> budget, uint64_t mapped_bytes_max);
   // The same memory, charged to another budget.
   BufferPool(std::shared_ptr<Budget> budget, const BufferPool& shared);
@@ -32,6 +33,8 @@ class BufferPool final : public BufferSource {
 
   uint64_t mapped() const;  // bytes mapped now, in use or kept
   void set_mapped_max(uint64_t bytes);
+  // Gives kept memory back to the kernel as far as another claimant of the budget, who has reserved, leaves it no room.
+  void trim();
 
  protected:
   void give_back(const Buffer& buffer) override;

@@ -96,6 +96,36 @@ TEST(BufferPool, ReturnsEveryByteToTheBudgetWhateverTheSizes) {
   EXPECT_EQ(budget->used(), 0u);
 }
 
+TEST(BufferPool, WhatItKeepsLeavesRoomForOthersOfTheBudget) {
+  auto budget = Budget::root("process", 8 << 20);
+  BufferPool pool(budget, 8 << 20);
+  const auto touch = [&](int count, uint64_t size) {
+    std::vector<Buffer> held;
+    for (int i = 0; i < count; ++i) held.push_back(pool.take(size));
+    EXPECT_TRUE(held.back());
+  };
+  touch(8, 1 << 20);
+  EXPECT_EQ(pool.mapped(), 8u << 20);  // all kept
+  ASSERT_TRUE(budget->reserve(5 << 20));
+  pool.trim();
+  EXPECT_EQ(pool.mapped(), 3u << 20);
+  touch(1, 3 << 20);  // another size: what was kept of the first one has to go
+  EXPECT_EQ(pool.mapped(), 3u << 20);
+  budget->release(5 << 20);
+  touch(8, 1 << 20);
+  EXPECT_LE(pool.mapped(), 8u << 20);
+}
+
+TEST(BufferPool, MemoryThatLeftTheBudgetIsNotTakenForAnothers) {
+  auto budget = Budget::root("process", 4 << 20);
+  BufferPool pool(budget, 4 << 20);
+  Buffer given = pool.take(1 << 20);
+  given.leave_budget();
+  { const Buffer kept = pool.take(2 << 20); }
+  pool.trim();
+  EXPECT_EQ(pool.mapped(), 3u << 20);
+}
+
 TEST(BufferPool, NeverHandsOutTheSameByteTwice) {
   auto budget = Budget::root("process", 32ull << 20);
   BufferPool pool(budget, 32ull << 20);

@@ -6,6 +6,7 @@ from __future__ import annotations
 import mmap
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -203,3 +204,37 @@ def test_fio_verifies_what_it_wrote(place, pattern, direct):
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(shutil.which("xfs_io") is None, reason="no xfs_io on this machine")
+def test_xfs_io_reads_every_pattern_it_knows(place, put):
+    """Blocks of one byte each; xfs_io prints what it read, forward, backward, at random, mapped."""
+    block, blocks = 65_536, 40
+    put("f", b"".join(bytes([i + 1]) * block for i in range(blocks)))
+    file = place.mount() / "f"
+
+    def run(*commands: str) -> str:
+        words = [word for command in commands for word in ("-c", command)]
+        done = subprocess.run(
+            ["xfs_io", "-r", *words, file], capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        return done.stdout
+
+    whole = block * blocks
+    for pattern, start in (("-F", 0), ("-B", whole), ("-R -Z 7", 0)):
+        out = run(f"pread -b {block // 2} {pattern} {start} {whole}")
+        assert f"read {whole}/{whole} bytes" in out, (pattern, out)
+    for i in (0, 17, blocks - 1):
+        at = i * block + block - 8  # the last bytes of a block, and of the next one what there is
+        want = bytes([i + 1]) * 8 + (bytes([i + 2]) * 8 if i + 1 < blocks else b"")
+        assert printed_bytes(run(f"pread -v {at} 16")) == want
+        mapped = f"mmap -r 0 {whole}"
+        assert printed_bytes(run(mapped, f"mread -v {at} {len(want)}")) == want
+    assert "read 0/4096 bytes" in run(f"pread {whole + 5} 4096")
+
+
+def printed_bytes(dump: str) -> bytes:
+    """What ``pread -v`` printed: lines of "offset:  aa bb ...  ascii"."""
+    found = re.findall(r"^[0-9a-f]{8}: ((?: [0-9a-f]{2})+)", dump, re.MULTILINE)
+    return bytes.fromhex("".join(found))
