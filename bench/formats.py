@@ -7,8 +7,9 @@ samples/s, CPU seconds a GB and a sample. Processes take turns; the peers' shuff
 Data are written by each format's own writer: 50,000 samples of 1 KB and a label (tokens: windows
 of 1,024 of 16 bits; npy: a file each, without a label). The server has no latency ("zero"), so S3
 rates are those of the clients. A batch is read before the pass that is measured, and indexes are
-there. headrace runs with its defaults: its full shuffle, its threads; the peers in one process
-without workers (workers cost them more CPU). tfrecord, json and numpy have no reader for S3;
+there. headrace runs with its defaults: its full shuffle, its threads; where the format's reader
+knows the stored order only, also with shuffle=False. The peers run in one process without workers
+(workers cost them more CPU). tfrecord, json and numpy have no reader for S3;
 pyarrow has one for Parquet only (Arrow files it maps).
 """
 
@@ -31,6 +32,7 @@ from server import Server, find_program
 from throughput import machine
 
 PEER = Path(__file__).parent / "peers" / "formats_peer.py"
+STORED = "headrace, stored order"
 # format: (its own reader, whether that reads S3)
 FORMATS = {
     "webdataset": ("webdataset", True),
@@ -43,6 +45,8 @@ FORMATS = {
     "npy": ("numpy", False),
     "tokens": ("numpy memmap", False),
 }
+# Whose own reader has no shuffle.
+UNSHUFFLED = {"tfrecord", "parquet", "arrow", "jsonl"}
 # What headrace is asked for, where it is not {"bin": bytes, "cls": int}.
 DECODE: dict[str, dict[str, Any]] = {
     "jsonl": {"bin": str, "cls": int},
@@ -117,18 +121,19 @@ def measure(
             "endpoint": endpoint,
             "index_dir": str(root / f"index-{place}"),
             "block": given.block,
-            "stored_order": given.stored_order,
         }
-        peers = {"headrace": None} | (
+        own = ["headrace", STORED] if name in UNSHUFFLED else ["headrace"]
+        peers = dict.fromkeys(own) | (
             {FORMATS[name][0]: python} if place == "local" or FORMATS[name][1] else {}
         )
         with tempfile.TemporaryDirectory(dir=root) as scratch:
-            child(spec, None, Path(scratch))  # the index
+            child({**spec, "stored_order": True}, None, Path(scratch))  # the index
         runs: dict[str, list[dict[str, float]]] = {who: [] for who in peers}
         for turn in range(given.rounds):
             for who in sorted(peers, reverse=bool(turn % 2)):
                 with tempfile.TemporaryDirectory(dir=root) as scratch:
-                    runs[who].append(child(spec, peers[who], Path(scratch)))
+                    one = {**spec, "stored_order": who == STORED}
+                    runs[who].append(child(one, peers[who], Path(scratch)))
         rows += [summary(name, place, who, found) for who, found in runs.items()]
         for row in rows[-len(runs) :]:
             print(line(row), flush=True)
@@ -168,7 +173,6 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=50_000)
     parser.add_argument("--bytes", type=int, default=1024)
     parser.add_argument("--block", type=int, help="headrace's; default: what it chooses")
-    parser.add_argument("--stored-order", action="store_true", help="headrace with shuffle=False")
     parser.add_argument("--only", action="append", choices=FORMATS)
     parser.add_argument("--serve", help="path of headrace-serve")
     parser.add_argument("--out", type=Path)
@@ -205,15 +209,15 @@ def main() -> None:
 
 def ratios(rows: list[dict[str, Any]]) -> None:
     """CPU a sample and rate beside the format's own reader."""
-    ours = {(r["format"], r["place"]): r for r in rows if r["reader"] == "headrace"}
-    for row in rows:
-        if row["reader"] != "headrace":
-            mine = ours[row["format"], row["place"]]
+    ours = [row for row in rows if row["reader"].startswith("headrace")]
+    for mine in ours:
+        same = [r for r in rows if (r["format"], r["place"]) == (mine["format"], mine["place"])]
+        for row in [r for r in same if r not in ours]:
             cpu = row["cpu_us_per_sample"] / mine["cpu_us_per_sample"]
             rate = mine["samples_per_s"] / row["samples_per_s"]
             print(
-                f"{row['format']} {row['place']}: {cpu:.1f} x less CPU a sample than "
-                f"{row['reader']}, {rate:.1f} x its rate"
+                f"{row['format']} {row['place']}, {mine['reader']}: {cpu:.1f} x less CPU a sample "
+                f"than {row['reader']}, {rate:.1f} x its rate"
             )
 
 
