@@ -43,7 +43,8 @@ def ds(request, tmp_path):
         "image": [{"bytes": png(i), "path": f"{i}.png"} for i in range(ROWS)],
         "audio": [{"bytes": wav(i), "path": None} for i in range(ROWS)],
         "elsewhere": [
-            {"bytes": None if i % 2 else png(i), "path": f"/nobody/has/{i}.png"} for i in range(ROWS)
+            {"bytes": None if i % 2 else png(i), "path": f"/nobody/has/{i}.png"}
+            for i in range(ROWS)
         ],
     }
     table = pa.table({name: pa.array(rows, FILE) for name, rows in files.items()})
