@@ -58,13 +58,11 @@ Status nothing_stored() {
 }
 
 Status decode_null(const FieldDecode& decode, MutableBytes out) {
-    if (decode.null_value && decode.kind == FieldKind::kScalar) {
+  if (decode.null_value && decode.kind == FieldKind::kScalar) {
     std::memcpy(out.data(), decode.null_value->data(), std::min(out.size(), decode.null_value->size()));
     return {};
   }
-  if (!decode.dtype || decode.kind == FieldKind::kAudio) {
-    return nothing_stored();
-  }
+  if (!decode.dtype || decode.kind == FieldKind::kAudio) return nothing_stored();
   if (!decode.null_is_nan) {
     return unsupported("decode null: a column of " + std::string(dtype_name(*decode.dtype)) +
                        " has no value for it; name one, as in decode={\"" +

@@ -178,7 +178,7 @@ Result<ImageSize> JpegReader::open(Bytes bytes) {
   if (uint64_t{size.width} * size.height > state.limits.pixels_max) {
     return exhausted(
         "read JPEG: " + std::to_string(size.width) + "x" + std::to_string(size.height) +
-        " pixels are more than pixels_max = " + std::to_string(state.limits.pixels_max));
+        " pixels are more than pixels_max = " + std::to_string(state.limits.pixels_max) + "; raise it if it is meant");
   }
   return size;
 }

@@ -88,7 +88,8 @@ class HeaderReader {
     out.big_endian = type.starts_with('>');
     if (has_order) type.remove_prefix(1);
     if (type.starts_with('O')) {
-      return unsupported("read npy: dtype object is pickled Python, which is never executed");
+      return unsupported("read npy: dtype object is pickled Python, which is never executed; write "
+                         "it as a plain array, or have the field as bytes");
     }
     static constexpr std::pair<std::string_view, Dtype> kTypes[] = {
         {"b1", Dtype::kBool}, {"u1", Dtype::kU8},  {"i1", Dtype::kI8},  {"u2", Dtype::kU16},

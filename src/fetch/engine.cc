@@ -40,7 +40,7 @@ std::shared_ptr<FetchEngine> FetchEngine::make(FetchDeps deps, BatchPlan plan, F
 FetchEngine::FetchEngine(FetchDeps deps, BatchPlan plan, FetchOptions options, std::shared_ptr<FetchSink> sink)
     : deps_(std::move(deps)), plan_(std::move(plan)), options_(options), sink_(std::move(sink)),
       executor_(deps_.sources[0].store->executor()), spare_(spare_memory()), slot_bytes_(options.slot_bytes),
-      ahead_(options.ahead_bytes_min) {
+      ahead_(options.ahead_bytes_min), made_share_(deps_.sources.size(), 0) {
   // One visit of each lane of this rank.
   const uint64_t lanes = std::max<uint64_t>(1, plan_.lanes() / plan_.world());
   ramp_rows_ = std::max<uint64_t>(plan_.rows_per_batch(), lanes);
@@ -235,6 +235,7 @@ void FetchEngine::on_verified(const std::shared_ptr<Part>& part, Status status) 
     part->ready = true;
     part->holes.clear();
     if (is_kept(*part) && !part->unit) settle_kept(*part->pieces[0]);
+    else if (!part->unit) settle_made(*part);
     for (uint64_t number : part->waiting) {
       HR_ASSERT(!batches_.empty() && number >= batches_.front().number);
       --batches_[number - batches_.front().number].parts_missing;

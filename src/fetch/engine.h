@@ -151,6 +151,11 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   void borrow(std::shared_ptr<Part> part, ReadRequest request);
   bool may_drop(const Part& kept) const;
   uint64_t drop_kept(uint64_t units_bytes);
+  // What cutting makes (engine_made.cc).
+  static constexpr uint64_t kMadeUnit = 256;
+  uint64_t made_guess(const Part& part, uint64_t stored_bytes) const;
+  void settle_made(Part& part);
+  uint64_t forgive_head();
   // Memory.
   bool has_headroom(uint64_t bytes) const;
   void size_lanes();
@@ -228,6 +233,7 @@ class FetchEngine final : public Fetcher, public std::enable_shared_from_this<Fe
   uint64_t later_bytes_ = 0;
   uint64_t later_bytes_max_ = 0;
   bool lanes_fit_ = true;  // what the lanes of the main part are expected to hold fits in memory
+  std::vector<uint64_t> made_share_;  // by source: bytes that cutting makes of 256 stored ones
   // What stays for the rest of the pass, by its first sample: units of sources that keep them, strides whose bytes the
   // store lends. All of one segment that never ends.
   struct KeptKey {

@@ -97,6 +97,7 @@ bool FetchEngine::make_room(const PlanRow& row, uint64_t sample) {
     plan_head_by_sample();
     return false;
   }
+  if (forgive_head() > 0) return true;
   deps_.budget->shortfall(listener_, bytes);
   if (!retry_posted_) {
     retry_posted_ = true;
@@ -174,7 +175,10 @@ bool FetchEngine::may_leave(const PlannedBatch& batch) {
   const uint64_t needed = deps_.budget->used() + slots, max = deps_.budget->bytes_max();
   if (slots == 0 || needed <= max || reclaimable(batch, needed - max) >= needed - max) return true;
   if (downstream_ > 0) return false;  // when one is gone
-  if (!head_shares_ranges()) return true;  // it cannot hold less
+  if (!head_shares_ranges()) {  // it cannot hold less
+    forgive_head();
+    return true;
+  }
   plan_head_by_sample();
   return false;
 }

@@ -200,7 +200,8 @@ bool FetchEngine::read_samples(Segment& segment, const std::vector<uint64_t>& sa
       }
     }
     const uint64_t bytes = run_charge(segment.source, run);
-    if (keep_headroom && !has_headroom(bytes)) return false;
+    const uint64_t made = run.unit ? 0 : bytes * made_share_[segment.source] / kMadeUnit;
+    if (keep_headroom && !has_headroom(bytes + made)) return false;
     std::shared_ptr<Part> part = take_part(segment, run);
     if (!part) return false;  // the parts taken so far give their memory back
     parts.push_back(std::move(part));
@@ -251,6 +252,10 @@ bool FetchEngine::fill_part(Part& part, const RowRun& run) {
     piece->stored_begin = range.begin;
     piece->source = deps_.buffers;
     piece->buffer = std::move(buffer);
+    // Refused: it is for the batch that the consumer waits for, which is read all the same.
+    if (const uint64_t guess = made_guess(part, range.size()); guess > 0) {
+      (void)piece->decoded.take(deps_.budget, guess);
+    }
     return piece;
   };
   if (!part.scattered) {

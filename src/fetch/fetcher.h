@@ -41,6 +41,7 @@ struct FetchedBatch {
   uint64_t number = 0;  // from 0 in this pass
   // Of rows whose pieces make their samples late: made by whoever assembles the batch.
   std::shared_ptr<SampleBatchView> late_samples;
+  std::shared_ptr<BudgetShare> late_share;  // what making them took
   std::vector<FetchedRow> rows;
   PlanPoint after;
 };

@@ -39,9 +39,14 @@ class BudgetShare {
     bytes_ = bytes;
     return true;
   }
+  // Of what is there already.
+  void hold(const std::shared_ptr<Budget>& budget, uint64_t bytes) {
+    if (budget_ == nullptr && bytes > 0) budget_ = budget;
+    resize(bytes);
+  }
   // To what it has become; more is not refused, since it is there.
   void resize(uint64_t bytes) {
-    if (budget_ == nullptr) return;
+    if (budget_ == nullptr || bytes == bytes_) return;
     if (bytes > bytes_) budget_->reserve_over(bytes - bytes_);
     else budget_->release(bytes_ - bytes);
     bytes_ = bytes;
@@ -60,7 +65,7 @@ struct Piece {
   std::shared_ptr<BufferSource> source; // outlives `buffer`
   Buffer buffer;
   LentBytes lent;                       // instead of the buffer: the store keeps the bytes
-  BudgetShare decoded;                  // what its rows hold: a unit's columns, a kept piece's places of rows
+  BudgetShare decoded;                  // what its rows hold: a unit's columns, what cutting made, places of rows
   std::shared_ptr<const UnitRows> rows; // of a unit, instead of a view; the buffer is then gone, or where they lie
   uint64_t read_bytes = 0;              // of a unit: stored bytes read for it
   SampleBatchView view;  // rows row_begin .. row_end - 1; empty when status is not ok, or samples are made late

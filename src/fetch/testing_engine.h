@@ -37,6 +37,7 @@ class FixedCutter final : public Cutter {
     for (uint64_t i = 0; i < rows; ++i) {
       out.begin_sample("");
       out.add_field({"x", bytes.subspan(i * bytes_, bytes_), 0});
+      if (made_each > 0) std::memset(out.text_room(made_each), 'm', made_each);
     }
     return {};
   }
@@ -48,6 +49,7 @@ class FixedCutter final : public Cutter {
 
   mutable std::atomic<uint64_t> rows_cut = 0;
   bool tells_rows = true;
+  uint64_t made_each = 0;  // what cutting a row makes beside its bytes
 
  private:
   uint64_t bytes_;

@@ -70,7 +70,8 @@ class BrotliDecoder final : public Decoder {
       return fail(Code::kCorrupt, ::BrotliDecoderErrorString(::BrotliDecoderGetErrorCode(state_)));
     }
     if (is_bomb(options_, stored_, plain_)) {
-      return fail(Code::kExhausted, "more than " + number(options_.ratio_max) + " bytes out of each stored one");
+      return fail(Code::kExhausted,
+                  "more than " + number(options_.ratio_max) + " bytes out of each stored one: a bomb, not data");
     }
     ended_ = code == BROTLI_DECODER_RESULT_SUCCESS;
     return step;

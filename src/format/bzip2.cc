@@ -89,7 +89,8 @@ class Bzip2Decoder final : public Decoder {
       return fail(Code::kCorrupt, "a block or its checksum is damaged (libbz2 says " + std::to_string(code) + ")");
     }
     if (is_bomb(options_, stored_ - start_stored_, plain_ - start_plain_)) {
-      return fail(Code::kExhausted, "more than " + number(options_.ratio_max) + " bytes out of each stored one");
+      return fail(Code::kExhausted,
+                  "more than " + number(options_.ratio_max) + " bytes out of each stored one: a bomb, not data");
     }
     if (code == BZ_STREAM_END) {
       close();

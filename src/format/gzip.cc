@@ -202,7 +202,7 @@ class GzipDecoder final : public Decoder {
     }
     if (is_bomb(options_, stored_ - start_stored_, plain_ - start_plain_)) {
       return fail(Code::kExhausted,
-                  "more than " + number(options_.ratio_max) + " bytes out of each stored one");
+                  "more than " + number(options_.ratio_max) + " bytes out of each stored one: a bomb, not data");
     }
     // Bit 7: behind a block's end; bit 6: that was the last block. The low bits count unused bits
     // of the last byte.

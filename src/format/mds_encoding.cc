@@ -120,8 +120,7 @@ Result<MdsEncoding> parse_mds_encoding(std::string_view name) {
   if (name == "pkl") {
     return bad_encoding(
         name,
-        "a pickle runs code when it is loaded; write the column as json, bytes or ndarray, or "
-        "read it where allow_pickle can be given");
+        "a pickle runs code when it is loaded and is never executed; write the column as json, bytes or ndarray");
   }
   if (const DtypeRow* row = dtype_named(name == "int" ? "int64" : name)) {
     encoding.kind = MdsKind::kScalar;

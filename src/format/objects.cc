@@ -211,7 +211,7 @@ Status ObjectCutter::add_arrays(Bytes archive, SampleBatchView& out) const {
   for (const ZipMember& member : members) bytes += member.deflated ? member.plain_bytes : 0;  // <= 4,096 x 4 GiB
   if (bytes > kNpzBytesMax) {
     return exhausted("read zip archive: " + number(bytes) + " bytes inflated from " + number(archive.size()) +
-                     ", at most " + number(kNpzBytesMax) + " of one object");
+                     ", at most " + number(kNpzBytesMax) + " of one object; write fewer arrays into each archive");
   }
   for (const ZipMember& member : members) {
     const std::string_view name = array_name(member.name);

@@ -35,7 +35,11 @@ char* SampleBatchView::text_room(size_t bytes) {
 }
 
 uint64_t SampleBatchView::memory_bytes() const {
-  uint64_t bytes = samples_.capacity() * sizeof(Entry) + fields_.capacity() * sizeof(FieldView);
+  return samples_.capacity() * sizeof(Entry) + fields_.capacity() * sizeof(FieldView) + made_bytes();
+}
+
+uint64_t SampleBatchView::made_bytes() const {
+  uint64_t bytes = 0;
   for (const Chunk& chunk : chunks_) bytes += chunk.size;
   return bytes;
 }

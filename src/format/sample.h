@@ -47,6 +47,7 @@ class SampleBatchView {
   size_t size() const { return samples_.size(); }
   bool empty() const { return samples_.empty(); }
   uint64_t memory_bytes() const;
+  uint64_t made_bytes() const;  // of text_room(): what is no view into the bytes that were cut
   SampleView operator[](size_t i) const {
     const Entry& s = samples_[i];
     const size_t end = i + 1 < samples_.size() ? samples_[i + 1].first_field : fields_.size();

@@ -98,7 +98,8 @@ class SnappyDecoder final : public Decoder {
                                           " bytes back; snappy itself never goes back more than " + number(kWindow));
     }
     if (is_bomb(options_, stored_ + 1, plain_ + makes)) {
-      return fail(Code::kExhausted, "more than " + number(options_.ratio_max) + " bytes out of each stored one");
+      return fail(Code::kExhausted,
+                  "more than " + number(options_.ratio_max) + " bytes out of each stored one: a bomb, not data");
     }
     return {};
   }

@@ -213,7 +213,7 @@ Status TarWalker::begin_extended(const TarHeader& header) {
   if (body > limit_ || padded > limit_ - body) {
     return fail(Code::kCorrupt, "its extended header of " + number(header.size) +
                                     " bytes reaches beyond byte " + number(limit_) +
-                                    ", where the data end: cut off?");
+                                    ", where the data end: cut off? Write the shard again or leave it out");
   }
   if (!pending_ && header.type != 'g') {
     pending_ = true;
@@ -290,7 +290,7 @@ Result<TarEvent> TarWalker::on_member(const TarHeader& header) {
   if (body > limit_ || !padded || *padded > limit_ - body) {
     return fail(Code::kCorrupt, "its " + number(size) + " bytes from byte " + number(body) +
                                     " on reach beyond byte " + number(limit_) +
-                                    ", where the data end: cut off?");
+                                    ", where the data end: cut off? Write the shard again or leave it out");
   }
   event.body = {body, body + size};
   event.end = body + *padded;

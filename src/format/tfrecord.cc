@@ -259,7 +259,7 @@ Status TfRecordCutter::cut(Bytes bytes, uint64_t rows, SampleBatchView& out) con
     const auto stated = load_le<uint32_t>(payload.data() + payload.size());
     if (const uint32_t found = masked_crc32c(payload); stated != found) {
       return fail(corrupt("the checksum of its " + number(*length) + " bytes is stated as " + number(stated) +
-                          ", but is " + number(found)));
+                          ", but is " + number(found) + ": they were changed"));
     }
     out.begin_sample({});
     Status status = cut_payload(payload, out, features);

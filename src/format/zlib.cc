@@ -40,7 +40,8 @@ class ZlibDecoder final : public Decoder {
       return fail(Code::kCorrupt, std::string("not zlib data: ") + (z_.msg ? z_.msg : "it needs a dictionary"));
     }
     if (is_bomb(options_, stored_, plain_)) {
-      return fail(Code::kExhausted, "more than " + number(options_.ratio_max) + " bytes out of each stored one");
+      return fail(Code::kExhausted,
+                  "more than " + number(options_.ratio_max) + " bytes out of each stored one: a bomb, not data");
     }
     ended_ = code == Z_STREAM_END;
     return step;

@@ -51,7 +51,7 @@ class ZstdDecoder final : public Decoder {
       }
       if (is_bomb(options_, stored_ - start_stored_, plain_ - start_plain_)) {
         return fail(Code::kExhausted,
-                    "more than " + number(options_.ratio_max) + " bytes out of each stored one");
+                    "more than " + number(options_.ratio_max) + " bytes out of each stored one: a bomb, not data");
       }
       in_frame_ = code != 0;
       if (!in_frame_) make_point();

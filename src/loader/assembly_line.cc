@@ -15,6 +15,7 @@ constexpr Nanos kMemoryRetry = std::chrono::milliseconds(20);
 struct AssemblyLine::Job {
   std::shared_ptr<FetchedBatch> fetched;
   std::shared_ptr<Assembly> assembly;
+  std::weak_ptr<FetchedBatch> held;  // once it is being assembled
   uint64_t stored_bytes = 0;
   PlanPoint after;
 };
@@ -90,11 +91,14 @@ class OwnRows final : public RowMemory {
   }
   uint64_t bytes() const override {
     uint64_t sum = 0;
-    for (const FetchedRow& row : batch_->rows) sum += row.piece->buffer.charged();
+    for (const FetchedRow& row : batch_->rows) sum += row.piece->charged();
     return sum;
   }
   void leave_budget() override {
-    for (const FetchedRow& row : batch_->rows) row.piece->buffer.leave_budget();
+    for (const FetchedRow& row : batch_->rows) {
+      row.piece->buffer.leave_budget();
+      row.piece->decoded.resize(0);
+    }
   }
 
  private:
@@ -109,6 +113,10 @@ BatchRequest AssemblyLine::request_of(const std::shared_ptr<FetchedBatch>& batch
   request.epoch = batch->after.begin.epoch;
   request.position = batch->after.begin.position;
   const std::vector<Status> late_faults = late_samples(*batch);
+  if (batch->late_samples) {
+    batch->late_share = std::make_shared<BudgetShare>();
+    batch->late_share->hold(budget_, batch->late_samples->made_bytes());
+  }
   size_t late_row = 0;
   for (const FetchedRow& row : batch->rows) {
     BatchRow out;
@@ -140,6 +148,7 @@ void AssemblyLine::advance(std::shared_ptr<Job> job) {
       job->stored_bytes += row.piece->stored_bytes() / (row.piece->row_end - row.piece->row_begin);
     }
     job->assembly = assembler_->start(request_of(job->fetched));
+    job->held = job->fetched;
     job->fetched.reset();  // the request holds it
   }
   Assembly& assembly = *job->assembly;
@@ -184,6 +193,8 @@ void AssemblyLine::tell_slot(const BatchData& batch) {
 
 void AssemblyLine::ask_for_memory(const std::shared_ptr<Job>& job) {
   const uint64_t bytes = job->assembly->bytes_wanted();
+  // It cannot be assembled without its late samples, which may be what is in its slot's way: no longer counted.
+  if (const auto batch = job->held.lock(); batch && batch->late_share) batch->late_share->resize(0);
   bool again;
   {
     std::lock_guard lock(mutex_);

@@ -15,7 +15,7 @@ import numpy as np
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 MANIFEST = FIXTURES / "MANIFEST.md"
 HEAD = [
-    "| data set | written by | format | order | samples | equal to its reader | shuffled, 3 ranks, stopped and resumed |",
+    "| data set | written by | format | order | samples | equal to its reader | shuffled, 3 ranks, killed and resumed |",
     "|---|---|---|---|---|---|---|",
 ]  # fmt: skip
 

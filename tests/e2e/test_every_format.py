@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every fixture through the embedded S3 server: in its default order and shuffled globally, by three
-ranks that stop in the middle and are resumed from their state; every sample exactly once, and what a
-batch holds is what ``ds`` says. (That ``ds`` says what the formats' own readers say is shown by the
+ranks that are killed in the middle and resumed from their states; every sample exactly once, and what
+a batch holds is what ``ds`` says. (That ``ds`` says what the formats' own readers say is shown by the
 tests that the table names.)
 
 With HEADRACE_FORMAT_TABLE=PATH the table of docs/formats/README.md is written there.
@@ -15,6 +15,7 @@ from pathlib import Path
 import every_format
 import pytest
 from every_format import FIXTURES, cases, digest
+from killed_reader import killed_and_resumed, rows_of
 
 import headrace as hr
 from headrace.serve import Server
@@ -53,36 +54,8 @@ def decode_of(ds):
     return {name: bytes for name in common or [having[0][0]]}
 
 
-def passes(ds_of, options, batches):
-    """(id, values) of the valid rows of all ranks, each stopped after two batches and resumed elsewhere."""
-    for rank in range(options["world_size"]):
-        with ds_of() as ds:
-            loader = ds.loader(rank=rank, **options)
-            state = None
-            for number, batch in enumerate(loader, 1):
-                yield from rows_of(batch)
-                if number == STOP_AFTER and number < batches:
-                    state = json.dumps(loader.state_dict())
-                    break
-            loader.close()
-        if state is None:
-            continue
-        with ds_of() as ds:  # as another process would
-            loader = ds.loader(rank=rank, **options)
-            loader.load_state_dict(json.loads(state))
-            for batch in loader:
-                yield from rows_of(batch)
-            loader.close()
-
-
-def rows_of(batch):
-    for row, number in enumerate(batch.ids.tolist()):
-        if batch.valid[row]:
-            yield number, {name: digest(batch[name][row]) for name in batch}
-
-
 @pytest.mark.parametrize("case", CASES, ids=[case.title for case in CASES])
-def test_every_sample_once_in_every_order_stopped_and_resumed(fixture_server, case):
+def test_every_sample_once_in_every_order_killed_and_resumed(fixture_server, case):
     def ds_of():
         return hr.open(case.url, **case.options, **fixture_server.options)
 
@@ -92,7 +65,8 @@ def test_every_sample_once_in_every_order_stopped_and_resumed(fixture_server, ca
         counted = ds.counted
         want = truth(ds, decode) if counted else None
     if not counted:
-        facts |= {"order": "stream", "samples": stream(ds_of, decode), "passed": "1 rank"}
+        samples = stream(ds_of, case, fixture_server, decode)
+        facts |= {"order": "stream", "samples": samples, "passed": "1 rank"}
         TABLE[case.title] = every_format.row(case, facts)
         return
     for shuffle in (True, "global"):
@@ -101,7 +75,10 @@ def test_every_sample_once_in_every_order_stopped_and_resumed(fixture_server, ca
             "on_bad_sample": "skip", "decode": decode, "shuffle": shuffle,
         }  # fmt: skip
         seen = Counter()
-        for number, values in passes(ds_of, options, -(-len(want) // (SIZE * WORLD))):
+        batches = -(-len(want) // (SIZE * WORLD))
+        stop_after = min(STOP_AFTER, batches - 1)
+        opened = {**case.options, **fixture_server.options}
+        for number, values in killed_and_resumed(case.url, opened, options, stop_after):
             seen[number] += 1
             assert values
             known = want[number]
@@ -137,15 +114,18 @@ def known_digest(value):
     return None if nothing else digest(value)
 
 
-def stream(ds_of, decode):
-    """A stream's samples have no numbers: two passes, one of them stopped and resumed, hold the same."""
+def stream(ds_of, case, server, decode):
+    """A stream's samples have no numbers: two passes, one of them killed and resumed, hold the same."""
     options = {"batch_size": SIZE, "seed": 5, "world_size": 1, "decode": decode}
     with ds_of() as ds:
         loader = ds.loader(rank=0, **options)
         batches = [list(rows_of(batch)) for batch in loader]
         loader.close()
     whole = Counter(json.dumps(row) for batch in batches for row in batch)
-    again = Counter(json.dumps(row) for row in passes(ds_of, options, len(batches)))
+    opened = {**case.options, **server.options}
+    stop_after = min(STOP_AFTER, len(batches) - 1)
+    rows = killed_and_resumed(case.url, opened, options, stop_after)
+    again = Counter(json.dumps(row) for row in rows)
     assert again == whole
     assert max(whole.values()) == 1
     return len(whole)

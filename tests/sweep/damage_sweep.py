@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Flips bits and cuts shards of every fixture, and counts what reading says.
 
-    damage_sweep.py [--flips 1000] [--cuts 40] [--only NAME ...]
+    damage_sweep.py [--index-flips 200000] [--fresh-flips 100] [--cuts 40] [--jobs 2] [--only NAME ...]
 
 One row a data set, in Markdown, for docs/proofs.md. A flip is one bit of a byte, spread evenly over
-all shards. *index*: the shard was damaged after its index was made, and the samples there are read
-through that index, with our checksums (``check=True``) and, where a format may have an index without
-them, without. *fresh*: the index is made of the damaged shard and everything is read, with nothing
+all shards; as many flips as bytes are one in every byte. *index*: the shard was damaged after its
+index was made, and the samples there are read through that index, with our checksums
+(``check=True``); of units (Parquet, Arrow) one flip costs an open and a decoder, so that there are
+--unit-flips of them (src/format/unit_checks_test.cc has every bit). *fresh*: the index is made of the damaged shard and everything is read, with nothing
 but the format's own checks. Each is an error (detected), the same data (harmless: padding, names
 nobody reads), or other data (undetected). Local files: what a store adds (ETags, sizes) is left out,
 but for cuts, which an index sees by the size alone.
 """
 
 import argparse
-import contextlib
 import dataclasses
+import multiprocessing
 import shutil
 import sys
 import tempfile
@@ -27,8 +28,6 @@ import every_format  # noqa: E402
 from test_every_format import decode_of  # noqa: E402
 
 import headrace as hr  # noqa: E402
-
-FRESH_SHARE = 8  # one flip of so many is tried on a fresh index, too: that reads everything
 
 
 @dataclasses.dataclass
@@ -58,6 +57,7 @@ class Sweep:
         self.url = str(self.root) + case.where.removeprefix("data").rstrip("/")
         with self.open() as ds:
             self.counted = ds.counted
+            self.units = ds.core.unit_counts() is not None
             self.shards = [self.path_of(entry[0]) for entry in ds.shards]
         self.truth = self.read_all()
 
@@ -80,7 +80,9 @@ class Sweep:
         with self.open() as ds:
             if ds.core.unit_counts() is not None:
                 return [repr(row) for row in ds]
-            order = {"shuffle": False} if ds.counted else {"slots": 1, "streams": 1}
+            if ds.counted:  # samples may lack fields, which a batch cannot
+                return [repr(ds.raw(i)) for i in range(len(ds))]
+            order = {"slots": 1, "streams": 1}
             loader = ds.loader(batch_size=16, seed=1, decode=decode_of(ds), **order)
             rows = [
                 repr([batch[n][r] for n in batch])
@@ -125,8 +127,6 @@ class Sweep:
         """Flips of bytes that samples have, read through an index that was made before."""
         saved = str(self.folder / f"before-{len(options)}.idx")
         with self.open(**options) as ds:
-            if ds.core.unit_counts() is not None:
-                return
             ds.core.save_index(saved)
         with self.open(index=saved, trust="copy") as ds:
             owners: dict[tuple[str, int, int], list[int]] = {}
@@ -152,6 +152,24 @@ class Sweep:
                 if rows:
                     counts.add(self.damaged(path, at, bit, outcome))
 
+    def through_index_of_units(self, number: int, counts: Counts) -> None:
+        """Flips of any bytes; each is read anew, since a data set keeps the last unit."""
+        saved = str(self.folder / "before-units.idx")
+        with self.open(check=True) as ds:
+            ds.core.save_index(saved)
+            samples = range(len(ds))
+
+        def outcome() -> str:
+            try:
+                with self.open(index=saved, trust="copy") as ds:
+                    good = all(repr(ds[i]) == self.truth[i] for i in samples)
+            except hr.Error:
+                return "error"
+            return "same" if good else "wrong"
+
+        for path, at, bit in self.flips(number):
+            counts.add(self.damaged(path, at, bit, outcome))
+
     def cuts(self, number: int, counts: Counts) -> None:
         path = self.shards[0]
         whole = path.read_bytes()
@@ -161,34 +179,45 @@ class Sweep:
         path.write_bytes(whole)
 
 
-def row_of(case: every_format.Case, flips: int, cuts: int) -> str:
+def row_of(case: every_format.Case, options: argparse.Namespace) -> str:
     """A row of the table."""
-    checked, plain, fresh, cut = Counts(), Counts(), Counts(), Counts()
+    checked, fresh, cut = Counts(), Counts(), Counts()
     with tempfile.TemporaryDirectory() as folder:
         sweep = Sweep(case, Path(folder))
-        if sweep.counted:
-            sweep.through_index(flips, checked, check=True)
-            with contextlib.suppress(hr.Error):  # some formats' indexes always have them
-                sweep.through_index(flips, plain, checksums="none")
-        for path, at, bit in sweep.flips(max(1, flips // FRESH_SHARE)):
+        size = sum(path.stat().st_size for path in sweep.shards)
+        if sweep.units:
+            sweep.through_index_of_units(options.unit_flips, checked)
+        elif sweep.counted:
+            sweep.through_index(min(size, options.index_flips), checked, check=True)
+        for path, at, bit in sweep.flips(options.fresh_flips):
             fresh.add(sweep.damaged(path, at, bit, sweep.fresh))
-        sweep.cuts(cuts, cut)
-    return f"| `{case.title}` | {checked} | {plain} | {fresh} | {cut} |"
+        sweep.cuts(options.cuts, cut)
+    return f"| `{case.title}` | {size:,} | {checked if sweep.counted else 'stream'} | {fresh} | {cut} |"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--flips", type=int, default=1000, help="of each data set")
+    parser.add_argument("--index-flips", type=int, default=200_000, help="of each data set at most")
+    parser.add_argument("--unit-flips", type=int, default=1000, help="of each with units")
+    parser.add_argument(
+        "--fresh-flips", type=int, default=100, help="of each, without an index before"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--cuts", type=int, default=40, help="of each one's first shard")
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="begins with it"
     )
     options = parser.parse_args()
-    print("| data set | index, checksums | index, none | fresh index | cut, fresh index |")
+    print("| data set | bytes | index with checksums | fresh index | cut, fresh index |")
     print("|---|---|---|---|---|")
-    for case in every_format.cases():
-        if not options.only or any(case.name.startswith(name) for name in options.only):
-            print(row_of(case, options.flips, options.cuts), flush=True)
+    cases = [
+        (case, options)
+        for case in every_format.cases()
+        if not options.only or any(case.name.startswith(name) for name in options.only)
+    ]
+    with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
+        for row in pool.starmap(row_of, cases, chunksize=1):
+            print(row, flush=True)
     return 0
 
 
