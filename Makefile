@@ -67,7 +67,8 @@ sim:
 gpu: native
 	$(PYTHON) bench/gpu/run.py
 
-# Many loaders under one memory limit (needs root), and an hour of mixed load with faults on one disk cache.
+# Many loaders under one memory limit (needs root), and an hour of mixed load with faults on one disk cache, which
+# loaders and a mount share.
 SOAK_SECONDS ?= 3600
 soak: native
 	$(PYTHON) tests/soak/soak.py cgroup

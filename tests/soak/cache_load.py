@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Mixed load on one disk cache: processes that come, go and are killed, a store that fails 1 % of
-its requests, room for half of the data. What must hold at every look: bytes within the limit,
-files and descriptors that do not grow, no half-written files after the end, every sample right.
+"""Mixed load on one disk cache: loaders that come, go and are killed, a mount that is read at chance
+and killed, too, a store that fails 1 % of its requests, room for half of the data. What must hold at
+every look: bytes within the limit, memory, files and threads that do not grow, no half-written files
+after the end, every sample and every read right.
 
 ``soak.py cache --seconds 3600``
 """
@@ -16,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from mount_load import MountLoad
 
 import headrace as hr
 from headrace.serve import Server
@@ -91,6 +94,7 @@ def cache_soak(seconds: float, processes: int, seed: int) -> dict[str, object]:
     with (
         tempfile.TemporaryDirectory(prefix="headrace-soak-") as name,
         Server(anonymous=True, words=["--synthetic", synthetic, *faults]) as server,
+        Server(anonymous=True, words=["--synthetic", synthetic]) as truth,
     ):
         folder = Path(name)
         options: dict[str, Any] = {
@@ -101,6 +105,11 @@ def cache_soak(seconds: float, processes: int, seed: int) -> dict[str, object]:
             limit = ds.nbytes // 2
         options |= {"cache_dir": str(folder / "cache"), "cache_bytes": limit}
         cache = folder / "cache" / "headrace-cache-v1"
+        words = ["--cache-dir", options["cache_dir"], "--cache-bytes", str(limit)]
+        mounted = MountLoad(
+            folder / "mnt", server.endpoint_url, truth.endpoint_url,
+            [*words, "--memory", "96MiB"], seed,
+        )  # fmt: skip
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             while len(readers) < processes:
@@ -115,12 +124,17 @@ def cache_soak(seconds: float, processes: int, seed: int) -> dict[str, object]:
             for reader in [r for r in readers if r.process.poll() is not None]:
                 problems.append(f"a reader ended with {reader.process.returncode}")
                 readers.remove(reader)
+            # Killed in the first half only: what grows is seen in a daemon that lives long.
+            early = time.monotonic() < end - seconds / 2
+            mounted.look(kill=early and chance.random() < 0.01)
             if chance.random() < 0.05 and len(readers) > 1:
                 victim = readers.pop(chance.randrange(1, len(readers)))  # the first one lives on
                 victim.process.kill()
                 victim.process.wait()
                 ended.append(victim)
                 killed += 1
+        mounted.close()
+        problems += mounted.problems
         for reader in readers:
             reader.process.kill()
             reader.process.wait()
@@ -133,6 +147,11 @@ def cache_soak(seconds: float, processes: int, seed: int) -> dict[str, object]:
         problems += [f"{what} grew: {oldest[1][what]} to {oldest[-1][what]}"
                      for what, slack in (("fds", 8), ("threads", 2), ("rss", 64 << 20))
                      if grown(oldest, what, slack)]  # fmt: skip
+        looks = mounted.looks[len(mounted.looks) // 4 :]  # its buffers are full by then
+        problems += [f"the mount's {what} grew: {looks[0][what]} to {looks[-1][what]}"
+                     # libfuse starts workers as they are wanted, a known number of them
+                     for what, slack in (("fds", 8), ("threads", 16), ("rss", 32 << 20), ("eio", 0))
+                     if looks and looks[-1][what] > looks[0][what] + slack]  # fmt: skip
         if any(epoch["wrong"] or epoch["rows"] != SAMPLES for epoch in every):
             problems.append("wrong or missing samples")
     return {
@@ -142,5 +161,7 @@ def cache_soak(seconds: float, processes: int, seed: int) -> dict[str, object]:
         "hit_share_last": oldest[-1]["hit_share"] if oldest else None,
         "rss_first_last": [oldest[1]["rss"], oldest[-1]["rss"]] if len(oldest) > 2 else None,
         "fds_last": oldest[-1]["fds"] if oldest else None,
+        "mount": {"reads": mounted.reads, "bytes": mounted.bytes, "kills": mounted.kills,
+                  "first_last": [looks[0], looks[-1]] if looks else None},
         "problems": sorted(set(problems)), "ok": not problems and bool(every),
     }  # fmt: skip
