@@ -132,6 +132,19 @@ DiskFiles::Read DiskFiles::read(const DiskObject& object, const BlockPlace& plac
 }
 
 Result<DiskFiles::Room> DiskFiles::reserve(uint64_t file_bytes) {
+  // Counted first: of two that look at once, neither overlooks the other.
+  const uint64_t bytes = coming_bytes_.fetch_add(file_bytes), files = coming_files_.fetch_add(1);
+  Result<Room> room = room_for(file_bytes, bytes, files);
+  if (!room.ok() || *room != Room::kYes) not_coming(file_bytes);
+  return room;
+}
+
+void DiskFiles::not_coming(uint64_t file_bytes) {
+  coming_bytes_ -= file_bytes;
+  coming_files_ -= 1;
+}
+
+Result<DiskFiles::Room> DiskFiles::room_for(uint64_t file_bytes, uint64_t coming_bytes, uint64_t coming_files) {
   struct statvfs disk;
   HR_TRY(HR_FAILPOINT("disk.reserve"));
   if (::statvfs(root_.c_str(), &disk) != 0) return disk_error("look at the disk of " + root_, errno);
@@ -139,9 +152,9 @@ Result<DiskFiles::Room> DiskFiles::reserve(uint64_t file_bytes) {
     return static_cast<double>(free) - static_cast<double>(taken) >= limits_.free_share * static_cast<double>(all);
   };
   const uint64_t unit = disk.f_frsize;
-  if (!left_after(disk.f_blocks * unit, disk.f_bavail * unit, file_bytes)) return Room::kLow;
+  if (!left_after(disk.f_blocks * unit, disk.f_bavail * unit, coming_bytes + file_bytes)) return Room::kLow;
   // Some file systems make inodes as needed and count none.
-  if (disk.f_files > 0 && !left_after(disk.f_files, disk.f_favail, 1)) return Room::kLow;
+  if (disk.f_files > 0 && !left_after(disk.f_files, disk.f_favail, coming_files + 1)) return Room::kLow;
   HR_TRY_ASSIGN(const bool fits, use_->reserve(file_bytes, {limits_.bytes_max, limits_.files_max}));
   return fits ? Room::kYes : Room::kFull;
 }
@@ -187,6 +200,7 @@ Status DiskFiles::write(const DiskObject& object, const BlockPlace& place, Bytes
   if (status.ok()) status = put_in_place(temp, place);
   if (status.ok()) {
     status = HR_FAILPOINT("disk.renamed");
+    not_coming(block_file_bytes(payload.size()));
     use_->drop();
     return status;
   }
@@ -196,6 +210,7 @@ Status DiskFiles::write(const DiskObject& object, const BlockPlace& place, Bytes
 }
 
 Status DiskFiles::unreserve(uint64_t file_bytes) {
+  not_coming(file_bytes);
   Status status = use_->release(file_bytes);
   use_->drop();
   return status;

@@ -79,6 +79,8 @@ class DiskFiles {
       : root_(std::move(root)), limits_(limits), token_(token), use_(std::move(use)) {}
   std::string folder_path(uint64_t folder) const;
   std::string path_of(const BlockPlace& place) const;
+  Result<Room> room_for(uint64_t file_bytes, uint64_t coming_bytes, uint64_t coming_files);
+  void not_coming(uint64_t file_bytes);
   Status write_temp(const std::string& temp, Bytes header, Bytes payload) const;
   Status put_in_place(const std::string& temp, const BlockPlace& place) const;
   Status scan_folder(const std::string& name, const std::function<void(const Entry&)>& found,
@@ -91,6 +93,8 @@ class DiskFiles {
   const std::unique_ptr<DiskUse> use_;
   std::atomic<uint64_t> next_temp_{0};
   std::atomic<uint64_t> temps_removed_{0};
+  // Reserved by this process and not on the disk yet, which therefore still calls that room free.
+  std::atomic<uint64_t> coming_bytes_{0}, coming_files_{0};
 };
 
 }  // namespace headrace

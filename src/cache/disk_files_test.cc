@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -171,6 +172,18 @@ TEST(DiskFiles, LimitsOfBytesFilesAndFreeSpaceHold) {
   EXPECT_EQ(*by_files->reserve(one), DiskFiles::Room::kYes);
   const auto by_space = open_files(folder, {.free_share = 1});
   EXPECT_EQ(*by_space->reserve(one), DiskFiles::Room::kLow);
+}
+
+TEST(DiskFiles, RoomThatIsReservedAndNotWrittenYetIsNotFree) {
+  DiskFolder folder;
+  const auto files = open_files(folder, {.free_share = 0});
+  struct statvfs disk;
+  ASSERT_EQ(::statvfs(folder.path().c_str(), &disk), 0);
+  const uint64_t most = disk.f_bavail * disk.f_frsize / 10 * 6;
+  EXPECT_EQ(*files->reserve(most), DiskFiles::Room::kYes);
+  EXPECT_EQ(*files->reserve(most), DiskFiles::Room::kLow);
+  ASSERT_TRUE(files->unreserve(most).ok());
+  EXPECT_EQ(*files->reserve(most), DiskFiles::Room::kYes);
 }
 
 TEST(DiskFiles, AnOpenerCountsAgainAndClearsAwayWhatTheDeadLeft) {

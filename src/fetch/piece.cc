@@ -48,8 +48,8 @@ Status Piece::make_sample(uint64_t row, SampleBatchView& out) const {
   const Bytes all = bytes();
   const uint64_t begin = begins[row], end = row + 1 < begins.size() ? begins[row + 1] : all.size();
   const CutPlace place{shard, row_begin + row, stored_begin + begin};
-  const Status status = cutter->cut_at(place, all.subspan(begin, end - begin), 1, out);
-  return status.ok() ? status : status.with_context("row " + std::to_string(row_begin + row) + " of its shard");
+  const Status cut = cutter->cut_at(place, all.subspan(begin, end - begin), 1, out);
+  return cut.ok() ? cut : cut.with_context("row " + std::to_string(row_begin + row) + " of its shard");
 }
 
 }  // namespace headrace
