@@ -77,6 +77,7 @@ void encode_block_header(const DiskObject& object, uint64_t block, Bytes payload
 Status check_block_header(Bytes header, const DiskObject& object, uint64_t block) {
   HR_ASSERT(header.size() == kDiskHeaderBytes);
   const std::byte* at = header.data();
+  if (!object.fits_header()) return corrupt("names that no header has room for");
   if (as_text(header.first(kMagic.size())) != kMagic) return corrupt("not a block file of this version");
   if (load_le<uint32_t>(at + kCrcAt) != header_crc(header)) return corrupt("the header's CRC-32C differs");
   if (load_le<uint32_t>(at + kBlockBytesAt) != kDiskBlockBytes ||

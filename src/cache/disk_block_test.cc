@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cstring>
+#include <vector>
 
+#include "base/crc32c.h"
 #include "base/endian.h"
 
 namespace headrace {
@@ -67,6 +70,17 @@ TEST(DiskBlock, ABlockOfAnythingElseIsRefused) {
     EXPECT_EQ(check_block_header(header, other, 1).code(), Code::kCorrupt) << other.key << other.etag;
     EXPECT_NE(other.hash(), wanted.hash());
   }
+}
+
+// A header can say lengths that end behind its page, with a right CRC.
+TEST(DiskBlock, NamesThatNoHeaderHasRoomForAreRefusedBeforeTheyAreCompared) {
+  const DiskObject wanted{"", std::string(kDiskHeaderBytes - 80 + 1, 'k'), "", "", 9};
+  std::vector<std::byte> header(kDiskHeaderBytes, std::byte{'k'});  // on the heap: ASan sees where it ends
+  encode_block_header({"", "k", "", "", 9}, 0, as_bytes("123456789"), header);
+  std::memset(header.data() + 80, 'k', header.size() - 80);
+  store_le<uint16_t>(header.data() + 42, static_cast<uint16_t>(wanted.key.size()));
+  store_le<uint32_t>(header.data() + 8, crc32c(Bytes(header).subspan(12)));
+  EXPECT_EQ(check_block_header(header, wanted, 0).code(), Code::kCorrupt);
 }
 
 TEST(DiskBlock, EachCellHasItsOwnCrc) {

@@ -114,7 +114,8 @@ DiskFiles::Read DiskFiles::read(const DiskObject& object, const BlockPlace& plac
   const ByteRange block = object.block_range(place.block);
   HR_ASSERT(block.contains(range) && into.size() >= kDiskBlockBytes);
   const std::string path = path_of(place);
-  const Fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW)};
+  // Not waiting: a pipe of that name would have us wait for its writer.
+  const Fd file{::open(path.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW)};
   struct stat info = {};
   if (file.fd < 0 || ::fstat(file.fd, &info) != 0) {
     out.status = disk_error("open " + path, errno);

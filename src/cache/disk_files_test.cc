@@ -204,6 +204,27 @@ TEST(DiskFiles, AnOpenerCountsAgainAndClearsAwayWhatTheDeadLeft) {
   EXPECT_EQ(s.read_code(0), Code::kOk);
 }
 
+TEST(DiskFiles, WhatHasNoPlaceInTheFolderDoesNotStopTheScan) {
+  Stored s;
+  ASSERT_TRUE(s.write(0).ok());
+  const fs::path blocks = fs::path(s.files->path()) / "blocks";
+  std::ofstream(blocks / "0123456789abcdef") << "a file where a folder should be";
+  fs::create_directory_symlink(blocks, blocks / "0123456789abcde0");  // leads in a circle
+  fs::create_directory_symlink("nowhere", blocks / "0123456789abcde1");
+  fs::create_directories(blocks / "0123456789abcde2" / (std::string(32, '0') + "-00000000"));
+  EXPECT_EQ(s.scanned().files, 1u);
+}
+
+TEST(DiskFiles, APipeOfABlocksNameIsNotWaitedFor) {
+  Stored s;
+  ASSERT_TRUE(s.write(0).ok());
+  fs::path block;
+  for (const auto& entry : fs::recursive_directory_iterator(fs::path(s.files->path()) / "blocks")) block = entry.path();
+  fs::remove(block);
+  ASSERT_EQ(::mkfifo(block.c_str(), 0600), 0);
+  EXPECT_EQ(s.read_code(0), Code::kCorrupt);
+}
+
 TEST(DiskFiles, TempFilesOfTheLivingStay) {
   Stored s;
   const std::string root = s.folder.path() + "/headrace-cache-v1";

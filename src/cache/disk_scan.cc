@@ -25,7 +25,11 @@ constexpr auto kRecountPause = std::chrono::milliseconds(10);
 
 struct Dir {
   DIR* dir;
-  explicit Dir(const std::string& path) : dir(::opendir(path.c_str())) {}
+  // Null with errno where `path` is not a folder itself: a link to one leads out of the cache.
+  explicit Dir(const std::string& path) : dir(nullptr) {
+    const int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && (dir = ::fdopendir(fd)) == nullptr) ::close(fd);
+  }
   Dir(const Dir&) = delete;
   Dir& operator=(const Dir&) = delete;
   ~Dir() {
@@ -94,7 +98,10 @@ Status DiskFiles::scan_folder(const std::string& name, const std::function<void(
   const auto folder = parse_hex(name, 16);
   if (!folder) return {};  // not ours
   const Dir files(root_ + "/blocks/" + name);
-  if (files.dir == nullptr) return errno == ENOENT ? Status() : disk_error("scan " + root_ + "/blocks/" + name, errno);
+  if (files.dir == nullptr) {
+    if (errno == ENOENT || errno == ENOTDIR || errno == ELOOP) return {};  // gone, or not ours either
+    return disk_error("scan " + root_ + "/blocks/" + name, errno);
+  }
   while (!stop) {
     const std::string file = files.next();
     if (file.empty()) break;
