@@ -5,7 +5,8 @@ samples/s, CPU seconds a GB and a sample. Processes take turns; the peers' shuff
     python bench/formats.py --peers VENV --litdata VENV [--rounds 3] [--only mds] [--out RESULT]
 
 Data are written by each format's own writer: 50,000 samples of 1 KB and a label (tokens: windows
-of 1,024 of 16 bits; npy: a file each, without a label). The server has no latency ("zero"), so S3
+of 1,024 of 16 bits; npy: a file each, and arrayrecord, without a label; wav, flac: clips of two
+seconds in tars, a 25th as many, decoded to float32). The server has no latency ("zero"), so S3
 rates are those of the clients. A batch is read before the pass that is measured, and indexes are
 there. headrace runs with its defaults: its full shuffle, its threads; where the format's reader
 knows the stored order only, also with shuffle=False. The peers run in one process without workers
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from one_run import child_environment
-from peers.formats_peer import BATCH, WINDOW, cpu_seconds
+from peers.formats_peer import BATCH, CLIP, WINDOW, cpu_seconds
 from server import Server, find_program
 from throughput import machine
 
@@ -44,6 +45,9 @@ FORMATS = {
     "jsonl": ("json", False),
     "npy": ("numpy", False),
     "tokens": ("numpy memmap", False),
+    "arrayrecord": ("array_record", False),
+    "wav": ("webdataset, soundfile", True),
+    "flac": ("webdataset, soundfile", True),
 }
 # Whose own reader has no shuffle.
 UNSHUFFLED = {"tfrecord", "parquet", "arrow", "jsonl"}
@@ -52,6 +56,9 @@ DECODE: dict[str, dict[str, Any]] = {
     "jsonl": {"bin": str, "cls": int},
     "npy": {"array": None},
     "tokens": {"tokens": None},
+    "arrayrecord": {"record": bytes},
+    "wav": {"wav": None, "cls": int},
+    "flac": {"flac": None, "cls": int},
 }
 
 
@@ -73,6 +80,8 @@ def run_headrace(spec: dict[str, Any]) -> dict[str, float]:
         place |= {"window": WINDOW, "token_dtype": "uint16"}
     decode = DECODE.get(spec["format"], {"bin": bytes, "cls": int})
     payload = next(iter(decode))
+    if payload in ("wav", "flac"):
+        decode = {**decode, payload: hr.decode.audio(frames=CLIP)}
     # As for the peers: a first batch, so that imports and threads are there; then a whole pass.
     with hr.open(url, index_dir=spec["index_dir"], **place) as warm:
         next(iter(warm.loader(batch_size=BATCH, decode=decode)))
@@ -86,7 +95,9 @@ def run_headrace(spec: dict[str, Any]) -> dict[str, float]:
             for batch in loader:
                 rows += BATCH
                 column = batch[payload]
-                nbytes += column.nbytes if decode[payload] is None else int(column.offsets[-1])
+                nbytes += (
+                    int(column.offsets[-1]) if decode[payload] in (bytes, str) else column.nbytes
+                )
         spent, cpu = time.monotonic() - began, cpu_seconds() - cpu
     return {"rows": rows, "bytes": nbytes, "seconds": spent, "cpu_s": cpu}
 

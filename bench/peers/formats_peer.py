@@ -10,6 +10,7 @@ payloads of a batch one after another, their offsets, and the labels. CPU is thi
 children's.
 """
 
+import io
 import json
 import os
 import resource
@@ -23,6 +24,7 @@ import numpy as np
 
 BATCH = 256
 WINDOW = 1024
+CLIP = 32_000  # two seconds of 16 kHz
 
 
 def payload(i, size):
@@ -140,6 +142,43 @@ def write_jsonl(folder, samples, size):
 def write_tokens(folder, samples, size):
     tokens = np.random.default_rng(1).integers(0, 50_000, samples * size // 2, dtype=np.uint16)
     tokens.tofile(f"{folder}/train.bin")
+
+
+def write_arrayrecord(folder, samples, size):
+    """A record a chunk, as Grain wants it; compressed, as by default."""
+    from array_record.python.array_record_module import ArrayRecordWriter
+
+    for shard in range(4):
+        out = ArrayRecordWriter(f"{folder}/t-{shard}.array_record", "group_size:1")
+        for i in range(shard, samples, 4):
+            out.write(payload(i, size))
+        out.close()
+
+
+def write_sound(folder, samples, form):
+    """Tars of clips of 16 bits: three tones and a little noise."""
+    import soundfile
+    import webdataset
+
+    t = np.arange(CLIP) / 16_000
+    with webdataset.ShardWriter(
+        f"{folder}/t-%05d.tar", maxsize=16_000_000, verbose=0, mtime=1_600_000_000
+    ) as out:
+        for i in range(samples // 25):
+            random = np.random.default_rng(i)
+            tones = sum(np.sin(2 * np.pi * f * t) for f in random.uniform(100, 2000, 3)) / 4
+            file = io.BytesIO()
+            noisy = (tones + random.normal(0, 0.01, CLIP)).clip(-1, 1) * 32767
+            soundfile.write(file, noisy.astype(np.int16), 16_000, format=form.upper())
+            out.write({"__key__": f"{i:08}", form: file.getvalue(), "cls": str(i % 1000)})
+
+
+def write_wav(folder, samples, size):
+    write_sound(folder, samples, "wav")
+
+
+def write_flac(folder, samples, size):
+    write_sound(folder, samples, "flac")
 
 
 # ---- readers: each gives (values, offsets, labels) a batch
@@ -278,6 +317,57 @@ def read_tokens(spec):
     for at in range(0, len(windows) - BATCH + 1, BATCH):
         rows = np.stack([tokens[n * WINDOW : (n + 1) * WINDOW] for n in windows[at : at + BATCH]])
         yield rows.reshape(-1).view(np.uint8), np.arange(BATCH + 1) * WINDOW * 2, np.zeros(BATCH)
+
+
+def read_arrayrecord(spec):
+    """A permutation of the records, a batch's of each file in one call."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    files = [
+        ArrayRecordReader(f"{spec['folder']}/{key}", "readahead_buffer_size:0")
+        for key in spec["keys"]
+    ]
+    counts = np.array([file.num_records() for file in files])
+    begins = np.cumsum(counts) - counts
+    order = np.random.default_rng(1).permutation(counts.sum())
+    for at in range(0, len(order) - BATCH + 1, BATCH):
+        wanted = order[at : at + BATCH]
+        of = np.searchsorted(begins, wanted, "right") - 1
+        rows = [None] * BATCH
+        for n, file in enumerate(files):
+            places = np.flatnonzero(of == n)
+            if len(places):
+                found = file.read((wanted[places] - begins[n]).tolist())
+                for place, record in zip(places, found, strict=True):
+                    rows[place] = record
+        yield packed([(record, 0) for record in rows])
+
+
+def read_sound(spec, form):
+    """webdataset, and soundfile for each clip."""
+    import soundfile
+    import webdataset
+
+    urls = [f"{spec['folder']}/{key}" for key in spec["keys"]]
+    if spec["endpoint"]:
+        urls = [f"{spec['endpoint']}/{spec['bucket']}/{key}" for key in spec["keys"]]
+    dataset = webdataset.WebDataset(urls, shardshuffle=100, seed=1).shuffle(1000)
+    clips, labels = [], []
+    for clip, label in dataset.to_tuple(form, "cls"):
+        clips.append(soundfile.read(io.BytesIO(clip), dtype="float32", always_2d=True)[0])
+        labels.append(int(label))
+        if len(clips) == BATCH:
+            values = np.stack(clips)
+            yield values.reshape(-1).view(np.uint8), np.arange(BATCH + 1) * CLIP * 4, labels
+            clips, labels = [], []
+
+
+def read_wav(spec):
+    return read_sound(spec, "wav")
+
+
+def read_flac(spec):
+    return read_sound(spec, "flac")
 
 
 def main():

@@ -125,7 +125,7 @@ class ArrowIndexer final : public Indexer {
     const auto bytes = checked_add(message.size(), head.body_bytes);
     if (!bytes || *bytes > end_ - at_ || head.body_bytes % 8 != 0) {
       return corrupt("read Arrow: a message of " + number(head.body_bytes) + " bytes at byte " + number(at_) + " of " +
-                     number(where_.end));
+                     number(where_.end) + ": cut off?");
     }
     if ((head.kind == ArrowMessage::kSchema) != file_.schema.empty()) {
       return corrupt("read Arrow: the schema is not the first message, or there are two");

@@ -31,16 +31,16 @@ class MdsIndexer final : public Indexer {
 
   Result<IndexStep> next(Bytes bytes) override {
     if (size_ != stated_size_) {
-      return corrupt("index MDS shard: the object has " + number(size_) +
-                     " bytes, index.json says " + number(stated_size_));
+      return corrupt("read table of offsets: the object has " + number(size_) + " bytes, index.json says " +
+                     number(stated_size_) + ": cut off, or of another version");
     }
     if (size_ < table_end_) {
-      return corrupt("index MDS shard: " + number(size_) + " bytes cannot hold the offsets of " +
-                     number(samples_) + " samples");
+      return corrupt("read table of offsets: " + number(size_) + " bytes cannot hold the offsets of " +
+                     number(samples_) + " samples: cut off?");
     }
     const uint64_t end = options_.crc ? size_ : table_end_;
     if (bytes.size() > end - position_) {
-      return invalid_argument("index MDS shard: given bytes beyond byte " + number(end));
+      return invalid_argument("read table of offsets: given bytes beyond byte " + number(end));
     }
     if (options_.crc) object_crc_ = crc32c(bytes, object_crc_);
     if (position_ < table_end_) HR_TRY(take_table(bytes));
@@ -62,25 +62,25 @@ class MdsIndexer final : public Indexer {
   Status read_table() {
     const auto word = [this](uint64_t i) { return load_le<uint32_t>(table_.data() + 4 * i); };
     if (word(0) != samples_) {
-      return corrupt("index MDS shard: it has " + number(word(0)) + " samples, index.json says " +
+      return corrupt("read table of offsets: it has " + number(word(0)) + " samples, index.json says " +
                      number(samples_));
     }
     if (word(1) < table_end_) {
-      return corrupt("index MDS shard: sample 0 begins at byte " + number(word(1)) +
+      return corrupt("read table of offsets: sample 0 begins at byte " + number(word(1)) +
                      ", inside the offsets");
     }
     for (uint64_t i = 0; i < samples_; ++i) {
       const uint64_t begin = word(1 + i), end = word(2 + i);
       if (begin >= end) {
-        return corrupt("index MDS shard: sample " + number(i) + " has the offsets " +
+        return corrupt("read table of offsets: sample " + number(i) + " has the offsets " +
                        number(begin) + " and " + number(end));
       }
       if (i % options_.stride == 0) found_.borders.push_back(begin);
     }
     found_.borders.push_back(word(1 + samples_));
     if (found_.borders.back() != size_) {
-      return corrupt("index MDS shard: samples end at byte " + number(found_.borders.back()) +
-                     ", the object has " + number(size_));
+      return corrupt("read table of offsets: samples end at byte " + number(found_.borders.back()) +
+                     ", the object has " + number(size_) + ": cut off?");
     }
     std::string().swap(table_);
     return {};

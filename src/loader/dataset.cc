@@ -92,7 +92,7 @@ class DatasetOpener {
     if (!meta.ok() || meta->size != shard.size) {
       return precondition_failed(
           "open " + urls_[0].text() + " with index " + options_.index +
-          ": it is the index of another data set: shard " + shard.key +
+          ": it is the index of another data set, or of an older state of this one: shard " + shard.key +
           (meta.ok() ? " has " + std::to_string(meta->size) + " bytes, the index says " +
                            std::to_string(shard.size)
                      : " of the index does not lie under " + out_->store().name() + "/" + root) +

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Hostile and damaged data, format by format: what is said (where, what, why, what to do), that nothing is executed and
-nothing is written where a name points to.
+nothing is written where a name points to. What users meet is shown in docs/errors.md, word for word: `said(..., page=)`
+compares.
 """
 
 import io
 import json
 import os
 import pickle
+import re
 import shutil
 import struct
 import tarfile
@@ -20,6 +22,7 @@ from small_data import add, sample_fields, write_tar
 import headrace as hr
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
+PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 
 
 class Trap:
@@ -38,15 +41,30 @@ def trap(tmp_path):
     assert not (tmp_path / "executed").exists(), "pickled code was executed"
 
 
-def said(kind, action, *parts):
-    """The message of an error, with all these parts in it."""
+def said(kind, action, *parts, page=None):
+    """The message of an error, with all these parts in it; `page`: the folder that is /data in docs/errors.md."""
     with pytest.raises(kind) as caught:
         action()
     text = str(caught.value)
-    print(text)  # pytest -s, for the record
+    if page:
+        line = f"{type(caught.value).__module__}.{type(caught.value).__name__}: {text}"
+        line = line.replace(str(page), "/data")
+        print(line)  # pytest -s, for the page
+        assert without_numbers(line) in shown(), f"docs/errors.md does not show\n    {line}"
     for part in parts:
         assert part.lower() in text.lower(), (part, text)
     return text
+
+
+def shown():
+    """The messages of the page: its indented lines."""
+    lines = PAGE.read_text().splitlines()
+    return {without_numbers(line.strip()) for line in lines if line.startswith("    ")}
+
+
+def without_numbers(line):
+    """Sizes and sums hang on the compressor and the images that made the data."""
+    return re.sub(r"[0-9a-f]*\d[0-9a-f]*", "#", line)
 
 
 def opened(path, **options):
@@ -71,7 +89,15 @@ def test_truncated_shard(tmp_path):
     write_tar(tmp_path / "a.tar", 0, 20, sample_fields)
     whole = (tmp_path / "a.tar").read_bytes()
     (tmp_path / "a.tar").write_bytes(whole[: len(whole) // 2 + 100])
-    said(hr.CorruptError, lambda: opened(tmp_path / "a.tar"), "a.tar", "index", "byte", "cut off")
+    said(
+        hr.CorruptError,
+        lambda: opened(tmp_path / "a.tar"),
+        "a.tar",
+        "index",
+        "byte",
+        "cut off",
+        page=tmp_path,
+    )
 
 
 def test_wrong_crc(tmp_path):
@@ -80,7 +106,15 @@ def test_wrong_crc(tmp_path):
     content = bytearray(first.read_bytes())
     content[40] ^= 1
     first.write_bytes(content)
-    said(hr.CorruptError, lambda: read(folder), first.name, "row 0", "checksum", "is stated as")
+    said(
+        hr.CorruptError,
+        lambda: read(folder),
+        first.name,
+        "row 0",
+        "checksum",
+        "is stated as",
+        page=tmp_path,
+    )
 
 
 def test_unknown_encoding(tmp_path):
@@ -89,7 +123,14 @@ def test_unknown_encoding(tmp_path):
     for shard in index["shards"]:
         shard["column_encodings"][0] = "hologram"
     (folder / "index.json").write_text(json.dumps(index))
-    said(hr.UnsupportedError, lambda: opened(folder), "index.json", "/shards/0", '"hologram"')
+    said(
+        hr.UnsupportedError,
+        lambda: opened(folder),
+        "index.json",
+        "/shards/0",
+        '"hologram"',
+        page=tmp_path,
+    )
 
 
 def test_pickled_column_of_mds(tmp_path):
@@ -99,7 +140,13 @@ def test_pickled_column_of_mds(tmp_path):
         shard["column_encodings"][0] = "pkl"
     (folder / "index.json").write_text(json.dumps(index))
     said(
-        hr.UnsupportedError, lambda: opened(folder), "index.json", '"pkl"', "runs code", "write the"
+        hr.UnsupportedError,
+        lambda: opened(folder),
+        "index.json",
+        '"pkl"',
+        "runs code",
+        "write the",
+        page=tmp_path,
     )
 
 
@@ -115,6 +162,7 @@ def test_pickled_leaf_of_litdata(tmp_path):
         "pickle",
         "never executed",
         "write it",
+        page=tmp_path,
     )
 
 
@@ -139,8 +187,7 @@ def test_pickled_arrays_inside_tars(tmp_path, trap):
         add(tar, "s/1.npy", out.getvalue())
     said(
         hr.Error, lambda: read(tmp_path / "a.tar", {"npy": hr.decode.npy()}),
-        "s/1", "a.tar", "npy", "never executed",
-    )  # fmt: skip
+        "s/1", "a.tar", "npy", "never executed", page=tmp_path)  # fmt: skip
 
 
 def test_member_missing(tmp_path):
@@ -150,8 +197,7 @@ def test_member_missing(tmp_path):
     write_tar(tmp_path / "a.tar", 0, 10, fields)
     said(
         hr.Error, lambda: read(tmp_path / "a.tar", {"bin": bytes}),
-        "s/000007", "a.tar", '"bin"', "cls", "on_bad_sample",
-    )  # fmt: skip
+        "s/000007", "a.tar", '"bin"', "cls", "on_bad_sample", page=tmp_path)  # fmt: skip
 
 
 def test_an_image_of_60000_by_60000_pixels(tmp_path):
@@ -163,8 +209,7 @@ def test_an_image_of_60000_by_60000_pixels(tmp_path):
         add(tar, "s/1.jpg", jpeg)
     said(
         hr.Error, lambda: read(tmp_path / "a.tar", {"jpg": hr.decode.image(224)}),
-        "s/1", "a.tar", "jpg", "60000", "pixels_max",
-    )  # fmt: skip
+        "s/1", "a.tar", "jpg", "60000", "pixels_max", page=tmp_path)  # fmt: skip
 
 
 def test_zip_bomb(tmp_path):
@@ -174,7 +219,7 @@ def test_zip_bomb(tmp_path):
     with zipfile.ZipFile(folder / "x.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         for i in range(8):
             archive.writestr(f"a{i}.npy", bytes(42 << 20))
-    said(hr.Error, lambda: read(folder), "x.npz", "inflated", "at most 268435456")
+    said(hr.Error, lambda: read(folder), "x.npz", "inflated", "at most 268435456", page=tmp_path)
 
 
 def test_zstd_bomb(tmp_path):
@@ -184,8 +229,7 @@ def test_zstd_bomb(tmp_path):
     (tmp_path / "a.jsonl.zst").write_bytes(one)
     said(
         hr.Error, lambda: read(tmp_path / "a.jsonl.zst"),
-        "a.jsonl.zst", "out of each stored one",
-    )  # fmt: skip
+        "a.jsonl.zst", "out of each stored one", page=tmp_path)  # fmt: skip
 
 
 def test_index_older_than_the_shard(tmp_path):
@@ -195,8 +239,55 @@ def test_index_older_than_the_shard(tmp_path):
     write_tar(tmp_path / "a.tar", 1, 30, sample_fields)
     said(
         hr.MismatchError, lambda: opened(tmp_path / "a.tar", index=str(tmp_path / "a.hridx")),
-        "a.tar", "a.hridx", "bytes, the index says", "headrace index",
-    )  # fmt: skip
+        "a.tar", "a.hridx", "bytes, the index says", "headrace index", page=tmp_path)  # fmt: skip
+
+
+def test_index_older_than_the_shard_while_it_is_read(tmp_path):
+    write_tar(tmp_path / "a.tar", 0, 20, sample_fields)
+    with opened(tmp_path / "a.tar") as ds:
+        write_tar(tmp_path / "a.tar", 1, 30, sample_fields)
+        said(hr.MismatchError, lambda: ds[0], "a.tar", "changed", "index the data", page=tmp_path)
+
+
+CUT = {  # fixture: the shard that loses its second half
+    "mds-scalars": "shard.00000.mds",
+    "litdata-pytree": "chunk-0-0.bin",
+    "tfrecord-plain": "train-00000-of-00003.tfrecord",
+    "arrayrecord": "g1-none.array_record",
+    "parquet-pyarrow": "zstd.parquet",
+    "hf-arrow": "data-00000-of-00003.arrow",
+    "energon-jsonl": "captions.jsonl",
+    "wds-shardwriter-gz": "train-000000.tar.gz",
+    "mds-zstd": "shard.00000.mds.zstd",
+    "imagefolder": "img_000.jpg",
+}
+
+
+@pytest.mark.parametrize(("name", "shard"), CUT.items())
+def test_truncated_shards_of_other_formats(tmp_path, name, shard):
+    folder = fixture(tmp_path, name)
+    path = next(folder.rglob(shard))
+    os.truncate(path, path.stat().st_size // 2)
+    said(hr.CorruptError, lambda: read(folder), page=tmp_path)
+
+
+def test_wrong_checksum_of_a_tar_header(tmp_path):
+    write_tar(tmp_path / "a.tar", 0, 20, sample_fields)
+    with open(tmp_path / "a.tar", "r+b") as file:
+        file.seek(100)
+        file.write(b"9")
+    said(hr.CorruptError, lambda: opened(tmp_path / "a.tar"), "a.tar", "checksum", page=tmp_path)
+
+
+def test_bytes_that_are_not_those_of_the_index(tmp_path):
+    write_tar(tmp_path / "a.tar", 0, 20, sample_fields)
+    with opened(tmp_path / "a.tar") as ds:
+        ds.index(save=str(tmp_path / "a.hridx"))
+    with open(tmp_path / "a.tar", "r+b") as file:
+        file.seek(600)
+        file.write(b"9")
+    index = {"index": str(tmp_path / "a.hridx"), "trust": "copy"}  # the same size, another ETag
+    said(hr.CorruptError, lambda: read(tmp_path / "a.tar", **index), "crc32c", page=tmp_path)
 
 
 # --- names that point elsewhere -------------------------------------------------------------------

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flips bits and cuts shards of every fixture, and counts what reading says.
+"""Flips bits of every fixture, and counts what reading says (cuts: cut_sweep.py).
 
-    damage_sweep.py [--index-flips 200000] [--fresh-flips 100] [--cuts 40] [--jobs 2] [--only NAME ...]
+    damage_sweep.py [--index-flips 200000] [--fresh-flips 100] [--jobs 2] [--only NAME ...]
 
 One row a data set, in Markdown, for docs/proofs.md. A flip is one bit of a byte, spread evenly over
 all shards; as many flips as bytes are one in every byte. *index*: the shard was damaged after its
@@ -9,8 +9,7 @@ index was made, and the samples there are read through that index, with our chec
 (``check=True``); of units (Parquet, Arrow) one flip costs an open and a decoder, so that there are
 --unit-flips of them (src/format/unit_checks_test.cc has every bit). *fresh*: the index is made of the damaged shard and everything is read, with nothing
 but the format's own checks. Each is an error (detected), the same data (harmless: padding, names
-nobody reads), or other data (undetected). Local files: what a store adds (ETags, sizes) is left out,
-but for cuts, which an index sees by the size alone.
+nobody reads), or other data (undetected). Local files: what a store adds (ETags) is left out.
 """
 
 import argparse
@@ -170,18 +169,10 @@ class Sweep:
         for path, at, bit in self.flips(number):
             counts.add(self.damaged(path, at, bit, outcome))
 
-    def cuts(self, number: int, counts: Counts) -> None:
-        path = self.shards[0]
-        whole = path.read_bytes()
-        for k in range(number):
-            path.write_bytes(whole[: len(whole) * k // number])
-            counts.add(self.fresh())
-        path.write_bytes(whole)
-
 
 def row_of(case: every_format.Case, options: argparse.Namespace) -> str:
     """A row of the table."""
-    checked, fresh, cut = Counts(), Counts(), Counts()
+    checked, fresh = Counts(), Counts()
     with tempfile.TemporaryDirectory() as folder:
         sweep = Sweep(case, Path(folder))
         size = sum(path.stat().st_size for path in sweep.shards)
@@ -191,8 +182,7 @@ def row_of(case: every_format.Case, options: argparse.Namespace) -> str:
             sweep.through_index(min(size, options.index_flips), checked, check=True)
         for path, at, bit in sweep.flips(options.fresh_flips):
             fresh.add(sweep.damaged(path, at, bit, sweep.fresh))
-        sweep.cuts(options.cuts, cut)
-    return f"| `{case.title}` | {size:,} | {checked if sweep.counted else 'stream'} | {fresh} | {cut} |"
+    return f"| `{case.title}` | {size:,} | {checked if sweep.counted else 'stream'} | {fresh} |"
 
 
 def main() -> int:
@@ -203,13 +193,12 @@ def main() -> int:
         "--fresh-flips", type=int, default=100, help="of each, without an index before"
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--cuts", type=int, default=40, help="of each one's first shard")
     parser.add_argument(
         "--only", action="append", default=[], metavar="NAME", help="begins with it"
     )
     options = parser.parse_args()
-    print("| data set | bytes | index with checksums | fresh index | cut, fresh index |")
-    print("|---|---|---|---|---|")
+    print("| data set | bytes | index with checksums | fresh index |")
+    print("|---|---|---|---|")
     cases = [
         (case, options)
         for case in every_format.cases()
