@@ -81,7 +81,7 @@ def run_headrace(spec: dict[str, Any]) -> dict[str, float]:
     decode = DECODE.get(spec["format"], {"bin": bytes, "cls": int})
     payload = next(iter(decode))
     if payload in ("wav", "flac"):
-        decode = {**decode, payload: hr.decode.audio(frames=CLIP)}
+        decode = {**decode, payload: hr.decode.audio(frames=CLIP, channels=1)}
     # As for the peers: a first batch, so that imports and threads are there; then a whole pass.
     with hr.open(url, index_dir=spec["index_dir"], **place) as warm:
         next(iter(warm.loader(batch_size=BATCH, decode=decode)))

@@ -225,6 +225,25 @@ Status ArrayRecordCutter::cut_at(const CutPlace& place, Bytes bytes, uint64_t ro
   return row == rows ? Status() : fail(corrupt("the bytes end before it"));
 }
 
+// group_size:1, as random access wants it: a chunk, its hash and its compression are those of one record, and the other
+// chunks of a stride are not decoded for it.
+Status ArrayRecordCutter::find_rows(const CutPlace& place, Bytes bytes, uint64_t rows,
+                                    std::vector<uint32_t>& begins) const {
+  begins.clear();
+  uint64_t at = 0;
+  while (at < bytes.size()) {
+    HR_TRY_ASSIGN(const RiegeliChunk chunk, read_riegeli_head(place.offset + at, bytes.subspan(at)));
+    if (chunk.has_records() && chunk.records != 1) {
+      return unsupported("find rows: a chunk of " + number(chunk.records) + " records is decoded as a whole");
+    }
+    if (chunk.has_records()) begins.push_back(begins.empty() ? 0 : static_cast<uint32_t>(at));  // padding before it
+    at = chunk.range.end - place.offset;
+  }
+  if (at == bytes.size() && begins.size() == rows) return {};
+  return corrupt("find rows: " + number(begins.size()) + " records in " + number(bytes.size()) + " bytes, expected " +
+                 number(rows) + " that end there");
+}
+
 std::shared_ptr<const ShardFormat> make_array_record_format(TfSchema schema) {
   return std::make_shared<ArrayRecordFormat>(std::move(schema));
 }

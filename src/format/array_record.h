@@ -42,6 +42,8 @@ class ArrayRecordCutter final : public Cutter {
   // As if the bytes began at the front of a block.
   Status cut(Bytes bytes, uint64_t rows, SampleBatchView& out) const override { return cut_at({}, bytes, rows, out); }
   Status cut_at(const CutPlace& place, Bytes bytes, uint64_t rows, SampleBatchView& out) const override;
+  // By the heads of the chunks; kUnsupported where one has several records.
+  Status find_rows(const CutPlace& place, Bytes bytes, uint64_t rows, std::vector<uint32_t>& begins) const override;
 
  private:
   const TfRecordCutter payloads_;

@@ -79,6 +79,45 @@ TEST(ArrayRecord, RecordsAreWhatItsOwnReaderSays) {
   }
 }
 
+// What is cut alone is what is cut with the others, at any place of a block; a group is not told apart.
+TEST(ArrayRecord, RecordsOfGroupsOfOneAreFoundAndCutAlone) {
+  for (const std::string path : {"arrayrecord/data/g1-zstd.array_record", "arrayrecord/data/g1-none.array_record",
+                                 "arrayrecord-groups/data/g1-large.array_record"}) {
+    const std::string file = read_file(path);
+    const auto index = indexed(file);
+    ASSERT_TRUE(index.ok()) << index.status().message();
+    const auto want = read_all(*index, file);
+    ASSERT_TRUE(want.ok());
+    const uint64_t first = index->borders.front();
+    const Bytes all = as_bytes(std::string_view(file).substr(first, index->borders.back() - first));
+    const auto cutter = format()->cutter({});
+    std::vector<uint32_t> begins;
+    const Status found = cutter->find_rows({0, 0, first}, all, index->samples, begins);
+    ASSERT_TRUE(found.ok()) << path << found.message();
+    ASSERT_EQ(begins.size(), want->size());
+    for (size_t i = 0; i < begins.size(); ++i) {
+      EXPECT_EQ(begins[i], index->borders[i] - first);  // strides of one record: the footer says where they begin
+      const uint64_t end = i + 1 < begins.size() ? begins[i + 1] : all.size();
+      SampleBatchView view;
+      ASSERT_TRUE(cutter->cut_at({0, i, first + begins[i]}, all.subspan(begins[i], end - begins[i]), 1, view).ok());
+      EXPECT_EQ(as_text(view[0].find("record")->bytes), (*want)[i]);
+    }
+    EXPECT_EQ(cutter->find_rows({0, 0, first}, all, index->samples + 1, begins).code(), Code::kCorrupt);
+    EXPECT_EQ(cutter->find_rows({0, 0, first}, all.first(all.size() - 1), index->samples, begins).code(),
+              Code::kCorrupt);
+  }
+}
+
+TEST(ArrayRecord, RecordsOfLargerGroupsAreNotToldApart) {
+  const std::string file = read_file("arrayrecord/data/g16-zstd.array_record");
+  const auto index = indexed(file);
+  ASSERT_TRUE(index.ok());
+  const uint64_t first = index->borders[0];
+  std::vector<uint32_t> begins;
+  const Bytes group = as_bytes(std::string_view(file).substr(first, index->borders[1] - first));
+  EXPECT_EQ(format()->cutter({})->find_rows({0, 0, first}, group, 16, begins).code(), Code::kUnsupported);
+}
+
 TEST(ArrayRecord, AGroupIsAStrideAndAnIndexDoesNotDependOnHowBytesCame) {
   const std::map<std::string, uint64_t> kStrides = {
       {"arrayrecord/data/g1-zstd.array_record", 1},          {"arrayrecord/data/g16-brotli.array_record", 16},

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <memory>
 
 #include "format/decoder.h"
 #include "format/zstd_frame.h"
@@ -115,7 +116,14 @@ Result<ZstdFrame> first_zstd_frame(Bytes bytes) {
 
 Status decode_zstd_frame(const ZstdFrame& frame, MutableBytes out) {
   HR_ASSERT(out.size() == frame.plain_bytes);
-  const size_t made = ::ZSTD_decompress(out.data(), out.size(), frame.stored.data(), frame.stored.size());
+  // A thread keeps its context of 160 KB: making one takes 13 us, ten times what a record of 1 KB does.
+  struct Free {
+    void operator()(ZSTD_DCtx* context) const { ::ZSTD_freeDCtx(context); }
+  };
+  thread_local const std::unique_ptr<ZSTD_DCtx, Free> context(::ZSTD_createDCtx());
+  HR_ASSERT(context != nullptr);
+  const size_t made =
+      ::ZSTD_decompressDCtx(context.get(), out.data(), out.size(), frame.stored.data(), frame.stored.size());
   if (::ZSTD_isError(made)) return corrupt(std::string("read zstd frame: ") + ::ZSTD_getErrorName(made));
   if (made == out.size()) return {};
   return corrupt("read zstd frame: " + number(made) + " bytes, its header says " + number(out.size()));
