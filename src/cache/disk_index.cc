@@ -78,7 +78,7 @@ void DiskIndex::plan(const Hash128& object, uint64_t folder, bool begin) {
   }
 }
 
-void DiskIndex::set_uses(uint64_t source, std::shared_ptr<const FutureUses> uses) {
+void DiskIndex::set_uses(uint64_t source, std::shared_ptr<const KnownUses> uses) {
   std::lock_guard lock(mutex_);
   if (uses) {
     uses_[source] = std::move(uses);
@@ -88,7 +88,7 @@ void DiskIndex::set_uses(uint64_t source, std::shared_ptr<const FutureUses> uses
 }
 
 uint32_t DiskIndex::next_use(const Hash128& object, uint32_t block, uint32_t now) const {
-  uint32_t next = FutureUses::kNever;
+  uint32_t next = KnownUses::kNever;
   for (const auto& [source, uses] : uses_) next = std::min(next, uses->next_after(object, block, now));
   return next;
 }
@@ -97,8 +97,10 @@ std::optional<BlockPlace> DiskIndex::victim(const Newcomer& newcomer,
                                             const std::function<bool(uint64_t folder)>& claimed) {
   std::lock_guard lock(mutex_);
   if (entries_.empty()) return std::nullopt;
-  const bool replaces_planned = newcomer.planned && uses_.contains(newcomer.source);
-  const uint32_t wanted = replaces_planned ? next_use(newcomer.place.object, newcomer.place.block, newcomer.now) : 0;
+  const uint32_t wanted = uses_.contains(newcomer.source)
+                              ? next_use(newcomer.place.object, newcomer.place.block, newcomer.now)
+                              : KnownUses::kNever;
+  const bool replaces_planned = wanted != KnownUses::kNever;
   std::unordered_map<uint64_t, bool> claims;
   const Entry* best = nullptr;
   bool best_is_free = false;  // nobody plans it: goes before what somebody does
@@ -107,7 +109,7 @@ std::optional<BlockPlace> DiskIndex::victim(const Newcomer& newcomer,
   for (size_t i = 0; i < std::min<size_t>(kSample, all); ++i) {
     const Entry& entry = entries_[all <= kSample ? i : random_.next() % all];
     const Object& object = objects_[entry.object];
-    if (object.planned == 0) {
+    if (object.planned == 0 && next_use(object.hash, entry.block, newcomer.now) == KnownUses::kNever) {
       const auto [it, fresh] = claims.try_emplace(object.folder, false);
       if (fresh) it->second = claimed(object.folder);
       if (it->second || (best_is_free && best->used <= entry.used)) continue;

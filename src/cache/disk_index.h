@@ -8,7 +8,8 @@
 //     claims, oldest first; of its own kind only the one that is needed latest, and only if that is later than the
 //     newcomer will be (Belady). Without known uses nothing planned is replaced: with one access an epoch in random
 //     order that is as good as Belady, and LRU the worst there is.
-//   - unknown traffic (a mount) takes the place of what was used longest ago among blocks that nobody claims.
+//   - unknown traffic (a mount) takes the place of what was used longest ago among blocks that nobody claims. One of
+//     which a use is known (a mount's plan) is as planned traffic while it is.
 // The victim is the best of a sample of kSample: within the worst 1/kSample of all with a chance of 1 - 1/e, at no cost
 // of keeping an order.
 //
@@ -43,8 +44,8 @@ class DiskIndex {
 
   // A loader of this process is at this object; as often as it is called with true.
   void plan(const Hash128& object, uint64_t folder, bool begin);
-  // When planned blocks will be needed, of one data set; null: not known any more.
-  void set_uses(uint64_t source, std::shared_ptr<const FutureUses> uses);
+  // When blocks will be needed, of one data set or mount; null: not known any more.
+  void set_uses(uint64_t source, std::shared_ptr<const KnownUses> uses);
 
   struct Newcomer {
     BlockPlace place;
@@ -78,7 +79,7 @@ class DiskIndex {
   std::vector<Object> objects_;
   std::vector<Entry> entries_;
   uint64_t bytes_ = 0;
-  std::unordered_map<uint64_t, std::shared_ptr<const FutureUses>> uses_;
+  std::unordered_map<uint64_t, std::shared_ptr<const KnownUses>> uses_;
   SeededRandom random_;
 };
 

@@ -64,7 +64,7 @@ void DiskStore::claim(const std::vector<ObjectMeta>& objects) {
   }
 }
 
-void DiskStore::set_uses(std::shared_ptr<const FutureUses> uses) {
+void DiskStore::set_uses(std::shared_ptr<const KnownUses> uses) {
   cache_->index().set_uses(reads_->source(), std::move(uses));
 }
 

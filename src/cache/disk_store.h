@@ -46,8 +46,9 @@ class DiskStore final : public ObjectStore {
   // A planned store's objects: their blocks keep their place against other data sets, in other processes too, until the
   // store is closed.
   void claim(const std::vector<ObjectMeta>& objects);
-  // When blocks of claimed objects will be needed, by the clock of ReadRequest::due; null: not known.
-  void set_uses(std::shared_ptr<const FutureUses> uses);
+  // When blocks will be needed, by the clock of ReadRequest::due: those of claimed objects, or, of a store that is not
+  // planned, those of which anything is known. Null: not known.
+  void set_uses(std::shared_ptr<const KnownUses> uses);
 
   void read(ReadRequest request, UniqueFunction<void(ReadOutcome)> done, std::stop_token stop) override;
   void head(std::string key, Completion<ObjectMeta> done, std::stop_token stop) override;

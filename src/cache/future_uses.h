@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// FutureUses: when the blocks of a data set will be read, as far as the order is known: what makes eviction Belady's
-// (the block that is needed latest goes first). Times are batches, counted from the start of the pass. Pure, immutable.
+// When blocks will be read, as far as is known: what makes eviction Belady's (the block that is needed latest goes
+// first). KnownUses is what the cache asks; FutureUses is its answer for a data set: times are batches, from the
+// start of the pass. Pure, immutable. (A mount's plan has its own, which moves on: mount/plan_future.h.)
 #pragma once
 
 #include <cstdint>
@@ -22,9 +23,17 @@ struct HashOfHash128 {
   }
 };
 
-class FutureUses {
+class KnownUses {
  public:
   static constexpr uint32_t kNever = std::numeric_limits<uint32_t>::max();  // not as far as is known
+
+  virtual ~KnownUses() = default;
+  // The first use after `time`. kNever also for what it does not know. Any thread; may not call the cache.
+  virtual uint32_t next_after(const Hash128& object, uint32_t block, uint32_t time) const = 0;
+};
+
+class FutureUses final : public KnownUses {
+ public:
 
   // Collects uses in any order; finish() sorts them.
   class Builder {
@@ -45,8 +54,7 @@ class FutureUses {
     uint64_t count_ = 0;
   };
 
-  // The first use after `time`. kNever also for what it does not know.
-  uint32_t next_after(const Hash128& object, uint32_t block, uint32_t time) const;
+  uint32_t next_after(const Hash128& object, uint32_t block, uint32_t time) const override;
 
  private:
   struct Object {

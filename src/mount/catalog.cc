@@ -226,6 +226,23 @@ Result<Attributes> Catalog::resolve(std::string_view path) {
   return out;
 }
 
+std::optional<ObjectMeta> Catalog::known(std::string_view path) {
+  Lock lock(mutex_);
+  Node* node = &tree_.root();
+  while (!path.empty() && node != nullptr && node->folder) {
+    const size_t slash = path.find('/');
+    const std::string_view name = path.substr(0, slash);
+    path = slash == std::string_view::npos ? std::string_view() : path.substr(slash + 1);
+    if (!name.empty() && name != ".") node = tree_.child(*node, name);
+  }
+  if (!path.empty() || node == nullptr || node->folder || node->stale || node->local) return std::nullopt;
+  ObjectMeta out;
+  out.key = key_of(*node);
+  out.etag = node->etag();
+  out.size = node->size;
+  return out;
+}
+
 Status Catalog::with_node(Ino ino, const std::function<Status(Tree&, Node&)>& work) {
   Lock lock(mutex_);
   Node* node = tree_.find(ino);

@@ -16,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -75,6 +76,9 @@ class Catalog {
   void forget(Ino ino, uint64_t refs);
   // The node at the path from the top; for the plan. Takes no reference.
   Result<Attributes> resolve(std::string_view path);
+
+  // The object of the file at the path as far as is known without asking the store, however long ago it was seen.
+  std::optional<ObjectMeta> known(std::string_view path);
 
   // Runs `work` with the node under the lock; kPrecondition (ESTALE) when the number is not in use.
   Status with_node(Ino ino, const std::function<Status(Tree&, Node&)>& work);

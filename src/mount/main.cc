@@ -33,6 +33,8 @@ constexpr size_t kBackgroundThreads = 2;
 constexpr uint64_t kMetadataShare = 2;
 // ... and for what a plan fetches ahead.
 constexpr uint64_t kPlanShare = 2;
+// ... and for what it knows beyond that, over a disk cache: of 4 GiB, two and a half million files.
+constexpr uint64_t kFutureShare = 8;
 // Of the memory, for the program's heap and the stacks of its threads; its code and libraries (10 MiB) are shared.
 constexpr uint64_t kProgramBytes = 8 << 20;
 // Below this a few requests of 4 MiB and their retries do not fit side by side.
@@ -103,7 +105,9 @@ class Program {
     mount_ = std::make_unique<Mount>(store_.store, store_.metrics, runtime_->buffers(), runtime_->budget(),
                                      *background_, std::move(mount_options));
     HR_TRY(line_.names_file.empty() ? mount_->check() : take_names(line_.names_file, url.key, mount_->catalog()));
-    plan_ = std::make_unique<Plan>(*mount_, PlanOptions{.bytes_ahead_max = options.memory_bytes / kPlanShare});
+    plan_ = std::make_unique<Plan>(*mount_, PlanOptions{.bytes_ahead_max = options.memory_bytes / kPlanShare,
+                                                        .disk = store_.disk,
+                                                        .future_bytes_max = options.memory_bytes / kFutureShare});
     const bool others = std::ranges::find(line_.fuse.kernel_options, "allow_other") != line_.fuse.kernel_options.end();
     HR_TRY_ASSIGN(plan_socket_, PlanSocket::listen(*plan_, line_.mount.plan_socket, others));
     HR_TRY_ASSIGN(fuse_, FuseMount::mount(*mount_, line_.fuse));

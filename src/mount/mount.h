@@ -82,6 +82,10 @@ class Mount {
   Status pin(std::string_view path, Ino* ino, std::shared_ptr<CachedFile>* file);
   void unpin(Ino ino);
 
+  // Also for the plan: memory of the budget for what is kept of it. False: there is none now.
+  bool hold(uint64_t bytes) { return make_room(bytes) && budget_->reserve(bytes); }
+  void let_go(uint64_t bytes) { budget_->release(bytes); }
+
   std::string stats_text() const;
   MountStats& stats() { return stats_; }
   Catalog& catalog() { return catalog_; }

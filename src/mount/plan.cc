@@ -11,12 +11,19 @@ namespace {
 // A place names the plan and the file in it.
 constexpr unsigned kNumberBits = 40;
 constexpr uint64_t kSlackFilesMin = 64;
+// Of the files that the mount has not heard of when they are named, one of so many has its folder listed; then the next
+// ones are known. The others are looked for when their turn comes.
+constexpr uint64_t kUnknownPerLook = 256;
+// For the future, memory is taken from the budget in steps of this many bytes.
+constexpr uint64_t kHoldBytes = 1 << 20;
 // Memory may come free without a word to the plan: it looks again after this.
 constexpr auto kMemoryPoll = std::chrono::milliseconds(10);
 
 }  // namespace
 
-Plan::Plan(Mount& mount, PlanOptions options) : mount_(mount), options_(options) {
+Plan::Plan(Mount& mount, PlanOptions options)
+    : mount_(mount), options_(std::move(options)), future_(options_.disk ? std::make_shared<PlanFuture>() : nullptr) {
+  if (future_) options_.disk->set_uses(future_);
   mount_.cache().on_plan_progress([this](uint64_t place) { on_read(place); });
   thread_ = std::thread([this] { run(); });
 }
@@ -29,7 +36,11 @@ void Plan::close() {
     closing_ = true;
   }
   changed_.notify_all();
-  if (thread_.joinable()) thread_.join();
+  if (!thread_.joinable()) return;
+  thread_.join();
+  if (future_) options_.disk->set_uses(nullptr);
+  std::lock_guard lock(mutex_);
+  mount_.let_go(std::exchange(held_bytes_, 0));
 }
 
 Plan::Id Plan::begin() {
@@ -40,20 +51,82 @@ Plan::Id Plan::begin() {
 }
 
 bool Plan::add(Id id, std::string path) {
+  std::optional<Hash128> object = object_of(id, path);
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return closing_ || sources_.at(id).paths.size() < options_.paths_max; });
-  if (closing_) return false;
-  sources_.at(id).paths.push_back(std::move(path));
+  if (!wait_for_room(id, lock)) return false;
+  Source& source = sources_.at(id);
+  // The plan that has waited for its client goes on from now.
+  const uint64_t turn = source.paths.empty() ? turn_ + 1 : source.paths.back().turn + 1;
+  Coming coming{std::move(path), static_cast<uint32_t>(std::min<uint64_t>(turn, KnownUses::kNever - 1)), object};
+  path_bytes_ += bytes_of(coming);
+  if (object) future_->add(*object, coming.turn);
+  source.paths.push_back(std::move(coming));
   mount_.stats().plan_files.add();
   changed_.notify_all();
   return true;
+}
+
+uint64_t Plan::bytes_of(const Coming& coming) { return sizeof coming + coming.path.capacity(); }
+
+Hash128 Plan::hash_of(const std::string& key, const std::string& etag, uint64_t size) const {
+  return DiskObject{options_.disk->place(), key, etag, "", size}.hash();
+}
+
+std::optional<Hash128> Plan::object_of(Id id, const std::string& path) {
+  if (!future_) return std::nullopt;
+  std::optional<ObjectMeta> object = mount_.catalog().known(path);
+  if (!object) {
+    std::unique_lock lock(mutex_);
+    if (closing_ || sources_.at(id).unknown++ % kUnknownPerLook != 0) return std::nullopt;
+    lock.unlock();
+    if (!mount_.catalog().resolve(path).ok()) return std::nullopt;  // said when its turn comes
+    object = mount_.catalog().known(path);
+  }
+  if (!object || object->etag.empty()) return std::nullopt;
+  return hash_of(object->key, object->etag, object->size);
+}
+
+// Beyond paths_max only for the future's sake: as far as its memory goes. False: the plan is being closed.
+bool Plan::wait_for_room(Id id, std::unique_lock<std::mutex>& lock) {
+  while (!closing_ && sources_.at(id).paths.size() >= options_.paths_max) {
+    const uint64_t bytes = future_ ? path_bytes_ + future_->bytes() : 0;
+    if (future_ && bytes < std::min(held_bytes_, options_.future_bytes_max)) break;
+    bool held = false;
+    if (future_ && bytes < options_.future_bytes_max) {
+      lock.unlock();
+      held = mount_.hold(kHoldBytes);
+      lock.lock();
+    }
+    if (held) {
+      held_bytes_ += kHoldBytes;
+    } else if (!closing_ && sources_.at(id).paths.size() >= options_.paths_max) {
+      changed_.wait(lock);
+    }
+  }
+  return !closing_;
+}
+
+// What the future does not take any more goes back to the budget.
+void Plan::let_go_of_memory() {
+  if (held_bytes_ == 0) return;
+  const uint64_t bytes = path_bytes_ + future_->bytes();
+  while (held_bytes_ >= 2 * kHoldBytes && held_bytes_ - 2 * kHoldBytes > bytes) {
+    held_bytes_ -= kHoldBytes;
+    mount_.let_go(kHoldBytes);
+  }
 }
 
 void Plan::end(Id id, bool whole) {
   std::lock_guard lock(mutex_);
   Source& source = sources_.at(id);
   source.ended = true;
-  if (!whole) source.paths.clear();
+  if (!whole) {
+    for (const Coming& coming : source.paths) {
+      path_bytes_ -= bytes_of(coming);
+      if (coming.object) future_->remove(*coming.object, coming.turn);
+    }
+    source.paths.clear();
+  }
   changed_.notify_all();
 }
 
@@ -68,12 +141,13 @@ void Plan::run() {
   std::unique_lock lock(mutex_);
   while (!closing_) {
     if (give_up_passed(lock)) continue;  // what happened meanwhile told nobody
+    let_go_of_memory();
     Id id = 0;
-    std::string path;
+    Coming coming;
     if (mount_.cache().planned_bytes() >= options_.bytes_ahead_max) {
       changed_.wait_for(lock, kMemoryPoll);
-    } else if (next_path(lock, &id, &path)) {
-      fetch(id, path, lock);
+    } else if (next_path(lock, &id, &coming)) {
+      fetch(id, coming, lock);
     } else {
       changed_.wait(lock);
     }
@@ -87,7 +161,7 @@ void Plan::run() {
 }
 
 // Plans take turns, file by file.
-bool Plan::next_path(std::unique_lock<std::mutex>&, Id* id, std::string* path) {
+bool Plan::next_path(std::unique_lock<std::mutex>&, Id* id, Coming* coming) {
   std::erase_if(sources_, [](const auto& one) {
     return one.second.ended && one.second.paths.empty() && one.second.ahead.empty();
   });
@@ -96,20 +170,28 @@ bool Plan::next_path(std::unique_lock<std::mutex>&, Id* id, std::string* path) {
     if (turn == sources_.end()) turn = sources_.begin();
     if (turn->second.paths.empty()) continue;
     *id = last_turn_ = turn->first;
-    *path = std::move(turn->second.paths.front());
+    *coming = std::move(turn->second.paths.front());
     turn->second.paths.pop_front();
+    turn_ = std::max<uint64_t>(turn_, coming->turn);
+    path_bytes_ -= bytes_of(*coming);
     changed_.notify_all();
     return true;
   }
   return false;
 }
 
-void Plan::fetch(Id id, const std::string& path, std::unique_lock<std::mutex>& lock) {
+void Plan::fetch(Id id, const Coming& coming, std::unique_lock<std::mutex>& lock) {
   const uint64_t number = ++sources_.at(id).next;
   const uint64_t place = id << kNumberBits | number;
   lock.unlock();
   Ahead ahead;
-  const Status status = mount_.pin(path, &ahead.ino, &ahead.file);
+  const Status status = mount_.pin(coming.path, &ahead.ino, &ahead.file);
+  if (coming.object) {
+    if (ahead.file) {
+      future_->replaced(*coming.object, hash_of(ahead.file->key(), ahead.file->etag(), ahead.file->size()));
+    }
+    future_->remove(*coming.object, coming.turn);  // before it is fetched: whether it stays is a question of the next
+  }
   lock.lock();
   if (!status.ok()) return log_line(LogLevel::kInfo, "plan: " + status.message());
   if (!ahead.file) return;

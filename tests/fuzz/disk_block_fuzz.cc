@@ -90,7 +90,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if ((mode & 1) != 0 || !written.fits_header()) {
     std::copy_n(rest.begin(), std::min(rest.size(), header.size()), header.begin());
   } else {
-    encode_block_header(written, (data[3] >> 4) % written.blocks(), rest.first(std::min<size_t>(rest.size(), 9)), header);
+    const Bytes payload = rest.first(std::min<size_t>(rest.size(), 9));
+    encode_block_header(written, (data[3] >> 4) % written.blocks(), payload, header);
   }
   for (size_t i = 0; i < edits; ++i) {
     const uint8_t* edit = data + 4 + 3 * i;
