@@ -21,6 +21,8 @@ class MountLoad:
     def __init__(self, folder: Path, endpoint: str, truth: str, words: list[str], seed: int):
         self.folder, self._truth, self._chance = folder, truth, random.Random(seed)
         self._words = ["--no-sign-request", "--endpoint-url", endpoint, *words]
+        if log := os.environ.get("HEADRACE_SOAK_LOG"):
+            self._words += ["--log-file", log]
         self.problems: list[str] = []
         self.reads = self.bytes = self.kills = 0
         self.looks: list[dict[str, int]] = []  # at the daemon that lives
@@ -76,14 +78,18 @@ class MountLoad:
     def look(self, kill: bool) -> None:
         """Notes what the daemon takes; or kills it and mounts again."""
         with self._turn:
-            if kill:
-                os.kill(self._pid, signal.SIGKILL)
+            at = Path("/proc", str(self._pid))
+            ended = not at.joinpath("statm").exists()
+            if ended:
+                self.problems.append(f"the daemon ended by itself, after {self.kills} kills")
+            if kill or ended:
+                if not ended:
+                    os.kill(self._pid, signal.SIGKILL)
+                    self.kills += 1
                 unmount(self.folder)
                 self._mount = Mount("s3://data", self.folder, words=self._words)
                 self._pid, self.looks = self._find(), []
-                self.kills += 1
                 return
-            at = Path("/proc", str(self._pid))
             pages = int(at.joinpath("statm").read_text().split()[1])
             self.looks.append(
                 {
