@@ -23,8 +23,7 @@ def cached(server, url, dataset, tmp_path):
     """Opens the data set, whose index exists, over a cache of its own; nothing is counted before."""
 
     def opened(**options):
-        # Requests are counted: none is sent twice because a busy machine is late.
-        data = hr.open(url, cache_dir=tmp_path / "disk", hedge=False, **server.options, **options)
+        data = hr.open(url, cache_dir=tmp_path / "disk", **server.options, **options)
         server.stats(reset=True)
         return data
 
@@ -52,16 +51,6 @@ def block_files(folder):
     return [path for path in Path(folder, "disk").rglob("blocks/*/*") if path.is_file()]
 
 
-def fill(cached, shards, folder):
-    """Epochs until every block is on the disk: where it is slower than the store, one may not do."""
-    for _ in range(5):
-        with cached() as data:
-            one_epoch(data, shards)
-        if len(block_files(folder)) == blocks(shards):
-            return sorted(block_files(folder))
-    raise AssertionError(f"{len(block_files(folder))} of {blocks(shards)} blocks after 5 epochs")
-
-
 def test_the_second_epoch_sends_no_request(server, cached, shards):
     with cached() as data:
         loader = one_epoch(data, shards)
@@ -73,7 +62,10 @@ def test_the_second_epoch_sends_no_request(server, cached, shards):
 
 
 def test_the_next_process_finds_what_is_there(server, cached, shards, tmp_path):
-    files = fill(cached, shards, tmp_path)
+    with cached() as data:
+        one_epoch(data, shards)
+    files = block_files(tmp_path)
+    assert len(files) == blocks(shards)
     assert sum(f.stat().st_size for f in files) == sum(shards) + HEADER_BYTES * blocks(shards)
     with cached() as data:
         stats = one_epoch(data, shards).stats()
@@ -108,7 +100,9 @@ def test_only_this_user_may_enter(cached, shards, tmp_path):
 
 
 def test_damage_on_disk_costs_a_request_and_no_sample(server, cached, shards, tmp_path):
-    files = fill(cached, shards, tmp_path)
+    with cached() as data:
+        one_epoch(data, shards)
+    files = sorted(block_files(tmp_path))
     whole = files[0].read_bytes()
     files[0].write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
     files[1].write_bytes(files[1].read_bytes()[:-1])
@@ -116,7 +110,8 @@ def test_damage_on_disk_costs_a_request_and_no_sample(server, cached, shards, tm
         stats = one_epoch(data, shards).stats()
         assert stats["cache_corrupt"] == 2
         assert "2 corrupt" in str(stats)
-    # Two blocks; on a busy machine a reader that found one gone may fetch it a second time.
+    # Two would do. A third was seen, of a whole block, on a busy machine
+    # (1 run of 7): a defect whose cause is not known yet.
     assert gets(server) <= 4
     assert 0 < server.stats()["body_bytes"] < 4 * BLOCK_BYTES + 4_000
     with cached() as data:
