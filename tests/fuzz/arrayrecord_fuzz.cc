@@ -70,6 +70,10 @@ void fuzz_chunk(uint64_t at, Bytes bytes) {
     if (chunk->records < 4'096) static_cast<void>(read_riegeli_records(*chunk, bytes, view, records).ok());
   }
   static_cast<void>(format().cutter({})->cut_at({0, 0, at}, bytes, 3, view).ok());
+  std::vector<uint32_t> begins;
+  if (format().cutter({})->find_rows({0, 0, at}, bytes, 3, begins).ok()) {
+    require(std::ranges::is_sorted(begins) && (begins.empty() || begins.back() <= bytes.size()));
+  }
   static_cast<void>(format().learned_at({{at, std::string(as_text(bytes))}}).ok());
 }
 
