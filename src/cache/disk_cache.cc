@@ -40,38 +40,57 @@ void DiskCache::on_failure(DiskHealth::Way way, const Status& status) {
 }
 
 Bytes DiskCache::read(const DiskObject& object, const BlockPlace& place, ByteRange range, MutableBytes into) {
-  const DiskFiles::Read read = files_->read(object, place, range, into);
-  if (read.status.ok()) {
-    health_.good(DiskHealth::Way::kRead);
-    index_.add(place, read.file_bytes, clock_.unix_seconds());
-    metrics_.hits.add();
-    metrics_.hit_bytes.add(range.size());
-    return Bytes(into).subspan(read.at, range.size());
-  }
-  metrics_.misses.add();
-  if (read.status.code() == Code::kNotFound) {
-    health_.good(DiskHealth::Way::kRead);
-    index_.remove(place);
-  } else if (read.status.code() == Code::kCorrupt) {
-    health_.good(DiskHealth::Way::kRead);
-    metrics_.corrupt.add();
-    log_line(LogLevel::kWarning, "disk cache: " + read.status.message() + "; it is removed and fetched again");
-    drop(place);
-  } else {
-    on_failure(DiskHealth::Way::kRead, read.status);
-  }
-  return {};
+  Bytes bytes;
+  // The damaged file was replaced meanwhile: by a good one, or else the store is as near.
+  if (look(object, place, range, into, bytes) == Found::kAnother) look(object, place, range, into, bytes);
+  if (bytes.empty()) metrics_.misses.add();
+  return bytes;
 }
 
-void DiskCache::drop(const BlockPlace& place) {
-  Result<DiskFiles::Removed> gone = files_->remove(place);
-  if (!gone.ok()) return on_failure(DiskHealth::Way::kWrite, gone.status());
-  if (*gone != DiskFiles::Removed::kNotNow) index_.remove(place);
+DiskCache::Found DiskCache::look(const DiskObject& object, const BlockPlace& place, ByteRange range, MutableBytes into,
+                                 Bytes& bytes) {
+  const DiskIndex::Version seen = index_.version(place);
+  const DiskFiles::Read read = files_->read(object, place, range, into);
+  switch (read.status.code()) {
+    case Code::kOk:
+      health_.good(DiskHealth::Way::kRead);
+      index_.add(place, read.file_bytes, clock_.unix_seconds());
+      metrics_.hits.add();
+      metrics_.hit_bytes.add(range.size());
+      bytes = Bytes(into).subspan(read.at, range.size());
+      return Found::kBlock;
+    case Code::kNotFound:
+      health_.good(DiskHealth::Way::kRead);
+      index_.remove(place, seen);
+      return Found::kNothing;
+    case Code::kCorrupt:
+      health_.good(DiskHealth::Way::kRead);
+      return drop_damaged(place, seen, read);
+    default:
+      on_failure(DiskHealth::Way::kRead, read.status);
+      return Found::kNothing;
+  }
+}
+
+// Of many who read it, one removes it, and says so.
+DiskCache::Found DiskCache::drop_damaged(const BlockPlace& place, DiskIndex::Version seen,
+                                         const DiskFiles::Read& read) {
+  const Result<DiskFiles::Removed> gone = files_->remove(place, read.file);
+  if (gone.ok() && *gone == DiskFiles::Removed::kIsAnother) return Found::kAnother;
+  if (gone.ok()) index_.remove(place, seen);
+  if (gone.ok() && *gone == DiskFiles::Removed::kWasGone) return Found::kNothing;
+  metrics_.corrupt.add();
+  log_line(LogLevel::kWarning, "disk cache: " + read.status.message() + "; it is fetched again");
+  if (!gone.ok()) on_failure(DiskHealth::Way::kWrite, gone.status());
+  return Found::kNothing;
 }
 
 void DiskCache::distrust(const BlockPlace& place) {
   metrics_.corrupt.add();
-  drop(place);
+  const DiskIndex::Version seen = index_.version(place);
+  const Result<DiskFiles::Removed> gone = files_->remove(place);
+  if (!gone.ok()) return on_failure(DiskHealth::Way::kWrite, gone.status());
+  index_.remove(place, seen);
 }
 
 bool DiskCache::reserve(const DiskObject& object, const DiskIndex::Newcomer& newcomer) {
@@ -96,10 +115,13 @@ bool DiskCache::make_room(const DiskIndex::Newcomer& newcomer) {
   const auto claimed = [this](uint64_t folder) { return files_->use().claimed_by_others(folder); };
   const std::optional<BlockPlace> victim = index_.victim(newcomer, claimed);
   if (!victim) return false;
-  Result<DiskFiles::Removed> gone = files_->remove(*victim);
-  if (!gone.ok()) on_failure(DiskHealth::Way::kWrite, gone.status());
-  if (!gone.ok() || *gone == DiskFiles::Removed::kNotNow) return false;
-  index_.remove(*victim);
+  const DiskIndex::Version seen = index_.version(*victim);
+  const Result<DiskFiles::Removed> gone = files_->remove(*victim);
+  if (!gone.ok()) {
+    on_failure(DiskHealth::Way::kWrite, gone.status());
+    return false;
+  }
+  index_.remove(*victim, seen);
   if (*gone == DiskFiles::Removed::kYes) metrics_.evictions.add();
   return true;
 }
@@ -113,7 +135,7 @@ void DiskCache::write(const DiskObject& object, const BlockPlace& place, Bytes p
   const Status status = files_->write(object, place, payload);
   if (!status.ok() && status.code() != Code::kPrecondition) return on_failure(DiskHealth::Way::kWrite, status);
   health_.good(DiskHealth::Way::kWrite);
-  index_.add(place, block_file_bytes(payload.size()), clock_.unix_seconds());
+  index_.add_new(place, block_file_bytes(payload.size()), clock_.unix_seconds());
   if (!status.ok()) return;
   metrics_.writes.add();
   metrics_.write_bytes.add(payload.size());

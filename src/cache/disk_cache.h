@@ -31,7 +31,7 @@ struct DiskMetrics {
   Counter writes, write_bytes;      // blocks put there
   Counter refused;                  // blocks that found no room, or were worth nobody's place
   Counter evictions;
-  Counter corrupt;                  // files that were not what they should be: removed, read from the store
+  Counter corrupt;                  // blocks that were not what they should be: removed, read from the store
   Counter errors;                   // other failures of the disk
   Counter slow;                     // reads that did not wait for it any longer
   Counter bypassed;                 // reads that did not ask it, while it was known to be ill
@@ -68,7 +68,9 @@ class DiskCache {
  private:
   DiskCache(DiskCacheOptions options, std::unique_ptr<DiskFiles> files, const Clock& clock);
   bool make_room(const DiskIndex::Newcomer& newcomer);
-  void drop(const BlockPlace& place);
+  enum class Found { kBlock, kNothing, kAnother };
+  Found look(const DiskObject& object, const BlockPlace& place, ByteRange range, MutableBytes into, Bytes& bytes);
+  Found drop_damaged(const BlockPlace& place, DiskIndex::Version seen, const DiskFiles::Read& read);
   void on_failure(DiskHealth::Way way, const Status& status);
 
   const DiskCacheOptions options_;

@@ -114,7 +114,8 @@ void DiskReads::fetch(const ReadPtr& read) {
 bool DiskReads::join(const ReadPtr& read, size_t missing) {
   const uint32_t block = read->missing[missing].block;
   const auto it = loads_.find({read->hash.bytes, block});
-  const bool written = it == loads_.end() && read->missing[missing].reserved && cache_->index().has(read->place(block));
+  // Somebody's load that ended since this read looked.
+  const bool written = it == loads_.end() && cache_->index().has(read->place(block));
   if (it == loads_.end() && !written) return false;
   give_back_room(read, missing);
   if (written) {

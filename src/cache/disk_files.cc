@@ -24,6 +24,8 @@ constexpr const char* kFolder = "/headrace-cache-v1";
 // A block that is read says so by its file's time, so that other processes and later ones know: not oftener.
 constexpr int64_t kStampEverySeconds = 600;
 
+DiskFiles::FileId id_of(const struct stat& info) { return {info.st_ino, info.st_ctim.tv_sec, info.st_ctim.tv_nsec}; }
+
 struct Fd {
   int fd;
   ~Fd() {
@@ -121,6 +123,7 @@ DiskFiles::Read DiskFiles::read(const DiskObject& object, const BlockPlace& plac
     out.status = disk_error("open " + path, errno);
     return out;
   }
+  out.file = id_of(info);
   out.file_bytes = static_cast<uint64_t>(info.st_size);
   const uint64_t begin = (range.begin - block.begin) / kDiskCellBytes * kDiskCellBytes;
   const uint64_t end = (range.end - block.begin + kDiskCellBytes - 1) / kDiskCellBytes * kDiskCellBytes;
@@ -202,7 +205,7 @@ Status DiskFiles::write(const DiskObject& object, const BlockPlace& place, Bytes
   if (status.ok()) {
     status = HR_FAILPOINT("disk.renamed");
     not_coming(block_file_bytes(payload.size()));
-    use_->drop();
+    use_->settle();
     return status;
   }
   ::unlink(temp.c_str());
@@ -212,28 +215,34 @@ Status DiskFiles::write(const DiskObject& object, const BlockPlace& place, Bytes
 
 Status DiskFiles::unreserve(uint64_t file_bytes) {
   not_coming(file_bytes);
-  Status status = use_->release(file_bytes);
-  use_->drop();
-  return status;
+  return use_->unreserve(file_bytes);
 }
 
-Result<DiskFiles::Removed> DiskFiles::remove(const BlockPlace& place) {
-  if (!use_->hold()) return Removed::kNotNow;
+Result<DiskFiles::Removed> DiskFiles::remove(const BlockPlace& place, std::optional<FileId> which) {
   const std::string path = path_of(place);
-  struct stat info;
-  Status status;
-  bool gone = false;
-  if (::lstat(path.c_str(), &info) != 0) {
-    if (errno != ENOENT) status = disk_error("look at " + path, errno);
-  } else if (status = HR_FAILPOINT("disk.remove"); status.ok()) {
-    gone = ::unlink(path.c_str()) == 0;
-    if (!gone && errno != ENOENT) status = disk_error("remove " + path, errno);
-  }
-  if (gone) status = HR_FAILPOINT("disk.removed");
-  if (gone && status.ok()) status = use_->release(static_cast<uint64_t>(info.st_size));
-  use_->drop();
-  if (!status.ok()) return status;
-  return gone ? Removed::kYes : Removed::kWasGone;
+  Removed removed = Removed::kWasGone;
+  using Size = std::optional<uint64_t>;
+  const auto unlink = [&]() -> Result<Size> {
+    struct stat info;
+    if (::lstat(path.c_str(), &info) != 0) {
+      if (errno == ENOENT) return Size();
+      return disk_error("look at " + path, errno);
+    }
+    if (which && *which != id_of(info)) {
+      removed = Removed::kIsAnother;
+      return Size();
+    }
+    HR_TRY(HR_FAILPOINT("disk.remove"));
+    if (::unlink(path.c_str()) != 0) {
+      if (errno == ENOENT) return Size();  // the user empties the folder
+      return disk_error("remove " + path, errno);
+    }
+    HR_TRY(HR_FAILPOINT("disk.removed"));
+    removed = Removed::kYes;
+    return Size(info.st_size);
+  };
+  HR_TRY(use_->remove(unlink).status());
+  return removed;
 }
 
 }  // namespace headrace

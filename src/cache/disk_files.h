@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,11 +45,18 @@ class DiskFiles {
   // Makes the folder, for this user only (0700). kPermission where it belongs to somebody else or others may write it.
   static Result<std::unique_ptr<DiskFiles>> open(const std::string& dir, DiskLimits limits);
 
+  // Which file stood under a name: of the one that is put in its place at least one of these differs.
+  struct FileId {
+    uint64_t inode = 0;
+    int64_t changed_s = 0, changed_ns = 0;
+    bool operator==(const FileId&) const = default;
+  };
   // The bytes of `range` (inside the block's) at the front of `into`, or kNotFound; kCorrupt when the file is not that
   // block, whole and true; others as the disk says. `into` has room for a block; `at` is where in it they begin.
   struct Read {
     Status status;
-    uint64_t file_bytes = 0;  // of the file that was found
+    FileId file;              // that was found
+    uint64_t file_bytes = 0;  // its size
     size_t at = 0;
   };
   Read read(const DiskObject& object, const BlockPlace& place, ByteRange range, MutableBytes into);
@@ -58,8 +66,9 @@ class DiskFiles {
   // Room is reserved, and given back unless this is ok. kPrecondition: the block is there already.
   Status write(const DiskObject& object, const BlockPlace& place, Bytes payload);
   Status unreserve(uint64_t file_bytes);
-  enum class Removed { kYes, kWasGone, kNotNow };  // kNotNow: somebody is counting
-  Result<Removed> remove(const BlockPlace& place);
+  enum class Removed { kYes, kWasGone, kIsAnother };
+  // Whatever file it is, or only `which`: another one that has come into its place stays.
+  Result<Removed> remove(const BlockPlace& place, std::optional<FileId> which = {});
 
   struct Entry {
     BlockPlace place;

@@ -20,24 +20,47 @@ const DiskIndex::Entry* DiskIndex::find(const BlockPlace& place) const {
   return &entries_[object.slots[place.block] - 1];
 }
 
-void DiskIndex::add(const BlockPlace& place, uint64_t file_bytes, int64_t used) {
+void DiskIndex::add(const BlockPlace& place, uint64_t file_bytes, int64_t used) { put(place, file_bytes, used, false); }
+
+void DiskIndex::add_new(const BlockPlace& place, uint64_t file_bytes, int64_t used) {
+  put(place, file_bytes, used, true);
+}
+
+void DiskIndex::put(const BlockPlace& place, uint64_t file_bytes, int64_t used, bool is_new) {
   std::lock_guard lock(mutex_);
   uint32_t number = 0;
   Object& object = object_of(place, number);
   if (place.block >= object.slots.size()) object.slots.resize(size_t{place.block} + 1);
-  if (object.slots[place.block] != 0) {
-    Entry& entry = entries_[object.slots[place.block] - 1];
-    entry.used = std::max(entry.used, used);
-    return;
+  uint32_t& slot = object.slots[place.block];
+  if (slot == 0) {
+    entries_.push_back({number, place.block, used, static_cast<uint32_t>(file_bytes), 0});
+    slot = static_cast<uint32_t>(entries_.size());
+    bytes_ += static_cast<uint32_t>(file_bytes);
+    is_new = true;
   }
-  entries_.push_back({number, place.block, used, static_cast<uint32_t>(file_bytes)});
-  object.slots[place.block] = static_cast<uint32_t>(entries_.size());
-  bytes_ += static_cast<uint32_t>(file_bytes);
+  Entry& entry = entries_[slot - 1];
+  entry.used = std::max(entry.used, used);
+  if (is_new) entry.version = ++last_version_ == 0 ? ++last_version_ : last_version_;
 }
 
 void DiskIndex::remove(const BlockPlace& place) {
   std::lock_guard lock(mutex_);
+  erase(find(place));
+}
+
+DiskIndex::Version DiskIndex::version(const BlockPlace& place) const {
+  std::lock_guard lock(mutex_);
   const Entry* entry = find(place);
+  return entry == nullptr ? 0 : entry->version;
+}
+
+void DiskIndex::remove(const BlockPlace& place, Version seen) {
+  std::lock_guard lock(mutex_);
+  const Entry* entry = find(place);
+  if (entry != nullptr && entry->version == seen) erase(entry);
+}
+
+void DiskIndex::erase(const Entry* entry) {
   if (entry == nullptr) return;
   const auto at = static_cast<size_t>(entry - entries_.data());
   bytes_ -= entry->file_bytes;

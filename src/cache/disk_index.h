@@ -36,7 +36,13 @@ class DiskIndex {
 
   // `used`: any clock, larger is later.
   void add(const BlockPlace& place, uint64_t file_bytes, int64_t used);
+  // As add(), of a file that was just made: whoever looked before has not seen it.
+  void add_new(const BlockPlace& place, uint64_t file_bytes, int64_t used);
   void remove(const BlockPlace& place);
+  // For who looks at the disk first and then says that nothing is there: removes nothing that is newer than its look.
+  using Version = uint32_t;
+  Version version(const BlockPlace& place) const;  // 0: is not here
+  void remove(const BlockPlace& place, Version seen);
   void touch(const BlockPlace& place, int64_t used);
   bool has(const BlockPlace& place) const;
   uint64_t blocks() const;
@@ -69,7 +75,10 @@ class DiskIndex {
     uint32_t object, block;
     int64_t used;
     uint32_t file_bytes;
+    Version version;
   };
+  void put(const BlockPlace& place, uint64_t file_bytes, int64_t used, bool is_new);
+  void erase(const Entry* entry);
   Object& object_of(const BlockPlace& place, uint32_t& number);
   const Entry* find(const BlockPlace& place) const;
   uint32_t next_use(const Hash128& object, uint32_t block, uint32_t now) const;
@@ -78,6 +87,7 @@ class DiskIndex {
   std::unordered_map<Hash128, uint32_t, HashOfHash128> numbers_;
   std::vector<Object> objects_;
   std::vector<Entry> entries_;
+  Version last_version_ = 0;
   uint64_t bytes_ = 0;
   std::unordered_map<uint64_t, std::shared_ptr<const KnownUses>> uses_;
   SeededRandom random_;

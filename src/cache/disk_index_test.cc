@@ -52,6 +52,24 @@ TEST(DiskIndex, KeepsCountOfWhatComesAndGoes) {
   EXPECT_TRUE(index.has(place_of(0)) && index.has(place_of(9)));
 }
 
+TEST(DiskIndex, WhoLookedBeforeABlockCameDoesNotTakeItAway) {
+  DiskIndex index(1);
+  const DiskIndex::Version none = index.version(place_of(1));
+  EXPECT_EQ(none, 0u);
+  index.add_new(place_of(1), kFile, 1);
+  index.remove(place_of(1), none);
+  EXPECT_TRUE(index.has(place_of(1)));
+  const DiskIndex::Version first = index.version(place_of(1));
+  index.add(place_of(1), kFile, 2);  // found where it was
+  EXPECT_EQ(index.version(place_of(1)), first);
+  index.add_new(place_of(1), kFile, 3);  // made anew: the entry was of a file that was gone
+  index.remove(place_of(1), first);
+  EXPECT_TRUE(index.has(place_of(1)));
+  EXPECT_EQ(index.bytes(), kFile);
+  index.remove(place_of(1), index.version(place_of(1)));
+  EXPECT_FALSE(index.has(place_of(1)));
+}
+
 TEST(DiskIndex, UnknownTrafficReplacesWhatWasUsedLongestAgo) {
   DiskIndex index(1);
   for (uint32_t block = 0; block < 5; ++block) index.add(place_of(block), kFile, 100 + block);

@@ -19,7 +19,7 @@
 namespace headrace {
 namespace {
 
-// For a moment in which no process changes files: they hold their lock for milliseconds. 0.2 s; then the next opener.
+// For a moment in which no process has a file on its way, to count from. 0.2 s; then the next opener counts.
 constexpr int kRecountTries = 20;
 constexpr auto kRecountPause = std::chrono::milliseconds(10);
 
@@ -72,10 +72,10 @@ std::optional<BlockPlace> parse_block_name(uint64_t folder, std::string_view nam
 
 Status DiskFiles::scan(const std::function<void(const Entry&)>& found, const std::atomic<bool>& stop) {
   clean_temps();
-  bool counting = use_->begin_recount();
-  for (int i = 0; i < kRecountTries && !counting && !stop; ++i) {
+  Result<std::optional<DiskUse::Count>> from = use_->begin_recount();
+  for (int i = 0; i < kRecountTries && from.ok() && !*from && !stop; ++i) {
     std::this_thread::sleep_for(kRecountPause);
-    counting = use_->begin_recount();
+    from = use_->begin_recount();
   }
   DiskTotals totals;
   Status status;
@@ -88,9 +88,10 @@ Status DiskFiles::scan(const std::function<void(const Entry&)>& found, const std
       status = scan_folder(name, found, stop, totals);
     }
   }
-  if (!counting) return status;
-  Status ended = use_->end_recount(status.ok() && !stop ? std::optional(totals) : std::nullopt);
-  return status.ok() ? ended : status;
+  HR_TRY(status);
+  HR_TRY(from.status());
+  if (!*from || stop) return {};
+  return use_->end_recount(**from, totals);
 }
 
 Status DiskFiles::scan_folder(const std::string& name, const std::function<void(const Entry&)>& found,

@@ -267,6 +267,21 @@ TEST(DiskStore, DamagedFilesAreFetchedAgainAndCounted) {
   EXPECT_EQ(w.record->reads(), 0u);
 }
 
+// As a mount does that is read at once: the folder is still being counted, by this process or another.
+TEST(DiskStore, ADamagedBlockIsFetchedOnceForAllItsReadersAlsoDuringACount) {
+  DiskWorld w;
+  w.start();
+  w.read_everything();
+  std::filesystem::resize_file(w.folder.files()[0], 5000);
+  w.record->clear();
+  const auto counting = *w.cache->files().use().begin_recount();
+  ASSERT_TRUE(counting);
+  w.read_everything(kBlock / 8);
+  EXPECT_EQ(w.record->reads(), 1u);
+  EXPECT_EQ(w.cache->metrics().corrupt.value(), 1u);
+  EXPECT_EQ(w.folder.files().size(), 14u);
+}
+
 TEST(DiskStore, AFailingStoreIsReportedInTheReadersOwnWords) {
   DiskWorld w;
   w.start();

@@ -17,11 +17,12 @@ namespace headrace {
 namespace {
 
 constexpr uint64_t kMagic = 0x31455355'53445248;  // "HRDSUSE1", little-endian
-constexpr size_t kFileBytes = 24;                 // magic, bytes, files
+constexpr size_t kNumbers = 6;                    // bytes and files: there, taken ever, given back ever
+constexpr size_t kFileBytes = 8 + 8 * kNumbers;
 
 // Places that are locked; nothing is ever written there. A file offset has 63 bits.
 constexpr uint64_t kCounterLock = 1ull << 60;
-constexpr uint64_t kRecountLock = kCounterLock + 1;
+constexpr uint64_t kOnWayLock = kCounterLock + 1;
 constexpr uint64_t kClaimLocks = 1ull << 61;    // + 60 bits of a folder's hash
 constexpr uint64_t kProcessLocks = 1ull << 62;  // + token
 
@@ -75,62 +76,86 @@ Status DiskUse::lock_counter() {
 void DiskUse::unlock_counter() { set_lock(fd_, F_UNLCK, kCounterLock); }
 
 // What is not ours to read counts as nothing; the recount of whoever opens the folder mends it.
-Result<DiskTotals> DiskUse::load() {
+Result<DiskUse::Count> DiskUse::load() {
   char raw[kFileBytes] = {};
   const ssize_t n = ::pread(fd_, raw, sizeof raw, 0);
   if (n < 0) return disk_error("read the disk cache's count", errno);
-  if (n != static_cast<ssize_t>(sizeof raw) || load_le<uint64_t>(raw) != kMagic) return DiskTotals{};
-  return DiskTotals{load_le<uint64_t>(raw + 8), load_le<uint64_t>(raw + 16)};
+  if (n != static_cast<ssize_t>(sizeof raw) || load_le<uint64_t>(raw) != kMagic) return Count{};
+  const auto totals = [&raw](size_t at) {
+    return DiskTotals{load_le<uint64_t>(raw + at), load_le<uint64_t>(raw + at + 8)};
+  };
+  return Count{totals(8), totals(24), totals(40)};
 }
 
-Status DiskUse::save(DiskTotals totals) {
+Status DiskUse::save(const Count& count) {
   char raw[kFileBytes];
   store_le(raw, kMagic);
-  store_le(raw + 8, totals.bytes);
-  store_le(raw + 16, totals.files);
+  size_t at = 8;
+  for (const DiskTotals& totals : {count.now, count.taken, count.given}) {
+    store_le(raw + at, totals.bytes);
+    store_le(raw + at + 8, totals.files);
+    at += 16;
+  }
   const ssize_t n = ::pwrite(fd_, raw, sizeof raw, 0);
   if (n < 0) return disk_error("write the disk cache's count", errno);
   return n == static_cast<ssize_t>(sizeof raw) ? Status() : disk_error("write the disk cache's count", ENOSPC);
 }
 
+Result<bool> DiskUse::update(const std::function<Result<bool>(Count&)>& change) {
+  std::lock_guard lock(mutex_);
+  HR_TRY(lock_counter());
+  Result<Count> count = load();
+  Result<bool> changed = count.ok() ? change(*count) : Result<bool>(count.status());
+  if (changed.ok() && *changed) {
+    if (Status saved = save(*count); !saved.ok()) changed = std::move(saved);
+  }
+  unlock_counter();
+  return changed;
+}
+
 Result<bool> DiskUse::reserve(uint64_t bytes, DiskTotals most) {
-  if (!hold()) return false;
-  Result<bool> fits = take(bytes, most);
-  if (!fits.ok() || !*fits) drop();
+  bool held = false;
+  Result<bool> fits = update([&](Count& count) -> Result<bool> {
+    const DiskTotals now = count.now;
+    const bool room = (most.bytes == 0 || (now.bytes <= most.bytes && bytes <= most.bytes - now.bytes)) &&
+                      (most.files == 0 || now.files < most.files);
+    if (!room) return false;
+    hold();
+    held = true;
+    count.now = {now.bytes + bytes, now.files + 1};
+    count.taken = {count.taken.bytes + bytes, count.taken.files + 1};
+    return true;
+  });
+  if (held && !fits.ok()) settle();
   return fits;
 }
 
-Result<bool> DiskUse::take(uint64_t bytes, DiskTotals most) {
+void DiskUse::settle() {
   std::lock_guard lock(mutex_);
-  HR_TRY(lock_counter());
-  Result<DiskTotals> now = load();
-  bool fits = false;
-  Status status = now.status();
-  if (status.ok()) {
-    fits = (most.bytes == 0 || (now->bytes <= most.bytes && bytes <= most.bytes - now->bytes)) &&
-           (most.files == 0 || now->files < most.files);
-    if (fits) status = save({now->bytes + bytes, now->files + 1});
-  }
-  unlock_counter();
-  if (!status.ok()) return status;
-  return fits;
+  drop();
 }
 
-Status DiskUse::release(uint64_t bytes) {
-  std::lock_guard lock(mutex_);
-  HR_TRY(lock_counter());
-  Result<DiskTotals> now = load();
-  Status status = now.status();
-  if (status.ok()) {
-    status = save({now->bytes - std::min(now->bytes, bytes), now->files - std::min<uint64_t>(now->files, 1)});
-  }
-  unlock_counter();
+Status DiskUse::unreserve(uint64_t bytes) {
+  Status status = remove([bytes] { return std::optional(bytes); }).status();
+  settle();
   return status;
+}
+
+Result<bool> DiskUse::remove(const std::function<Result<std::optional<uint64_t>>()>& unlink) {
+  return update([&](Count& count) -> Result<bool> {
+    HR_TRY_ASSIGN(const std::optional<uint64_t> bytes, unlink());
+    if (!bytes) return false;
+    count.now.bytes -= std::min(count.now.bytes, *bytes);
+    count.now.files -= std::min<uint64_t>(count.now.files, 1);
+    count.given = {count.given.bytes + *bytes, count.given.files + 1};
+    return true;
+  });
 }
 
 Result<DiskTotals> DiskUse::totals() {
   std::lock_guard lock(mutex_);
-  return load();
+  HR_TRY_ASSIGN(const Count count, load());
+  return count.now;
 }
 
 void DiskUse::claim(uint64_t folder) {
@@ -142,39 +167,39 @@ bool DiskUse::claimed_by_others(uint64_t folder) { return held_by_others(fd_, cl
 
 bool DiskUse::alive(uint32_t token) { return token == token_ || held_by_others(fd_, kProcessLocks + token); }
 
-bool DiskUse::hold() {
-  std::lock_guard lock(hold_mutex_);
-  if (recounting_ || (holders_ == 0 && !set_lock(fd_, F_RDLCK, kRecountLock))) return false;
-  ++holders_;
-  return true;
+// Both under mutex_. The lock is shared, and nobody takes it alone: it cannot be refused but by a disk that has none.
+void DiskUse::hold() {
+  if (on_way_++ == 0) set_lock(fd_, F_RDLCK, kOnWayLock);
 }
 
 void DiskUse::drop() {
-  std::lock_guard lock(hold_mutex_);
-  if (--holders_ == 0) set_lock(fd_, F_UNLCK, kRecountLock);
+  if (--on_way_ == 0) set_lock(fd_, F_UNLCK, kOnWayLock);
 }
 
-bool DiskUse::begin_recount() {
-  std::lock_guard lock(hold_mutex_);
-  if (recounting_ || holders_ > 0 || !set_lock(fd_, F_WRLCK, kRecountLock)) return false;
-  recounting_ = true;
-  return true;
+// What is on its way would be there at the end, and was not taken since.
+Result<std::optional<DiskUse::Count>> DiskUse::begin_recount() {
+  std::optional<Count> from;
+  const Result<bool> looked = update([&](Count& count) -> Result<bool> {
+    if (on_way_ == 0 && !held_by_others(fd_, kOnWayLock)) from = count;
+    return false;
+  });
+  if (!looked.ok()) return looked.status();
+  return from;
 }
 
-Status DiskUse::end_recount(std::optional<DiskTotals> counted) {
-  Status status;
-  if (counted) {
-    std::lock_guard lock(mutex_);
-    status = lock_counter();
-    if (status.ok()) {
-      status = save(*counted);
-      unlock_counter();
-    }
-  }
-  std::lock_guard lock(hold_mutex_);
-  recounting_ = false;
-  set_lock(fd_, F_UNLCK, kRecountLock);
-  return status;
+// Of what is there now, `seen` lacks at most what was taken since, and has too much at most what was given back since.
+Status DiskUse::end_recount(const Count& from, DiskTotals seen) {
+  const auto nearest = [](uint64_t now, uint64_t counted, uint64_t taken, uint64_t given) {
+    return std::clamp(now, counted - std::min(counted, given), counted + taken);
+  };
+  const Result<bool> done = update([&](Count& count) -> Result<bool> {
+    count.now = {nearest(count.now.bytes, seen.bytes, count.taken.bytes - from.taken.bytes,
+                         count.given.bytes - from.given.bytes),
+                 nearest(count.now.files, seen.files, count.taken.files - from.taken.files,
+                         count.given.files - from.given.files)};
+    return true;
+  });
+  return done.status();
 }
 
 }  // namespace headrace

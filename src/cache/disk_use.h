@@ -4,12 +4,14 @@
 // the folder, and locks on places of it (OFD locks: the kernel lets go of them when a process dies, however it dies).
 //
 // The numbers are never too small: room is taken before a file is made and given back after it is gone. A process that
-// is killed in between leaves them too large until the next one that starts counts again (begin_recount()).
+// is killed in between leaves them too large until the next one that starts counts again. Nobody waits for a count: how
+// much was taken and given back while it went on is known as well, and bounds what it may have missed (end_recount()).
 //
 // Locks hold between processes, not between threads of one; calls from several threads are serialised here.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -33,10 +35,15 @@ class DiskUse {
   DiskUse(const DiskUse&) = delete;
   DiskUse& operator=(const DiskUse&) = delete;
 
-  // Takes room for one more file; false when that would go above a limit (0: none), or when somebody counts.
-  // kUnavailable when another process holds the file for long, kPermission, kExhausted, ... as the disk says.
+  // Takes room for one more file; false when that would go above a limit (0: none). It is on its way then, until
+  // settle() (the file is there) or unreserve() (there is none, and the room is given back).
+  // kUnavailable when another process holds the count for long, kPermission, kExhausted, ... as the disk says.
   Result<bool> reserve(uint64_t bytes, DiskTotals most);
-  Status release(uint64_t bytes);
+  void settle();
+  Status unreserve(uint64_t bytes);
+  // `unlink` removes one file and says how large it was; nothing: it did not. No other remove() runs meanwhile, in any
+  // process, so that what it looks at is what it removes (files are never replaced, only removed and made).
+  Result<bool> remove(const std::function<Result<std::optional<uint64_t>>()>& unlink);
   Result<DiskTotals> totals();
 
   // This process uses what lies in the folder with this hash, until it ends.
@@ -45,29 +52,31 @@ class DiskUse {
   // Is the process that took `token` alive?
   bool alive(uint32_t token);
 
-  // What changes files holds this, so that a recount sees none of it half done; the kernel drops it with the process.
-  // False: somebody counts, not now. reserve() holds it until drop(), after the file is there or its room given back.
-  bool hold();
-  void drop();
-  // False: files are being changed, or another process counts. Until its end nobody changes any.
-  bool begin_recount();
-  // `counted`: what lay in the folder; nothing: the count stays as it is.
-  Status end_recount(std::optional<DiskTotals> counted);
+  struct Count {
+    DiskTotals now;
+    DiskTotals taken, given;  // ever; they wrap
+  };
+  // The state to count from; nothing while a file is on its way in any living process.
+  Result<std::optional<Count>> begin_recount();
+  // `seen`: all files that lay in the folder from `from` until now, and any that came or went since. The count is moved
+  // no further than that proves it wrong: to what was seen if nothing changed meanwhile, else as near.
+  Status end_recount(const Count& from, DiskTotals seen);
 
  private:
   DiskUse(int fd, uint32_t token) : fd_(fd), token_(token) {}
   Status lock_counter();
   void unlock_counter();
-  Result<DiskTotals> load();
-  Status save(DiskTotals totals);
-  Result<bool> take(uint64_t bytes, DiskTotals most);
+  Result<Count> load();
+  Status save(const Count& count);
+  // `change` works on the count, which nobody else reads or writes meanwhile, and says whether it is to be saved.
+  Result<bool> update(const std::function<Result<bool>(Count&)>& change);
+  void hold();
+  void drop();
 
   const int fd_;
   const uint32_t token_;
-  std::mutex mutex_;         // one thread at a time at the numbers
-  std::mutex hold_mutex_;    // guards the two below
-  uint32_t holders_ = 0;
-  bool recounting_ = false;
+  std::mutex mutex_;      // one thread at a time at the numbers
+  uint32_t on_way_ = 0;   // files of this process; while there are any, a lock says so to the others
   std::set<uint64_t> claims_;
 };
 

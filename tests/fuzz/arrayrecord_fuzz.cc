@@ -4,6 +4,7 @@
 // are right. What is indexed lies inside the file and rises; what is cut has the records that were put in.
 #include <algorithm>
 #include <cstdlib>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -61,6 +62,25 @@ void fuzz_index(std::string_view file) {
   require(!parts.ok() || parts->borders == found->borders);  // it sees more, and may refuse more
 }
 
+// Where rows are told apart there are as many as were asked for, and each alone is what it is among all. True: they were.
+bool fuzz_rows(uint64_t at, Bytes bytes, uint64_t rows) {
+  const auto cutter = format().cutter({});
+  std::vector<uint32_t> begins;
+  if (!cutter->find_rows({0, 0, at}, bytes, rows, begins).ok()) return false;
+  require(begins.size() == rows && (rows == 0 || (begins[0] == 0 && begins.back() < bytes.size())));
+  require(std::ranges::adjacent_find(begins, std::greater_equal()) == begins.end());
+  SampleBatchView all;
+  if (!cutter->cut_at({0, 0, at}, bytes, rows, all).ok()) return true;
+  require(all.size() == rows);
+  for (size_t i = 0; i < rows; ++i) {
+    const size_t end = i + 1 < rows ? begins[i + 1] : bytes.size();
+    SampleBatchView one;
+    require(cutter->cut_at({0, i, at + begins[i]}, bytes.subspan(begins[i], end - begins[i]), 1, one).ok());
+    require(one.size() == 1 && as_text(one[0].fields.back().bytes) == as_text(all[i].fields.back().bytes));
+  }
+  return true;
+}
+
 void fuzz_chunk(uint64_t at, Bytes bytes) {
   const auto chunk = read_riegeli_head(at, bytes);
   SampleBatchView view;
@@ -70,10 +90,7 @@ void fuzz_chunk(uint64_t at, Bytes bytes) {
     if (chunk->records < 4'096) static_cast<void>(read_riegeli_records(*chunk, bytes, view, records).ok());
   }
   static_cast<void>(format().cutter({})->cut_at({0, 0, at}, bytes, 3, view).ok());
-  std::vector<uint32_t> begins;
-  if (format().cutter({})->find_rows({0, 0, at}, bytes, 3, begins).ok()) {
-    require(std::ranges::is_sorted(begins) && (begins.empty() || begins.back() <= bytes.size()));
-  }
+  for (uint64_t rows : {0, 1, 3}) fuzz_rows(at, bytes, rows);
   static_cast<void>(format().learned_at({{at, std::string(as_text(bytes))}}).ok());
 }
 
@@ -94,6 +111,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   SampleBatchView view;
   require(format().cutter({})->cut_at({0, 0, at}, as_bytes(good), 2, view).ok() && view.size() == 2);
   require(as_text(view[0].fields.back().bytes) == records[0]);
+
+  std::string apart;
+  for (const std::string& record : records) {
+    apart += testing::chunk_bytes(at + apart.size(), testing::simple_chunk({record}));
+  }
+  require(fuzz_rows(at, as_bytes(apart), 2) && !fuzz_rows(at, as_bytes(apart), 1));
 
   fuzz_index(given);
   const size_t cut = std::min<size_t>(given.size(), data[2]);
