@@ -21,12 +21,14 @@ DiskCache::DiskCache(DiskCacheOptions options, std::unique_ptr<DiskFiles> files,
     : options_(std::move(options)), clock_(clock), files_(std::move(files)), index_(entropy_seed()) {}
 
 void DiskCache::scan() {
+  index_.begin_scan();
   const Status status = files_->scan(
       [this](const DiskFiles::Entry& entry) {
         // What was used since the scan began is newer than any file's time.
-        index_.add(entry.place, entry.file_bytes, entry.used_unix);
+        index_.add_scanned(entry.place, entry.file_bytes, entry.used_unix);
       },
       stopping_);
+  index_.end_scan();
   if (!status.ok()) on_failure(DiskHealth::Way::kRead, status);
 }
 

@@ -20,32 +20,53 @@ const DiskIndex::Entry* DiskIndex::find(const BlockPlace& place) const {
   return &entries_[object.slots[place.block] - 1];
 }
 
-void DiskIndex::add(const BlockPlace& place, uint64_t file_bytes, int64_t used) { put(place, file_bytes, used, false); }
-
-void DiskIndex::add_new(const BlockPlace& place, uint64_t file_bytes, int64_t used) {
-  put(place, file_bytes, used, true);
+void DiskIndex::add(const BlockPlace& place, uint64_t file_bytes, int64_t used) {
+  std::lock_guard lock(mutex_);
+  put(place, file_bytes, used, Seen::kRead);
 }
 
-void DiskIndex::put(const BlockPlace& place, uint64_t file_bytes, int64_t used, bool is_new) {
+void DiskIndex::add_new(const BlockPlace& place, uint64_t file_bytes, int64_t used) {
   std::lock_guard lock(mutex_);
+  put(place, file_bytes, used, Seen::kMade);
+}
+
+void DiskIndex::add_scanned(const BlockPlace& place, uint64_t file_bytes, int64_t used) {
+  std::lock_guard lock(mutex_);
+  if (!removed_.contains({place.object.bytes, place.block})) put(place, file_bytes, used, Seen::kScanned);
+}
+
+void DiskIndex::begin_scan() {
+  std::lock_guard lock(mutex_);
+  scanning_ = true;
+}
+
+void DiskIndex::end_scan() {
+  std::lock_guard lock(mutex_);
+  scanning_ = false;
+  removed_.clear();
+}
+
+void DiskIndex::put(const BlockPlace& place, uint64_t file_bytes, int64_t used, Seen seen) {
   uint32_t number = 0;
   Object& object = object_of(place, number);
   if (place.block >= object.slots.size()) object.slots.resize(size_t{place.block} + 1);
   uint32_t& slot = object.slots[place.block];
-  if (slot == 0) {
+  const bool is_new = slot == 0;
+  if (is_new) {
     entries_.push_back({number, place.block, used, static_cast<uint32_t>(file_bytes), 0});
     slot = static_cast<uint32_t>(entries_.size());
     bytes_ += static_cast<uint32_t>(file_bytes);
-    is_new = true;
   }
   Entry& entry = entries_[slot - 1];
   entry.used = std::max(entry.used, used);
-  if (is_new) entry.version = ++last_version_ == 0 ? ++last_version_ : last_version_;
+  if (seen == Seen::kMade || (is_new && seen == Seen::kRead)) {
+    entry.version = ++last_version_ == 0 ? ++last_version_ : last_version_;
+  }
 }
 
 void DiskIndex::remove(const BlockPlace& place) {
   std::lock_guard lock(mutex_);
-  erase(find(place));
+  erase(place, find(place));
 }
 
 DiskIndex::Version DiskIndex::version(const BlockPlace& place) const {
@@ -57,10 +78,11 @@ DiskIndex::Version DiskIndex::version(const BlockPlace& place) const {
 void DiskIndex::remove(const BlockPlace& place, Version seen) {
   std::lock_guard lock(mutex_);
   const Entry* entry = find(place);
-  if (entry != nullptr && entry->version == seen) erase(entry);
+  if (entry == nullptr || entry->version == seen) erase(place, entry);
 }
 
-void DiskIndex::erase(const Entry* entry) {
+void DiskIndex::erase(const BlockPlace& place, const Entry* entry) {
+  if (scanning_) removed_.insert({place.object.bytes, place.block});
   if (entry == nullptr) return;
   const auto at = static_cast<size_t>(entry - entries_.data());
   bytes_ -= entry->file_bytes;

@@ -16,12 +16,15 @@
 // Pure but for the mutex: times are given, who claims what is asked of a function.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "cache/disk_files.h"
@@ -38,10 +41,14 @@ class DiskIndex {
   void add(const BlockPlace& place, uint64_t file_bytes, int64_t used);
   // As add(), of a file that was just made: whoever looked before has not seen it.
   void add_new(const BlockPlace& place, uint64_t file_bytes, int64_t used);
+  // As add(), between begin_scan() and end_scan(), of a file seen a while ago: not if it was removed meanwhile.
+  void add_scanned(const BlockPlace& place, uint64_t file_bytes, int64_t used);
+  void begin_scan();
+  void end_scan();
   void remove(const BlockPlace& place);
   // For who looks at the disk first and then says that nothing is there: removes nothing that is newer than its look.
   using Version = uint32_t;
-  Version version(const BlockPlace& place) const;  // 0: is not here
+  Version version(const BlockPlace& place) const;  // 0: is not here, or only a scan has seen it
   void remove(const BlockPlace& place, Version seen);
   void touch(const BlockPlace& place, int64_t used);
   bool has(const BlockPlace& place) const;
@@ -77,8 +84,9 @@ class DiskIndex {
     uint32_t file_bytes;
     Version version;
   };
-  void put(const BlockPlace& place, uint64_t file_bytes, int64_t used, bool is_new);
-  void erase(const Entry* entry);
+  enum class Seen { kScanned, kRead, kMade };
+  void put(const BlockPlace& place, uint64_t file_bytes, int64_t used, Seen seen);
+  void erase(const BlockPlace& place, const Entry* entry);
   Object& object_of(const BlockPlace& place, uint32_t& number);
   const Entry* find(const BlockPlace& place) const;
   uint32_t next_use(const Hash128& object, uint32_t block, uint32_t now) const;
@@ -88,6 +96,8 @@ class DiskIndex {
   std::vector<Object> objects_;
   std::vector<Entry> entries_;
   Version last_version_ = 0;
+  bool scanning_ = false;
+  std::set<std::pair<std::array<uint8_t, 16>, uint32_t>> removed_;  // since the scan began: object, block
   uint64_t bytes_ = 0;
   std::unordered_map<uint64_t, std::shared_ptr<const KnownUses>> uses_;
   SeededRandom random_;

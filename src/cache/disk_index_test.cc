@@ -70,6 +70,28 @@ TEST(DiskIndex, WhoLookedBeforeABlockCameDoesNotTakeItAway) {
   EXPECT_FALSE(index.has(place_of(1)));
 }
 
+// A scan sees a damaged file; a reader removes it; then the scan says what it saw: it would be looked for in vain.
+TEST(DiskIndex, AScanDoesNotBringBackWhatWasRemovedSinceItBegan) {
+  DiskIndex index(1);
+  index.begin_scan();
+  index.add_scanned(place_of(1), kFile, 1);
+  index.remove(place_of(1), 0);  // by who looked before the scan came by
+  index.remove(place_of(2), 0);
+  for (uint32_t block : {1u, 2u, 3u}) index.add_scanned(place_of(block), kFile, 1);
+  EXPECT_FALSE(index.has(place_of(1)));
+  EXPECT_FALSE(index.has(place_of(2)));
+  EXPECT_TRUE(index.has(place_of(3)));
+  index.add_new(place_of(1), kFile, 2);
+  index.add_scanned(place_of(1), kFile, 1);
+  index.remove(place_of(1), 0);  // made since that look
+  EXPECT_TRUE(index.has(place_of(1)));
+  index.end_scan();
+  index.remove(place_of(1), index.version(place_of(1)));
+  index.add(place_of(2), kFile, 3);
+  EXPECT_EQ(index.blocks(), 2u);
+  EXPECT_EQ(index.bytes(), 2 * kFile);
+}
+
 TEST(DiskIndex, UnknownTrafficReplacesWhatWasUsedLongestAgo) {
   DiskIndex index(1);
   for (uint32_t block = 0; block < 5; ++block) index.add(place_of(block), kFile, 100 + block);
