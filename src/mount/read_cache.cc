@@ -98,10 +98,12 @@ Result<ReadBytes> ReadCache::read_locked(CachedFile& file, ByteRange range, std:
   for (;;) {
     if (closed_) return cancelled("read " + describe(*store_, file.key_, range) + ": the mount is being taken down");
     Sends sends;
+    const Pieces held = pinned(file, range);  // not to be let go of for what is missing
     const bool whole = start_missing(file, advice.need, options_.pattern.chunk_max, Why::kDemand, 0, &sends);
     Pieces pieces;
+    if (whole) pieces = pinned(file, range);  // nor these for what is read ahead
+    unpin(held);
     if (whole) {
-      pieces = pinned(file, range);  // before anything is let go of
       for (const ByteRange ahead : advice.ahead) {
         if (!start_missing(file, ahead, advice.chunk, Why::kAhead, 0, &sends)) break;
       }
@@ -124,15 +126,20 @@ Result<ReadBytes> ReadCache::read_locked(CachedFile& file, ByteRange range, std:
   }
 }
 
-// The pieces of `range`, all of which is held or on its way; they stay until the reader has them all.
+// The pieces of `range` that are held or on their way; they stay until unpin().
 ReadCache::Pieces ReadCache::pinned(CachedFile& file, ByteRange range) {
   Pieces pieces;
-  auto it = std::prev(file.pieces_.upper_bound(range.begin));
+  auto it = file.pieces_.upper_bound(range.begin);
+  if (it != file.pieces_.begin() && std::prev(it)->second->range.end > range.begin) --it;
   for (; it != file.pieces_.end() && it->first < range.end; ++it) {
     pieces.push_back(it->second);
     ++it->second->pins;
   }
   return pieces;
+}
+
+void ReadCache::unpin(const Pieces& pieces) {
+  for (const auto& piece : pieces) --piece->pins;
 }
 
 // Waits until all have come, then unpins them: nothing is evicted before the lock is let go.
@@ -150,8 +157,8 @@ Status ReadCache::wait_for(CachedFile& file, ByteRange range, const Pieces& piec
       file.changed_.wait_for(lock, left);
     }
   }
+  unpin(pieces);
   for (const auto& piece : pieces) {
-    --piece->pins;
     if (status.ok() && piece->state == Piece::State::kFailed) status = piece->status;
   }
   return status;

@@ -143,6 +143,7 @@ class ReadCache {
   void landed(const std::shared_ptr<Piece>& piece, ReadOutcome outcome);
   using Pieces = std::vector<std::shared_ptr<Piece>>;
   Pieces pinned(CachedFile& file, ByteRange range);
+  static void unpin(const Pieces& pieces);
   Status wait_for(CachedFile& file, ByteRange range, const Pieces& pieces, std::unique_lock<std::mutex>& lock,
                   TimePoint deadline);
   ReadBytes collected(ByteRange range, const Pieces& pieces);

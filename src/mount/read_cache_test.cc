@@ -112,6 +112,25 @@ TEST(ReadCache, MemoryStaysWithinTheBudgetWhateverIsRead) {
   EXPECT_GT(world.stats.evicted_bytes.value() + world.stats.evicted_unread_bytes.value(), 0u);
 }
 
+// Room for what is missing is made, and what is there of the same read was used longest ago.
+TEST(ReadCache, WhatIsThereOfAReadIsNotLetGoOfForWhatIsMissing) {
+  World world(1 << 20);
+  world.open();
+  const std::string content = pattern_bytes(4 << 20, 1);
+  const auto file = world.file("f", content);
+  constexpr uint64_t kPiece = 64 << 10, kAt = 1 << 20;
+  EXPECT_EQ(world.text(*file, (4 << 20) - 1, 4 << 20), content.substr((4 << 20) - 1));  // the first read has bytes read ahead of it
+  EXPECT_EQ(world.text(*file, kAt, kAt + kPiece), content.substr(kAt, kPiece));
+  std::vector<std::shared_ptr<CachedFile>> others;
+  for (int i = 0; world.budget->used() + kPiece / 2 <= world.budget->bytes_max(); ++i) {
+    others.push_back(world.file("g" + std::to_string(i), pattern_bytes(kPiece / 4, i)));
+    EXPECT_EQ(world.text(*others.back(), 0, kPiece).size(), kPiece / 4);
+  }
+  ASSERT_EQ(world.stats.evicted_bytes.value(), 0u);
+  EXPECT_EQ(world.text(*file, kAt, kAt + 2 * kPiece), content.substr(kAt, 2 * kPiece));
+  EXPECT_LE(world.budget->used(), world.budget->bytes_max());
+}
+
 TEST(ReadCache, AReplacedObjectIsAnErrorNotOtherBytes) {
   World world;
   world.open();

@@ -90,15 +90,18 @@ class MountLoad:
                 self._mount = Mount("s3://data", self.folder, words=self._words)
                 self._pid, self.looks = self._find(), []
                 return
-            pages = int(at.joinpath("statm").read_text().split()[1])
-            self.looks.append(
-                {
+            try:
+                pages = int(at.joinpath("statm").read_text().split()[1])
+                now = {
                     "fds": len(os.listdir(at / "fd")),
                     "threads": len(os.listdir(at / "task")),
                     "rss": pages * os.sysconf("SC_PAGE_SIZE"),
                     "eio": self._mount.stats()["eio"],
                 }
-            )
+            except OSError as error:  # it ends just now: the next look mounts again
+                self.problems.append(f"the daemon was not there to be looked at: {error}")
+            else:
+                self.looks.append(now)
 
     def close(self) -> None:
         self._end.set()
