@@ -51,23 +51,23 @@ Bytes DiskCache::read(const DiskObject& object, const BlockPlace& place, ByteRan
 
 DiskCache::Found DiskCache::look(const DiskObject& object, const BlockPlace& place, ByteRange range, MutableBytes into,
                                  Bytes& bytes) {
-  const DiskIndex::Version seen = index_.version(place);
+  const DiskIndex::Look since = index_.look(place);
   const DiskFiles::Read read = files_->read(object, place, range, into);
   switch (read.status.code()) {
     case Code::kOk:
       health_.good(DiskHealth::Way::kRead);
-      index_.add(place, read.file_bytes, clock_.unix_seconds());
+      index_.found(place, read.file_bytes, clock_.unix_seconds(), since);
       metrics_.hits.add();
       metrics_.hit_bytes.add(range.size());
       bytes = Bytes(into).subspan(read.at, range.size());
       return Found::kBlock;
     case Code::kNotFound:
       health_.good(DiskHealth::Way::kRead);
-      index_.remove(place, seen);
+      index_.remove(place, since);
       return Found::kNothing;
     case Code::kCorrupt:
       health_.good(DiskHealth::Way::kRead);
-      return drop_damaged(place, seen, read);
+      return drop_damaged(place, since, read);
     default:
       on_failure(DiskHealth::Way::kRead, read.status);
       return Found::kNothing;
@@ -75,11 +75,11 @@ DiskCache::Found DiskCache::look(const DiskObject& object, const BlockPlace& pla
 }
 
 // Of many who read it, one removes it, and says so.
-DiskCache::Found DiskCache::drop_damaged(const BlockPlace& place, DiskIndex::Version seen,
+DiskCache::Found DiskCache::drop_damaged(const BlockPlace& place, DiskIndex::Look since,
                                          const DiskFiles::Read& read) {
   const Result<DiskFiles::Removed> gone = files_->remove(place, read.file);
   if (gone.ok() && *gone == DiskFiles::Removed::kIsAnother) return Found::kAnother;
-  if (gone.ok()) index_.remove(place, seen);
+  if (gone.ok()) index_.remove(place, since);
   if (gone.ok() && *gone == DiskFiles::Removed::kWasGone) return Found::kNothing;
   metrics_.corrupt.add();
   log_line(LogLevel::kWarning, "disk cache: " + read.status.message() + "; it is fetched again");
@@ -89,10 +89,10 @@ DiskCache::Found DiskCache::drop_damaged(const BlockPlace& place, DiskIndex::Ver
 
 void DiskCache::distrust(const BlockPlace& place) {
   metrics_.corrupt.add();
-  const DiskIndex::Version seen = index_.version(place);
+  const DiskIndex::Look since = index_.look(place);
   const Result<DiskFiles::Removed> gone = files_->remove(place);
   if (!gone.ok()) return on_failure(DiskHealth::Way::kWrite, gone.status());
-  index_.remove(place, seen);
+  index_.remove(place, since);
 }
 
 bool DiskCache::reserve(const DiskObject& object, const DiskIndex::Newcomer& newcomer) {
@@ -117,13 +117,13 @@ bool DiskCache::make_room(const DiskIndex::Newcomer& newcomer) {
   const auto claimed = [this](uint64_t folder) { return files_->use().claimed_by_others(folder); };
   const std::optional<BlockPlace> victim = index_.victim(newcomer, claimed);
   if (!victim) return false;
-  const DiskIndex::Version seen = index_.version(*victim);
+  const DiskIndex::Look since = index_.look(*victim);
   const Result<DiskFiles::Removed> gone = files_->remove(*victim);
   if (!gone.ok()) {
     on_failure(DiskHealth::Way::kWrite, gone.status());
     return false;
   }
-  index_.remove(*victim, seen);
+  index_.remove(*victim, since);
   if (*gone == DiskFiles::Removed::kYes) metrics_.evictions.add();
   return true;
 }

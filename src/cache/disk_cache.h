@@ -70,7 +70,7 @@ class DiskCache {
   bool make_room(const DiskIndex::Newcomer& newcomer);
   enum class Found { kBlock, kNothing, kAnother };
   Found look(const DiskObject& object, const BlockPlace& place, ByteRange range, MutableBytes into, Bytes& bytes);
-  Found drop_damaged(const BlockPlace& place, DiskIndex::Version seen, const DiskFiles::Read& read);
+  Found drop_damaged(const BlockPlace& place, DiskIndex::Look since, const DiskFiles::Read& read);
   void on_failure(DiskHealth::Way way, const Status& status);
 
   const DiskCacheOptions options_;

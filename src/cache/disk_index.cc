@@ -22,17 +22,28 @@ const DiskIndex::Entry* DiskIndex::find(const BlockPlace& place) const {
 
 void DiskIndex::add(const BlockPlace& place, uint64_t file_bytes, int64_t used) {
   std::lock_guard lock(mutex_);
-  put(place, file_bytes, used, Seen::kRead);
+  put(place, file_bytes, used);
 }
 
 void DiskIndex::add_new(const BlockPlace& place, uint64_t file_bytes, int64_t used) {
   std::lock_guard lock(mutex_);
-  put(place, file_bytes, used, Seen::kMade);
+  put(place, file_bytes, used).version = ++last_version_ == 0 ? ++last_version_ : last_version_;
 }
 
 void DiskIndex::add_scanned(const BlockPlace& place, uint64_t file_bytes, int64_t used) {
   std::lock_guard lock(mutex_);
-  if (!removed_.contains({place.object.bytes, place.block})) put(place, file_bytes, used, Seen::kScanned);
+  if (!removed_.contains({place.object.bytes, place.block})) put(place, file_bytes, used);
+}
+
+DiskIndex::Look DiskIndex::look(const BlockPlace& place) const {
+  std::lock_guard lock(mutex_);
+  const Entry* entry = find(place);
+  return {entry == nullptr ? 0 : entry->version, removals_[part_of(place)]};
+}
+
+void DiskIndex::found(const BlockPlace& place, uint64_t file_bytes, int64_t used, Look since) {
+  std::lock_guard lock(mutex_);
+  if (find(place) != nullptr || removals_[part_of(place)] == since.removals) put(place, file_bytes, used);
 }
 
 void DiskIndex::begin_scan() {
@@ -46,22 +57,19 @@ void DiskIndex::end_scan() {
   removed_.clear();
 }
 
-void DiskIndex::put(const BlockPlace& place, uint64_t file_bytes, int64_t used, Seen seen) {
+DiskIndex::Entry& DiskIndex::put(const BlockPlace& place, uint64_t file_bytes, int64_t used) {
   uint32_t number = 0;
   Object& object = object_of(place, number);
   if (place.block >= object.slots.size()) object.slots.resize(size_t{place.block} + 1);
   uint32_t& slot = object.slots[place.block];
-  const bool is_new = slot == 0;
-  if (is_new) {
+  if (slot == 0) {
     entries_.push_back({number, place.block, used, static_cast<uint32_t>(file_bytes), 0});
     slot = static_cast<uint32_t>(entries_.size());
     bytes_ += static_cast<uint32_t>(file_bytes);
   }
   Entry& entry = entries_[slot - 1];
   entry.used = std::max(entry.used, used);
-  if (seen == Seen::kMade || (is_new && seen == Seen::kRead)) {
-    entry.version = ++last_version_ == 0 ? ++last_version_ : last_version_;
-  }
+  return entry;
 }
 
 void DiskIndex::remove(const BlockPlace& place) {
@@ -69,19 +77,14 @@ void DiskIndex::remove(const BlockPlace& place) {
   erase(place, find(place));
 }
 
-DiskIndex::Version DiskIndex::version(const BlockPlace& place) const {
+void DiskIndex::remove(const BlockPlace& place, Look since) {
   std::lock_guard lock(mutex_);
   const Entry* entry = find(place);
-  return entry == nullptr ? 0 : entry->version;
-}
-
-void DiskIndex::remove(const BlockPlace& place, Version seen) {
-  std::lock_guard lock(mutex_);
-  const Entry* entry = find(place);
-  if (entry == nullptr || entry->version == seen) erase(place, entry);
+  if (entry == nullptr || entry->version == 0 || entry->version == since.version) erase(place, entry);
 }
 
 void DiskIndex::erase(const BlockPlace& place, const Entry* entry) {
+  ++removals_[part_of(place)];
   if (scanning_) removed_.insert({place.object.bytes, place.block});
   if (entry == nullptr) return;
   const auto at = static_cast<size_t>(entry - entries_.data());
@@ -146,6 +149,8 @@ std::optional<BlockPlace> DiskIndex::victim(const Newcomer& newcomer,
                               ? next_use(newcomer.place.object, newcomer.place.block, newcomer.now)
                               : KnownUses::kNever;
   const bool replaces_planned = wanted != KnownUses::kNever;
+  // Of one batch, some are read before the newcomer and some after it: none of them is taken for past.
+  const uint32_t past = newcomer.now == 0 ? 0 : newcomer.now - 1;
   std::unordered_map<uint64_t, bool> claims;
   const Entry* best = nullptr;
   bool best_is_free = false;  // nobody plans it: goes before what somebody does
@@ -154,14 +159,14 @@ std::optional<BlockPlace> DiskIndex::victim(const Newcomer& newcomer,
   for (size_t i = 0; i < std::min<size_t>(kSample, all); ++i) {
     const Entry& entry = entries_[all <= kSample ? i : random_.next() % all];
     const Object& object = objects_[entry.object];
-    if (object.planned == 0 && next_use(object.hash, entry.block, newcomer.now) == KnownUses::kNever) {
+    if (object.planned == 0 && next_use(object.hash, entry.block, past) == KnownUses::kNever) {
       const auto [it, fresh] = claims.try_emplace(object.folder, false);
       if (fresh) it->second = claimed(object.folder);
       if (it->second || (best_is_free && best->used <= entry.used)) continue;
       best = &entry;
       best_is_free = true;
     } else if (replaces_planned && !best_is_free) {
-      const uint32_t next = next_use(object.hash, entry.block, newcomer.now);
+      const uint32_t next = next_use(object.hash, entry.block, past);
       if (next <= std::max(wanted, best_next)) continue;
       best = &entry;
       best_next = next;

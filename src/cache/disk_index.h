@@ -46,10 +46,15 @@ class DiskIndex {
   void begin_scan();
   void end_scan();
   void remove(const BlockPlace& place);
-  // For who looks at the disk first and then says that nothing is there: removes nothing that is newer than its look.
-  using Version = uint32_t;
-  Version version(const BlockPlace& place) const;  // 0: is not here, or only a scan has seen it
-  void remove(const BlockPlace& place, Version seen);
+  // For who looks at the disk and then says what is there: look() first. Others come and go meanwhile, so
+  // found() adds nothing that was removed since, and remove() removes nothing that was made since.
+  struct Look {
+    uint32_t version = 0;   // of the entry; 0: there is none, or it is of a file that this process did not make
+    uint32_t removals = 0;  // in the place's part of the index
+  };
+  Look look(const BlockPlace& place) const;
+  void found(const BlockPlace& place, uint64_t file_bytes, int64_t used, Look since);
+  void remove(const BlockPlace& place, Look since);
   void touch(const BlockPlace& place, int64_t used);
   bool has(const BlockPlace& place) const;
   uint64_t blocks() const;
@@ -82,11 +87,11 @@ class DiskIndex {
     uint32_t object, block;
     int64_t used;
     uint32_t file_bytes;
-    Version version;
+    uint32_t version;
   };
-  enum class Seen { kScanned, kRead, kMade };
-  void put(const BlockPlace& place, uint64_t file_bytes, int64_t used, Seen seen);
+  Entry& put(const BlockPlace& place, uint64_t file_bytes, int64_t used);
   void erase(const BlockPlace& place, const Entry* entry);
+  static uint8_t part_of(const BlockPlace& place) { return static_cast<uint8_t>(place.object.bytes[0] + place.block); }
   Object& object_of(const BlockPlace& place, uint32_t& number);
   const Entry* find(const BlockPlace& place) const;
   uint32_t next_use(const Hash128& object, uint32_t block, uint32_t now) const;
@@ -95,7 +100,8 @@ class DiskIndex {
   std::unordered_map<Hash128, uint32_t, HashOfHash128> numbers_;
   std::vector<Object> objects_;
   std::vector<Entry> entries_;
-  Version last_version_ = 0;
+  uint32_t last_version_ = 0;
+  std::array<uint32_t, 256> removals_{};  // by part_of(): who removes elsewhere does not hinder found()
   bool scanning_ = false;
   std::set<std::pair<std::array<uint8_t, 16>, uint32_t>> removed_;  // since the scan began: object, block
   uint64_t bytes_ = 0;

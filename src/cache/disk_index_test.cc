@@ -54,39 +54,52 @@ TEST(DiskIndex, KeepsCountOfWhatComesAndGoes) {
 
 TEST(DiskIndex, WhoLookedBeforeABlockCameDoesNotTakeItAway) {
   DiskIndex index(1);
-  const DiskIndex::Version none = index.version(place_of(1));
-  EXPECT_EQ(none, 0u);
+  const DiskIndex::Look none = index.look(place_of(1));
   index.add_new(place_of(1), kFile, 1);
   index.remove(place_of(1), none);
   EXPECT_TRUE(index.has(place_of(1)));
-  const DiskIndex::Version first = index.version(place_of(1));
-  index.add(place_of(1), kFile, 2);  // found where it was
-  EXPECT_EQ(index.version(place_of(1)), first);
+  const DiskIndex::Look first = index.look(place_of(1));
+  index.found(place_of(1), kFile, 2, first);
   index.add_new(place_of(1), kFile, 3);  // made anew: the entry was of a file that was gone
   index.remove(place_of(1), first);
   EXPECT_TRUE(index.has(place_of(1)));
   EXPECT_EQ(index.bytes(), kFile);
-  index.remove(place_of(1), index.version(place_of(1)));
+  index.remove(place_of(1), index.look(place_of(1)));
   EXPECT_FALSE(index.has(place_of(1)));
 }
 
-// A scan sees a damaged file; a reader removes it; then the scan says what it saw: it would be looked for in vain.
+// One reads good bytes of a damaged file that another removes meanwhile: who comes next would look for it in vain.
+TEST(DiskIndex, WhoLookedBeforeABlockWentDoesNotBringItBack) {
+  DiskIndex index(1);
+  const DiskIndex::Look good = index.look(place_of(1)), bad = index.look(place_of(1));
+  index.remove(place_of(1), bad);
+  index.found(place_of(1), kFile, 1, good);
+  EXPECT_FALSE(index.has(place_of(1)));
+  const DiskIndex::Look early = index.look(place_of(1));
+  index.found(place_of(1), kFile, 1, index.look(place_of(1)));  // of another process
+  EXPECT_TRUE(index.has(place_of(1)));
+  index.remove(place_of(1), early);
+  EXPECT_FALSE(index.has(place_of(1)));
+}
+
+// A scan sees a damaged file; a reader removes it; then the scan says what it saw.
 TEST(DiskIndex, AScanDoesNotBringBackWhatWasRemovedSinceItBegan) {
   DiskIndex index(1);
+  const DiskIndex::Look early = index.look(place_of(1));
   index.begin_scan();
   index.add_scanned(place_of(1), kFile, 1);
-  index.remove(place_of(1), 0);  // by who looked before the scan came by
-  index.remove(place_of(2), 0);
+  index.remove(place_of(1), early);
+  index.remove(place_of(2), early);
   for (uint32_t block : {1u, 2u, 3u}) index.add_scanned(place_of(block), kFile, 1);
   EXPECT_FALSE(index.has(place_of(1)));
   EXPECT_FALSE(index.has(place_of(2)));
   EXPECT_TRUE(index.has(place_of(3)));
   index.add_new(place_of(1), kFile, 2);
   index.add_scanned(place_of(1), kFile, 1);
-  index.remove(place_of(1), 0);  // made since that look
+  index.remove(place_of(1), early);
   EXPECT_TRUE(index.has(place_of(1)));
   index.end_scan();
-  index.remove(place_of(1), index.version(place_of(1)));
+  index.remove(place_of(1), index.look(place_of(1)));
   index.add(place_of(2), kFile, 3);
   EXPECT_EQ(index.blocks(), 2u);
   EXPECT_EQ(index.bytes(), 2 * kFile);
@@ -138,6 +151,8 @@ TEST(DiskIndex, TheBlockNeededLatestGoesAndOnlyForOneNeededEarlier) {
   EXPECT_EQ(victim->block, 3u);
   EXPECT_FALSE(index.victim({.place = place_of(78), .planned = true, .source = 3, .now = 5}, nobody));
   EXPECT_FALSE(index.victim({.place = place_of(77), .planned = true, .source = 3, .now = 25}, nobody));  // never again
+  // Block 1 is needed at 20, too, and may not be read yet.
+  EXPECT_NE(index.victim({.place = place_of(77), .planned = true, .source = 3, .now = 20}, nobody)->block, 1u);
   // Block 0 was used at 10, and is not known to be used again.
   EXPECT_EQ(index.victim({.place = place_of(77), .planned = true, .source = 3, .now = 15}, nobody)->block, 0u);
 }

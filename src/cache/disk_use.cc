@@ -27,8 +27,8 @@ constexpr uint64_t kClaimLocks = 1ull << 61;    // + 60 bits of a folder's hash
 constexpr uint64_t kProcessLocks = 1ull << 62;  // + token
 
 // The counter is held for microseconds. A process that was stopped while it held it must not stop the others: they
-// cache nothing for a while. Waits of 0.1 ms, 20 ms in all.
-constexpr int kLockTries = 200;
+// cache nothing for a while. Waits of 0.1 ms, 100 ms in all: on a machine with too much to do 20 were not enough.
+constexpr int kLockTries = 1000;
 constexpr auto kLockPause = std::chrono::microseconds(100);
 
 uint64_t claim_place(uint64_t folder) { return kClaimLocks + (folder >> 4); }
@@ -70,7 +70,7 @@ Status DiskUse::lock_counter() {
     if (errno != EAGAIN && errno != EACCES && errno != EINTR) return disk_error("lock the disk cache's count", errno);
     std::this_thread::sleep_for(kLockPause);
   }
-  return unavailable("lock the disk cache's count: another process held it for 20 ms");
+  return unavailable("lock the disk cache's count: another process held it for 100 ms");
 }
 
 void DiskUse::unlock_counter() { set_lock(fd_, F_UNLCK, kCounterLock); }
