@@ -26,8 +26,9 @@ constexpr uint64_t kOnWayLock = kCounterLock + 1;
 constexpr uint64_t kClaimLocks = 1ull << 61;    // + 60 bits of a folder's hash
 constexpr uint64_t kProcessLocks = 1ull << 62;  // + token
 
-// The counter is held for microseconds. A process that was stopped while it held it must not stop the others: they
-// cache nothing for a while. Waits of 0.1 ms, 100 ms in all: on a machine with too much to do 20 were not enough.
+// The counter is held for microseconds, and while a file is unlinked. A process that was stopped while it held it must
+// not stop the others: they cache nothing for a while. Waits of 0.1 ms, 100 ms in all: on a machine with too much to do
+// 20 were not enough.
 constexpr int kLockTries = 1000;
 constexpr auto kLockPause = std::chrono::microseconds(100);
 
