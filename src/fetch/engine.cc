@@ -272,13 +272,14 @@ FetchedBatch FetchEngine::take_batch(PlannedBatch& batch) {
     std::shared_ptr<Piece>& piece = part->piece_of(sample);
     const uint64_t row_in_piece = part->scattered ? 0 : sample - part->sample_first;
     --part->planned;
+    out.rows.push_back({piece.get(), row_in_piece, sample, segment.epoch, row.position, row.valid, segment.source});
+    const bool held = piece->held_by == batch.number;
+    piece->held_by = batch.number;
     if (part->scattered && --piece->planned == 0) {
-      out.rows.push_back({std::move(piece), row_in_piece, sample, segment.epoch, row.position, row.valid,
-                          segment.source});
-      piece = nullptr;
-    } else {
-      out.rows.push_back({piece, row_in_piece, sample, segment.epoch, row.position, row.valid,
-                          segment.source});
+      if (held) piece.reset();
+      else out.pieces.push_back(std::move(piece));
+    } else if (!held) {
+      out.pieces.push_back(piece);
     }
     --segment.rows_left;
     close_if_done(segment);

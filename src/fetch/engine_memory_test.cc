@@ -17,7 +17,7 @@ uint64_t held_bytes(const std::vector<FetchedBatch>& batches) {
   uint64_t bytes = 0;
   for (const FetchedBatch& batch : batches) {
     for (const FetchedRow& row : batch.rows) {
-      if (pieces.insert(row.piece.get()).second) bytes += row.piece->buffer.charged();
+      if (pieces.insert(row.piece).second) bytes += row.piece->buffer.charged();
     }
   }
   return bytes;

@@ -26,9 +26,9 @@ namespace headrace {
 
 class ShardFormat;
 
-// One row of a batch, with the memory that holds its sample.
+// One row of a batch. The piece with its sample is held by the batch.
 struct FetchedRow {
-  std::shared_ptr<Piece> piece;
+  Piece* piece = nullptr;
   uint64_t row = 0;     // in piece->view, or for piece->make_sample()
   uint64_t sample = 0;  // sample number
   uint64_t epoch = 0;
@@ -43,6 +43,7 @@ struct FetchedBatch {
   std::shared_ptr<SampleBatchView> late_samples;
   std::shared_ptr<BudgetShare> late_share;  // what making them took
   std::vector<FetchedRow> rows;
+  std::vector<std::shared_ptr<Piece>> pieces;  // of the rows, each once: counting them a row is dear, threads share it
   PlanPoint after;
 };
 

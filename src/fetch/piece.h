@@ -72,6 +72,7 @@ struct Piece {
   std::vector<uint32_t> begins;          // of samples that are cut late: where each begins in the bytes
   std::shared_ptr<const Cutter> cutter;  // ... and by what
   uint32_t planned = 0;  // rows planned from a scattered piece and not yet handed over (engine thread)
+  uint64_t held_by = UINT64_MAX;  // the last batch that was given it (engine thread)
   uint64_t charged() const { return buffer.charged() + decoded.bytes(); }
   Bytes bytes() const { return lent.owner ? lent.bytes : Bytes(buffer.bytes()); }
   uint64_t stored_bytes() const { return rows ? read_bytes : bytes().size(); }

@@ -238,7 +238,8 @@ bool StreamEngine::take_row(Stream& stream, uint64_t position) {
   std::shared_ptr<Piece> piece = std::move(taken.sample.piece);
   HR_ASSERT(piece != nullptr);
   const uint64_t id = stream_sample_id(piece->shard, taken.sample.row);
-  batch_.rows.push_back({std::move(piece), 0, id, taken.epoch, position, true, 0});
+  batch_.rows.push_back({piece.get(), 0, id, taken.epoch, position, true, 0});
+  batch_.pieces.push_back(std::move(piece));
   return true;
 }
 
@@ -259,7 +260,7 @@ bool StreamEngine::end_of_epoch() {
   }
   if (!turns_.over()) return true;
   const uint64_t rows = batch_.rows.size();
-  if (rows < job_.batch && job_.end == StreamEnd::kDrop) batch_.rows.clear();
+  if (rows < job_.batch && job_.end == StreamEnd::kDrop) batch_ = {};
   if (rows > 0 && job_.end == StreamEnd::kPad) {
     for (uint64_t k = rows; k < job_.batch; ++k) {
       FetchedRow again = batch_.rows[k % rows];

@@ -84,9 +84,8 @@ class OwnRows final : public RowMemory {
  public:
   explicit OwnRows(std::shared_ptr<FetchedBatch> batch) : batch_(std::move(batch)) {}
   static bool fits(const FetchedBatch& batch) {
-    return std::ranges::all_of(batch.rows, [](const FetchedRow& row) {
-      const Piece& piece = *row.piece;
-      return !piece.makes_late() && piece.row_end - piece.row_begin == 1 && row.piece.use_count() == 1;
+    return batch.pieces.size() == batch.rows.size() && std::ranges::all_of(batch.pieces, [](const auto& piece) {
+      return !piece->makes_late() && piece->row_end - piece->row_begin == 1 && piece.use_count() == 1;
     });
   }
   uint64_t bytes() const override {
