@@ -32,6 +32,7 @@ def _value(text: str) -> float:
         ("store/admission_limit.h", "knee_gain", model.KNEE_GAIN),
         ("store/admission_limit.cc", "kRoundMin", model.ROUND_SECONDS_MIN),
         ("fetch/engine.h", "request_bytes_max", model.REQUEST_BYTES_MAX),
+        ("fetch/engine.h", "requests_min", model.REQUESTS_MIN),
         ("loader/batch_stream.cc", "kWindowBytes", model.WINDOW_BYTES),
         ("loader/batch_stream.cc", "kWindowMin", model.WINDOW_BATCHES[0]),
         ("loader/batch_stream.cc", "kWindowMax", model.WINDOW_BATCHES[1]),

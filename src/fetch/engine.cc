@@ -107,7 +107,7 @@ void FetchEngine::pump() {
 
 void FetchEngine::issue() {
   while (!queue_.empty() && in_flight_ < options_.requests_max &&
-         bytes_in_flight_ < options_.request_bytes_max) {
+         (in_flight_ < options_.requests_min || bytes_in_flight_ < options_.request_bytes_max)) {
     const Part& next = *queue_.front();
     if (next.segment != nullptr && deps_.sources[next.source].store->crowded(lane())) return;  // an answer comes first
     std::shared_ptr<Part> part = std::move(queue_.front());

@@ -52,8 +52,11 @@ struct FetchOptions {
   // decide (store/admission.h); the engine keeps a few waiting there.
   uint32_t requests_max = 512;
   // Their bytes. 128 MiB is 3 GB/s at 43 ms (1 MiB at 80 MB/s after 30 ms); beyond what the wire holds, more in flight
-  // only waits in queues and touches memory. At least one request is always sent.
+  // only waits in queues and touches memory.
   uint64_t request_bytes_max = 128 << 20;
+  // Requests that are sent however large they are: two of 64 MiB are 128 MiB and, at 80 MB/s each, 160 MB/s; 32 are
+  // 2.5 GB/s. Their memory was taken from the budget when they were planned.
+  uint32_t requests_min = 32;
   // Reads planned beyond those: enough that a completion finds the next one ready.
   size_t queue_max = 32;
   // Bytes of batches ahead of the consumer, at least; how many more, read_ahead.h says, the budget permitting.

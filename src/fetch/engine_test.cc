@@ -52,6 +52,22 @@ TEST(FetchEngine, KeepsTheOrderWithMemoryForBarelyABatch) {
   }
 }
 
+TEST(FetchEngine, LargeRequestsGoOutSideBySideThoughTwoOfThemAreTheLimitInBytes) {
+  World w;
+  w.counts = {60};
+  w.sample_bytes = 2000;
+  w.fetch.scatter_bytes_min = 900;
+  w.fetch.request_bytes_max = 4000;
+  w.fetch.requests_min = 8;
+  w.fetch.queue_max = 1;
+  w.block = 1;
+  w.lanes = 30;
+  Bench bench(w);
+  bench.run();
+  bench.expect_exact();
+  EXPECT_EQ(bench.engine->metrics().in_flight_max, 8u);
+}
+
 TEST(FetchEngine, SaysWhenOneBatchCannotFit) {
   World w;
   w.counts = {100};

@@ -24,6 +24,7 @@ __all__ = ["Forecast", "Job", "forecast"]
 # As the engine has them (src/loader/batch_stream.cc, src/fetch/engine.h, src/fetch/read_ahead.h).
 REQUESTS_MAX = 768
 REQUEST_BYTES_MAX = 128 << 20
+REQUESTS_MIN = 32
 WINDOW_BYTES = 32 << 20
 WINDOW_BATCHES = (2, 16)
 AHEAD_MARGIN = 1.3
@@ -199,7 +200,7 @@ class _Loader:
     def _read(self) -> float:
         opens = self._window_opens()
         start = max(self._start, opens)
-        most = max(1, int(REQUEST_BYTES_MAX / self._job.read_bytes))
+        most = max(REQUESTS_MIN, int(REQUEST_BYTES_MAX / self._job.read_bytes))
         while self._under_way:
             full = len(self._under_way) >= min(most, int(self._admission.limit))
             done, latency = self._under_way[0]
